@@ -1,0 +1,188 @@
+"""The attention layer of an LLM engine over a paged KV cache."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from attn_core import eager
+from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
+from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
+from attn_core.context import Context, get_context
+from attn_core.heads import repeat_kv
+from attn_core.masks import CAUSAL_ALIGNMENTS, CausalAlignment, causal_mask
+from attn_core.metadata import HostMetadata
+from attn_core.notices import check_numeric_range, one_transfer, report_dropped
+
+Implementation = Literal["eager"]
+IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention: ragged prefill over ``cu_seqlens``, decode over ``block_tables``.
+
+    ``num_heads`` H, ``num_kv_heads`` G and ``head_dim`` D are the model's; ``block_size`` S is used where the layer
+    allocates its own cache (an engine's cache ``[N, S, G, D]`` brings its own). ``causal_alignment`` says where the
+    diagonal lies when a prefill has more keys than queries. ``on_invalid`` says what becomes of slots and blocks
+    outside the cache. ``check_values=False`` skips the checks that would wait for an accelerator.
+
+    Raises ValueError where ``num_heads`` is no multiple of ``num_kv_heads`` or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        num_kv_heads: int,
+        block_size: int = 256,
+        *,
+        max_heads: int = 32,
+        causal_alignment: CausalAlignment = "top_left",
+        on_invalid: OnInvalid = "drop",
+        check_values: bool = True,
+        implementation: Implementation = "eager",
+    ) -> None:
+        super().__init__()
+        sizes = {"num_heads": num_heads, "head_dim": head_dim, "num_kv_heads": num_kv_heads, "block_size": block_size}
+        for name, size in sizes.items():
+            if size < 1:
+                refuse(name, size, "must be at least 1")
+        if num_heads % num_kv_heads:
+            refuse("num_heads", num_heads, f"must be a multiple of num_kv_heads, {num_kv_heads}")
+        for name, option, known in (
+            ("causal_alignment", causal_alignment, CAUSAL_ALIGNMENTS),
+            ("on_invalid", on_invalid, ON_INVALID),
+            ("implementation", implementation, IMPLEMENTATIONS),
+        ):
+            if option not in known:
+                refuse(name, repr(option), f"must be one of {', '.join(known)}")
+        self.num_heads, self.head_dim, self.num_kv_heads = num_heads, head_dim, num_kv_heads
+        self.num_rep = num_heads // num_kv_heads
+        if self.num_rep > 1 and num_heads > max_heads:
+            refuse("num_heads", num_heads, f"must be at most max_heads={max_heads} where kv heads are repeated")
+        self.scale = 1.0 / sqrt(head_dim)
+        self.block_size, self.max_heads = block_size, max_heads
+        self.causal_alignment: CausalAlignment = causal_alignment
+        self.on_invalid: OnInvalid = on_invalid
+        self.check_values, self.implementation = check_values, implementation
+        self.k_cache = self.v_cache = torch.empty(0)
+
+    def forward(
+        self, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], v: Float[Tensor, "T_k G D"]
+    ) -> Float[Tensor, "T H*D"]:
+        """One step of the engine for this layer; the rest of the input is in `get_context`.
+
+        Raises ValueError or TypeError that names the offending argument; then nothing has been written.
+        """
+        context = get_context()
+        metadata = self._validate(context, q, k, v)
+        with one_transfer():
+            if not self.k_cache.numel() and context.num_kvcache_blocks is not None:
+                self._init_cache(context.num_kvcache_blocks, q)
+            if self.k_cache.numel() and context.slot_mapping is not None:
+                store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping, self.on_invalid)
+            if context.is_prefill:
+                output = self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
+            else:
+                output = self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
+            return self._check_numeric_range(output.reshape(len(q), -1), "attention_output")
+
+    def _init_cache(self, num_blocks: int, like: Float[Tensor, "T H D"]) -> None:
+        """Zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""
+        shape = (num_blocks, self.block_size, self.num_kv_heads, self.head_dim)
+        self.k_cache, self.v_cache = like.new_zeros(shape), like.new_zeros(shape)
+
+    def _prefill_attn(
+        self,
+        q: Float[Tensor, "T H D"],
+        k: Float[Tensor, "T_k G D"],
+        v: Float[Tensor, "T_k G D"],
+        cu_seqlens_q: Int[Tensor, "B+1"],
+        cu_seqlens_k: Int[Tensor, "B+1"],
+    ) -> Float[Tensor, "T H D"]:
+        """Every sequence attends causally to its keys of this call."""
+        dtype = eager.accumulation_dtype(q.dtype)
+        starts_q, starts_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
+        outputs = []
+        for i in range(len(starts_q) - 1):
+            q_seq = self._check_numeric_range(q[starts_q[i] : starts_q[i + 1]], f"prefill_q_seq_{i}")
+            k_seq = self._check_numeric_range(k[starts_k[i] : starts_k[i + 1]], f"prefill_k_seq_{i}")
+            v_seq = v[starts_k[i] : starts_k[i + 1]]
+            hidden = causal_mask(len(q_seq), len(k_seq), self.causal_alignment, q.device)
+            outputs.append(self._attend(q_seq, k_seq, v_seq, dtype, hidden, f"prefill_attn_{i}").to(q.dtype))
+        return torch.cat(outputs) if outputs else torch.empty_like(q)
+
+    def _decode_attn(
+        self, q: Float[Tensor, "B H D"], context_lens: Int[Tensor, "B"], block_tables: Int[Tensor, "B M"]
+    ) -> Float[Tensor, "B H D"]:
+        """Every sequence's one query attends to what the cache holds of its context."""
+        num_blocks, block_size = self.k_cache.shape[:2]
+        dtype = eager.accumulation_dtype(q.dtype, self.k_cache.dtype)
+        block_tables = block_tables.cpu()
+        self._check_numeric_range(q, "decode_q")
+        outputs = []
+        for i, context_len in enumerate(context_lens.tolist()):
+            block, offset = eager.visible_positions(block_tables[i], context_len, block_size, num_blocks)
+            report_dropped(f"block_tables[{i}]", torch.tensor(context_len - len(block)), num_blocks)
+            block, offset = block.to(q.device), offset.to(q.device)
+            k_seq = self._check_numeric_range(self.k_cache[block, offset], f"decode_k_history_{i}")
+            outputs.append(self._attend(q[i : i + 1], k_seq, self.v_cache[block, offset], dtype).to(q.dtype))
+        return torch.cat(outputs) if outputs else torch.empty_like(q)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "Lq H D"],
+        k: Float[Tensor, "Lk G D"],
+        v: Float[Tensor, "Lk G D"],
+        dtype: torch.dtype,
+        hidden: Bool[Tensor, "Lq Lk"] | None = None,
+        scores_name: str | None = None,
+    ) -> Float[Tensor, "Lq H D"]:
+        """One sequence: expand the kv heads, scores, softmax over what is visible, weighted sum of the values."""
+        with eager.full_precision(q.device.type):
+            q_trans = eager.widen(q, dtype).transpose(0, 1)
+            k_trans, v_trans = (
+                repeat_kv(eager.widen(x, dtype), self.num_rep, self.max_heads).transpose(0, 1) for x in (k, v)
+            )
+            scores = eager.attention_scores(q_trans, k_trans, self.scale)
+            if scores_name is not None:
+                self._check_numeric_range(scores, scores_name)
+            weights = eager.attention_weights(scores, hidden)
+            return eager.weighted_values(weights, v_trans, hidden).transpose(0, 1)
+
+    def _check_numeric_range(self, x: Tensor, name: str) -> Tensor:
+        """Warn when ``x`` leaves +-1e4 or holds NaN or Inf; return ``x``. See `check_numeric_range`."""
+        return check_numeric_range(x, name)
+
+    def _validate(self, context: Context, q: Tensor, k: Tensor, v: Tensor) -> HostMetadata:
+        """Refuse bad input; see `attn_core.checks` for the rules."""
+        check_tokens(q, k, v, self.num_heads, self.num_kv_heads, self.head_dim)
+        cache_shape = self._cache_shape(context, q)
+        check_context(context, q, k, has_cache=cache_shape is not None)
+        metadata = HostMetadata(context)
+        check_values(context, metadata, len(q), len(k), self.check_values)
+        if self.on_invalid == "raise" and cache_shape is not None:
+            check_slots(metadata, *cache_shape)
+            check_blocks(context, metadata, *cache_shape)
+        return metadata
+
+    def _cache_shape(self, context: Context, q: Tensor) -> tuple[int, int] | None:
+        """Blocks and block size of the cache that this call will have; None where it will have none."""
+        if self.k_cache.numel() or self.v_cache.numel():
+            check_cache(self.k_cache, self.v_cache, q, self.num_kv_heads, self.head_dim)
+            return self.k_cache.shape[0], self.k_cache.shape[1]
+        if context.num_kvcache_blocks is None:
+            return None
+        if context.num_kvcache_blocks < 1:
+            refuse("num_kvcache_blocks", context.num_kvcache_blocks, "must be at least 1")
+        return context.num_kvcache_blocks, self.block_size
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_heads={self.num_heads}, head_dim={self.head_dim}, num_kv_heads={self.num_kv_heads}, "
+            f"causal_alignment={self.causal_alignment}, implementation={self.implementation}"
+        )

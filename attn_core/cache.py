@@ -1,0 +1,83 @@
+"""The paged KV cache: slot ``s`` is block ``s // S``, offset ``s % S``."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from attn_core.notices import report_dropped
+
+OnInvalid = Literal["drop", "raise"]
+ON_INVALID: tuple[str, ...] = get_args(OnInvalid)
+PADDING_SLOT = -1
+
+
+def store_kvcache(
+    key: Float[Tensor, "N G D"],
+    value: Float[Tensor, "N G D"],
+    k_cache: Float[Tensor, "blocks S G D"],
+    v_cache: Float[Tensor, "blocks S G D"],
+    slot_mapping: Int[Tensor, "N"],
+    on_invalid: OnInvalid = "drop",
+) -> None:
+    """Write token ``n`` to slot ``slot_mapping[n]``, cast to the cache's dtype (round to nearest even).
+
+    -1 is padding and skipped. Any other slot outside the cache is skipped with one warning a call ("drop") or is a
+    ValueError before any write ("raise"). The last of equal slots wins. No other byte of the cache changes.
+
+    Nothing here depends on a value, so nothing waits for the device: instead of filtering, every token that must not
+    write repeats the write of one that must.
+
+    Raises ValueError where the shapes do not fit together.
+    """
+    _check_shapes(key, value, k_cache, v_cache, slot_mapping)
+    num_slots = k_cache.shape[0] * k_cache.shape[1]
+    slots = slot_mapping.to(k_cache.device, torch.int64)
+    valid = valid_slots(slots, num_slots)
+    invalid = ((slots != PADDING_SLOT) & ~valid).sum()
+    if on_invalid == "raise" and invalid:
+        raise ValueError(f"slot_mapping: {int(invalid)} slots are neither -1 nor in [0, {num_slots})")
+    report_dropped("slot_mapping", invalid, num_slots)
+    if not slots.numel() or not num_slots:
+        return
+
+    # `anchor` is a token that writes. Where there is none, it is token 0, and slot 0 gets what it holds.
+    anchor = valid.to(torch.uint8).argmax()
+    last = last_writer(slots)
+    writer = torch.where(valid, last, last[anchor])
+    slot = torch.where(valid, slots, torch.where(valid[anchor], slots[anchor], 0))
+    block_idx, block_inner_idx = slot // k_cache.shape[1], slot % k_cache.shape[1]
+    writes = valid[anchor]
+    for new, cache in ((key, k_cache), (value, v_cache)):
+        held = cache[block_idx, block_inner_idx]
+        cache[block_idx, block_inner_idx] = torch.where(writes, new.detach()[writer].to(cache.dtype), held)
+
+
+def valid_slots(slots: Int[Tensor, "N"], num_slots: int) -> Bool[Tensor, "N"]:
+    """True where the slot lies in the cache. Negative ones do not: Python's wrap-around must not reach it."""
+    return (slots >= 0) & (slots < num_slots)
+
+
+def last_writer(slots: Int[Tensor, "N"]) -> Int[Tensor, "N"]:
+    """For each token, the last token that names the same slot. Index assignment leaves the winner open on CUDA."""
+    ordered, tokens = slots.sort(stable=True)
+    return tokens[torch.searchsorted(ordered, slots, right=True) - 1]
+
+
+def _check_shapes(
+    key: Shaped[Tensor, "..."],
+    value: Shaped[Tensor, "..."],
+    k_cache: Shaped[Tensor, "..."],
+    v_cache: Shaped[Tensor, "..."],
+    slot_mapping: Shaped[Tensor, "..."],
+) -> None:
+    if key.dim() != 3 or key.shape != value.shape:
+        raise ValueError(f"value: shape {tuple(value.shape)} must be key's, [N, G, D], here {tuple(key.shape)}")
+    if k_cache.dim() != 4 or k_cache.shape != v_cache.shape or k_cache.shape[2:] != key.shape[1:]:
+        shapes = f"{tuple(k_cache.shape)} and {tuple(v_cache.shape)}"
+        raise ValueError(f"k_cache, v_cache: shapes {shapes} must both be [blocks, S, *{tuple(key.shape[1:])}]")
+    if slot_mapping.shape != key.shape[:1]:
+        raise ValueError(f"slot_mapping: shape {tuple(slot_mapping.shape)} must be [{key.shape[0]}], a slot a token")

@@ -1,0 +1,134 @@
+"""Refuse bad input before anything is written: every error names the argument, its value and the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_core.cache import PADDING_SLOT
+from attn_core.context import Context
+from attn_core.metadata import HostMetadata
+
+COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueError) -> None:
+    """Raise ``error`` as ``argument: value (rule)``."""
+    raise error(f"{argument}: {value} ({rule})")
+
+
+def check_tokens(q: Any, k: Any, v: Any, num_heads: int, num_kv_heads: int, head_dim: int) -> None:
+    """``q [T, H, D]``, ``k`` and ``v`` ``[T_k, G, D]``, one floating dtype, one device."""
+    for name, tensor, heads in (("q", q, num_heads), ("k", k, num_kv_heads), ("v", v, num_kv_heads)):
+        _check_tensor(name, tensor, COMPUTE_DTYPES)
+        if tensor.dim() != 3 or tuple(tensor.shape[1:]) != (heads, head_dim):
+            refuse(name, f"shape {tuple(tensor.shape)}", f"must be [tokens, {heads}, {head_dim}]")
+        if tensor.dtype != q.dtype:
+            refuse(name, tensor.dtype, f"must be q's dtype, {q.dtype}", TypeError)
+        if tensor.device != q.device:
+            refuse(name, f"device {tensor.device}", f"must be q's device, {q.device}")
+    if v.shape != k.shape:
+        refuse("v", f"shape {tuple(v.shape)}", f"must be k's shape, {tuple(k.shape)}")
+
+
+def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_dim: int) -> None:
+    """Both ``[N, S, G, D]``, one floating dtype, on ``q``'s device. ``S`` is the cache's own."""
+    for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
+        _check_tensor(name, cache, COMPUTE_DTYPES)
+        if cache.dim() != 4 or tuple(cache.shape[2:]) != (num_kv_heads, head_dim) or not cache.numel():
+            refuse(name, f"shape {tuple(cache.shape)}", f"must be [blocks, block_size, {num_kv_heads}, {head_dim}]")
+        if cache.device != q.device:
+            refuse(name, f"device {cache.device}", f"must be q's device, {q.device}")
+    if v_cache.shape != k_cache.shape:
+        refuse("v_cache", f"shape {tuple(v_cache.shape)}", f"must be k_cache's shape, {tuple(k_cache.shape)}")
+    if v_cache.dtype != k_cache.dtype:
+        refuse("v_cache", v_cache.dtype, f"must be k_cache's dtype, {k_cache.dtype}", TypeError)
+
+
+def check_context(context: Context, q: Tensor, k: Tensor, has_cache: bool) -> None:
+    """Shapes, dtypes and devices of what this phase reads. Values are `check_values`'s."""
+    if context.is_prefill:
+        for name in ("cu_seqlens_q", "cu_seqlens_k"):
+            _check_index(name, getattr(context, name), q, dims=1)
+            if not getattr(context, name).numel():
+                refuse(name, "empty", "must start with 0")
+        if len(context.cu_seqlens_k) != len(context.cu_seqlens_q):
+            lengths = f"{len(context.cu_seqlens_k)} and {len(context.cu_seqlens_q)} entries"
+            refuse("cu_seqlens_k", lengths, "must have as many entries as cu_seqlens_q")
+    else:
+        if not has_cache:
+            refuse("k_cache", "empty", "a decode needs a cache: assign one or set num_kvcache_blocks")
+        _check_index("context_lens", context.context_lens, q, dims=1)
+        _check_index("block_tables", context.block_tables, q, dims=2)
+        if len(k) != len(q):
+            refuse("k", f"{len(k)} tokens", f"a decode has one token a sequence, and q has {len(q)}")
+        for name in ("context_lens", "block_tables"):
+            if len(getattr(context, name)) != len(q):
+                refuse(name, f"{len(getattr(context, name))} rows", f"must be one a sequence, and q has {len(q)}")
+    if has_cache:
+        _check_index("slot_mapping", context.slot_mapping, q, dims=1)
+        if len(context.slot_mapping) != len(k):
+            refuse("slot_mapping", f"{len(context.slot_mapping)} slots", f"must be one a token, and k has {len(k)}")
+
+
+def check_values(context: Context, metadata: HostMetadata, num_queries: int, num_keys: int, all_of_them: bool) -> None:
+    """``cu_seqlens`` start at 0, never fall, end at the token count; ``context_lens`` are not negative.
+
+    Values on an accelerator are looked at only where ``all_of_them``.
+    """
+    if not context.is_prefill:
+        if all_of_them or metadata.on_host("context_lens"):
+            lengths = metadata["context_lens"]
+            if (lengths < 0).any():
+                refuse("context_lens", lengths.tolist(), "must not be negative")
+        return
+    for name, tokens in (("cu_seqlens_q", num_queries), ("cu_seqlens_k", num_keys)):
+        if all_of_them or metadata.on_host(name):
+            starts = metadata[name].tolist()
+            if starts[0] != 0:
+                refuse(name, starts, "must start at 0")
+            if any(later < earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+                refuse(name, starts, "must never fall")
+            if starts[-1] != tokens:
+                refuse(name, starts, f"must end at the number of tokens, {tokens}")
+
+
+def check_slots(metadata: HostMetadata, num_blocks: int, block_size: int) -> None:
+    """``on_invalid="raise"``: every slot is -1 or in the cache."""
+    for slot in metadata["slot_mapping"].tolist():
+        if slot != PADDING_SLOT and not 0 <= slot < num_blocks * block_size:
+            refuse("slot_mapping", slot, f"must be -1 or in [0, {num_blocks * block_size})")
+
+
+def check_blocks(context: Context, metadata: HostMetadata, num_blocks: int, block_size: int) -> None:
+    """``on_invalid="raise"``: every block that a context needs is in the table and in the cache."""
+    if context.is_prefill:
+        return
+    tables = metadata["block_tables"].tolist()
+    for i, (context_len, table) in enumerate(zip(metadata["context_lens"].tolist(), tables, strict=True)):
+        if context_len > len(table) * block_size:
+            refuse(f"context_lens[{i}]", context_len, f"the table holds {len(table)} blocks of {block_size}")
+        for block in table[: -(-context_len // block_size)]:
+            if not 0 <= block < num_blocks:
+                refuse(f"block_tables[{i}]", block, f"must be in [0, {num_blocks})")
+
+
+def _check_tensor(name: str, tensor: Any, dtypes: tuple[torch.dtype, ...]) -> None:
+    if not isinstance(tensor, Tensor):
+        refuse(name, type(tensor).__name__, "must be a tensor", TypeError)
+    if tensor.dtype not in dtypes:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        refuse(name, tensor.dtype, f"must be one of {allowed}", TypeError)
+
+
+def _check_index(name: str, tensor: Any, q: Tensor, dims: int) -> None:
+    if tensor is None:
+        refuse(name, None, "this phase needs it; the engine sets it in the context")
+    _check_tensor(name, tensor, INDEX_DTYPES)
+    if tensor.dim() != dims:
+        refuse(name, f"shape {tuple(tensor.shape)}", f"must have {dims} dimension{'s' * (dims > 1)}")
+    if tensor.device.type != "cpu" and tensor.device != q.device:
+        refuse(name, f"device {tensor.device}", f"must be the host or q's device, {q.device}")

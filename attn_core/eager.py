@@ -1,0 +1,82 @@
+"""The eager implementation: the flowchart step by step, one sequence at a time. It is meant to be read.
+
+Every step works on fresh contiguous tensors in the accumulation dtype, so a sequence's bits depend neither on its
+neighbours nor on the strides or the alignment of what it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def accumulation_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    """float64 where anything is float64, float32 for all else."""
+    return torch.float64 if torch.float64 in dtypes else torch.float32
+
+
+def widen(x: Float[Tensor, "L heads D"], dtype: torch.dtype) -> Float[Tensor, "L heads D"]:
+    """A fresh contiguous copy in the accumulation dtype."""
+    return x.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def attention_scores(
+    q: Float[Tensor, "H Lq D"], k: Float[Tensor, "H Lk D"], scale: float
+) -> Float[Tensor, "H Lq Lk"]:
+    """``S = (q k^T) * scale``, the scale a Python float."""
+    return torch.matmul(q, k.transpose(-1, -2)) * scale
+
+
+def attention_weights(
+    scores: Float[Tensor, "H Lq Lk"], hidden: Bool[Tensor, "Lq Lk"] | None = None
+) -> Float[Tensor, "H Lq Lk"]:
+    """Softmax over the visible keys; exactly 0 for hidden ones, also in a row that sees nothing."""
+    if hidden is None:
+        return scores.softmax(dim=-1)
+    return scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(hidden, 0.0)
+
+
+def weighted_values(
+    weights: Float[Tensor, "H Lq Lk"], v: Float[Tensor, "H Lk D"], hidden: Bool[Tensor, "Lq Lk"] | None = None
+) -> Float[Tensor, "H Lq D"]:
+    """``P v`` in which a hidden NaN or Inf has no part, though 0 * NaN is NaN.
+
+    The product runs over the finite values; a second one counts which others each query sees, and they are put in.
+    """
+    if hidden is None:
+        return torch.matmul(weights, v)
+    kinds = torch.stack((v.isnan(), v == torch.inf, v == -torch.inf))
+    nan, above, below = torch.matmul(hidden.logical_not().to(v.dtype), kinds.to(v.dtype)) > 0
+    output = torch.matmul(weights, v.masked_fill(kinds.any(dim=0), 0.0))
+    output = output.masked_fill(above, torch.inf).masked_fill(below, -torch.inf)
+    return output.masked_fill(nan | (above & below), torch.nan)
+
+
+def visible_positions(
+    block_table: Int[Tensor, "M"], context_len: int, block_size: int, num_blocks: int
+) -> tuple[Int[Tensor, "L"], Int[Tensor, "L"]]:
+    """Block and offset of every logical position below ``context_len`` that lies in the cache, in order.
+
+    A position keeps its place whatever happens to the others: position ``t`` is looked up in column ``t // S``.
+    Entries beyond ``ceil(context_len / S)`` are never read.
+    """
+    positions = torch.arange(max(0, min(context_len, len(block_table) * block_size)))
+    blocks = block_table[positions // block_size]
+    in_cache = (blocks >= 0) & (blocks < num_blocks)
+    return blocks[in_cache], (positions % block_size)[in_cache]
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """float32 means float32: no autocast, no TF32 or bf16 products, whatever the process has switched on."""
+    requested = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(requested)

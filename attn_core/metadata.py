@@ -1,0 +1,44 @@
+"""The context's integers on the host, where a loop or a check needs them: one transfer for all of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from attn_core.context import Context
+
+_READ_BY_PHASE = {True: ("cu_seqlens_q", "cu_seqlens_k"), False: ("context_lens", "block_tables")}
+
+
+class HostMetadata:
+    """``metadata["cu_seqlens_q"]`` is that tensor of the context as int64 on the host, fetched when first asked for.
+
+    Tensors that already live on the host are never waited for.
+    """
+
+    def __init__(self, context: Context) -> None:
+        names = (*_READ_BY_PHASE[context.is_prefill], "slot_mapping")
+        tensors = {name: getattr(context, name) for name in names}
+        self._tensors: dict[str, Tensor] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def on_host(self, name: str) -> bool:
+        """Whether reading it is free."""
+        return name in self._tensors and self._tensors[name].device.type == "cpu"
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def __getitem__(self, name: str) -> Int[Tensor, "..."]:
+        if self.on_host(name):
+            return self._tensors[name].to(torch.int64)
+        return self._fetched[name]
+
+    @cached_property
+    def _fetched(self) -> dict[str, Tensor]:
+        remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
+        flat = torch.cat([tensor.reshape(-1).to(torch.int64) for tensor in remote.values()]).cpu()
+        parts = flat.split([tensor.numel() for tensor in remote.values()])
+        return {name: part.view(tensor.shape) for (name, tensor), part in zip(remote.items(), parts, strict=True)}

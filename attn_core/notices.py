@@ -1,0 +1,97 @@
+"""Warnings that cost one device-to-host transfer a forward.
+
+Whatever a forward wants to warn about is measured where the tensors live and kept as 0-dim tensors; `one_transfer`
+reads them all at once when the forward ends. Outside of it a notice is read and logged at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+RANGE_LIMIT = 1e4
+RANGE_LOG = logging.getLogger("attn_core.numeric_range")
+INDEX_LOG = logging.getLogger("attn_core.invalid_index")
+
+_Notice = tuple[Sequence[Tensor], Callable[..., None]]
+_PENDING: ContextVar[list[_Notice] | None] = ContextVar("pending_notices", default=None)
+
+
+def check_numeric_range(x: Tensor, name: str) -> Tensor:
+    """Warn when ``max > 1e4``, ``min < -1e4`` or ``x`` holds NaN or Inf; return ``x``. An empty tensor is normal.
+
+    Logger ``attn_core.numeric_range``. The record has ``tensor``, ``max``, ``min`` (NaN where ``x`` holds one),
+    ``limit`` and ``nonfinite``.
+    """
+    if x.numel() and RANGE_LOG.isEnabledFor(logging.WARNING):
+        _notify(torch.aminmax(x.detach()), lambda low, high: _log_range(name, low, high))
+    return x
+
+
+def report_dropped(name: str, dropped: Tensor, limit: int) -> None:
+    """Warn when the count ``dropped`` is not 0: indices of ``name`` outside ``[0, limit)`` were left out.
+
+    Logger ``attn_core.invalid_index``. The record has ``tensor``, ``dropped`` and ``limit``.
+    """
+    if INDEX_LOG.isEnabledFor(logging.WARNING):
+        _notify((dropped,), lambda count: _log_dropped(name, int(count), limit))
+
+
+@contextmanager
+def one_transfer() -> Iterator[None]:
+    """Hold back every notice inside, then read all of them in one transfer and log them in order."""
+    pending: list[_Notice] = []
+    token = _PENDING.set(pending)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
+    _emit(pending)
+
+
+def _notify(measured: Sequence[Tensor], log: Callable[..., None]) -> None:
+    pending = _PENDING.get()
+    if pending is None:
+        _emit([(measured, log)])
+    else:
+        pending.append((measured, log))
+
+
+def _emit(notices: list[_Notice]) -> None:
+    if not notices:
+        return
+    # float64 holds every float16..float64 extreme and every count below 2^53 exactly.
+    remote = [x.to(torch.float64) for measured, _ in notices for x in measured if x.device.type != "cpu"]
+    fetched = iter(torch.stack(remote).tolist() if remote else ())
+    for measured, log in notices:
+        log(*(x.item() if x.device.type == "cpu" else next(fetched) for x in measured))
+
+
+def _log_range(name: str, low: float, high: float) -> None:
+    nonfinite = not (isfinite(low) and isfinite(high))
+    if nonfinite or high > RANGE_LIMIT or low < -RANGE_LIMIT:
+        RANGE_LOG.warning(
+            "numeric overflow in %s: max %g, min %g, limit +-%g",
+            name,
+            high,
+            low,
+            RANGE_LIMIT,
+            extra={"tensor": name, "max": high, "min": low, "limit": RANGE_LIMIT, "nonfinite": nonfinite},
+        )
+
+
+def _log_dropped(name: str, dropped: int, limit: int) -> None:
+    if dropped:
+        INDEX_LOG.warning(
+            "%s: %d left out, not in [0, %d)",
+            name,
+            dropped,
+            limit,
+            extra={"tensor": name, "dropped": dropped, "limit": limit},
+        )
