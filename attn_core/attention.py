@@ -89,7 +89,7 @@ class Attention(nn.Module):
                 output = self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
             else:
                 output = self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
-            return self._check_numeric_range(output.reshape(len(q), -1), "attention_output")
+            return self._check_numeric_range(output.reshape(len(q), self.num_heads * self.head_dim), "attention_output")
 
     def _init_cache(self, num_blocks: int, like: Float[Tensor, "T H D"]) -> None:
         """Zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""

@@ -52,8 +52,8 @@ def weighted_values(
     kinds = torch.stack((v.isnan(), v == torch.inf, v == -torch.inf))
     nan, above, below = torch.matmul(hidden.logical_not().to(v.dtype), kinds.to(v.dtype)) > 0
     output = torch.matmul(weights, v.masked_fill(kinds.any(dim=0), 0.0))
-    output = output.masked_fill(above, torch.inf).masked_fill(below, -torch.inf)
-    return output.masked_fill(nan | (above & below), torch.nan)
+    infinities = torch.where(above, torch.inf, 0.0) - torch.where(below, torch.inf, 0.0)
+    return output + infinities + torch.where(nan, torch.nan, 0.0)
 
 
 def visible_positions(

@@ -1,0 +1,51 @@
+"""The laws, as a plain list."""
+
+from properties.law import Law
+from properties.laws.agreement import (
+    agrees_with_reference,
+    finite_stays_finite,
+    logs_what_is_owed,
+    stays_in_convex_hull,
+    visible_nan_appears,
+)
+from properties.laws.equivalence import (
+    chunks_equal_one_shot,
+    decode_is_the_last_row_of_prefill,
+    devices_agree,
+    gqa_equals_expanded_mha,
+    values_scale_exactly,
+)
+from properties.laws.invariance import (
+    batch_does_not_matter,
+    block_ids_do_not_matter,
+    index_dtype_does_not_matter,
+    poison_is_invisible,
+    same_call_same_bits,
+    strides_do_not_matter,
+    the_future_does_not_matter,
+)
+from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
+
+LAWS = [
+    Law(agrees_with_reference),
+    Law(finite_stays_finite),
+    Law(visible_nan_appears),
+    Law(stays_in_convex_hull, plain=True),
+    Law(logs_what_is_owed),
+    Law(cache_is_exact),
+    Law(guards_stay_intact),
+    Law(inputs_stay_unmodified),
+    Law(bad_input_is_refused, bad_input=True),
+    Law(poison_is_invisible),
+    Law(block_ids_do_not_matter),
+    Law(batch_does_not_matter),
+    Law(the_future_does_not_matter, phases=("prefill",)),
+    Law(strides_do_not_matter),
+    Law(index_dtype_does_not_matter),
+    Law(same_call_same_bits),
+    Law(gqa_equals_expanded_mha),
+    Law(decode_is_the_last_row_of_prefill, phases=("decode",), plain=True),
+    Law(chunks_equal_one_shot, phases=("prefill",), plain=True),
+    Law(values_scale_exactly, plain=True),
+    Law(devices_agree, devices=("cuda",)),
+]

@@ -1,0 +1,99 @@
+"""Laws that compare one answer with the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from properties.law import OutsideLaw
+from verification.backend import Backend
+from verification.expectation import expect
+from verification.inputs import Inputs, make_inputs
+from verification.judge import (
+    Verdict,
+    Violation,
+    answered,
+    element_at,
+    finite_is_owed,
+    judge_events,
+    judge_output,
+)
+from verification.observe import observe
+from verification.problem import Problem
+from verification.reference import hull_rounding
+
+
+def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:
+    """|out - exact| <= bound for every output element; NaN and Inf exactly where the exact result has them."""
+    inputs = make_inputs(problem)
+    return judge_output(answered(observe(backend, inputs)), expect(inputs, backend.precision))
+
+
+def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
+    """exact finite and representable => out finite, whatever lies in places that the row does not see."""
+    inputs = make_inputs(problem)
+    output, expectation = answered(observe(backend, inputs)), expect(inputs, backend.precision)
+    owed = finite_is_owed(expectation, expectation.roundings.output) & np.isfinite(expectation.bound)
+    wrong = owed & ~np.isfinite(output)
+    if wrong.any():
+        element = element_at(int(np.flatnonzero(wrong)[0]), output, expectation.exact, expectation.bound)
+        raise Violation(f"{int(wrong.sum())} elements are not finite, and the exact result is", element)
+    return Verdict()
+
+
+def visible_nan_appears(backend: Backend, problem: Problem) -> Verdict:
+    """k_b or v_b is NaN and query a sees b => out_a is NaN (all dims for k, that dim for v); all else is in bound."""
+    inputs = _with_visible_nan(make_inputs(problem))
+    return judge_output(answered(observe(backend, inputs)), expect(inputs, backend.precision))
+
+
+def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
+    """min_b v_bd <= out_ad <= max_b v_bd over the visible b, up to the rounding of a weighted mean; 0 if none is."""
+    inputs = make_inputs(problem)
+    output, expectation = answered(observe(backend, inputs)), expect(inputs, backend.precision)
+    low, high, room = np.zeros(output.shape), np.zeros(output.shape), np.zeros(output.shape)
+    subnormal = expectation.roundings.output.smallest_subnormal
+    for sequence, _ in expectation.sequences:
+        values = np.repeat(sequence.values.astype(np.float64), problem.num_heads // problem.num_kv_heads, axis=1)
+        for row, count in enumerate(sequence.counts, start=sequence.rows.start):
+            if count:
+                low[row], high[row] = values[:count].min(axis=0), values[:count].max(axis=0)
+                largest = np.maximum(np.abs(low[row]), np.abs(high[row]))
+                room[row] = hull_rounding(count, expectation.roundings) * largest + subnormal
+    outside = np.maximum(low - output.astype(np.float64), output.astype(np.float64) - high)
+    wrong = ~(outside <= room)
+    if wrong.any():
+        element = element_at(int(np.flatnonzero(wrong)[0]), output, np.clip(output, low, high), room)
+        raise Violation(f"{int(wrong.sum())} elements outside the hull of the values", element)
+    return Verdict()
+
+
+def logs_what_is_owed(backend: Backend, problem: Problem) -> Verdict:
+    """events(backend) = events(reference): each check warns iff max > 1e4 or min < -1e4 or a NaN or Inf is there."""
+    if not backend.contract.range_events:
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    observation = observe(backend, inputs)
+    answered(observation)
+    judge_events(observation.events, expect(inputs, backend.precision).predictions)
+    return Verdict()
+
+
+def _with_visible_nan(inputs: Inputs) -> Inputs:
+    """Plant one NaN, by the seed, where the last query of some sequence sees it."""
+    problem = inputs.problem
+    rng = np.random.default_rng(problem.seed)
+    name = "kv"[int(rng.integers(2))]
+    if problem.phase == "decode":
+        unstored = [np.setdiff1d(slots, inputs.slot_mapping) for slots in inputs.visible_slots]
+        rows, name = np.concatenate([np.empty(0, np.int64), *unstored]), f"{name}_cache"
+    else:
+        seen = zip(inputs.cu_seqlens_k.tolist(), problem.query_lens, problem.key_lens, strict=False)
+        rows = np.array([start for start, queries, keys in seen if queries and keys])
+    if not len(rows):
+        raise OutsideLaw
+    array = getattr(inputs, name).copy()
+    flat = array.reshape(-1, *array.shape[-2:])
+    flat[rng.choice(rows), rng.integers(array.shape[-2]), rng.integers(array.shape[-1])] = np.nan
+    return replace(inputs, **{name: array})

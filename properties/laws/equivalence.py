@@ -1,0 +1,165 @@
+"""Laws that equate two ways to ask the same question."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from properties.law import OutsideLaw
+from properties.laws.pairs import judge_pair
+from verification.backend import Backend
+from verification.expectation import Expectation, expect, sequences, store
+from verification.formats import FORMATS
+from verification.inputs import Array, Inputs, make_inputs
+from verification.judge import Verdict, Violation, answered, element_at, judge_same_bits
+from verification.observe import observe
+from verification.problem import Problem
+
+
+def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:
+    """out(k, v with G heads) = out(k', v' with H heads), k'_h = k_{h // (H/G)}, v'_h = v_{h // (H/G)}."""
+    n_rep = problem.num_heads // problem.num_kv_heads
+    if n_rep == 1:
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    expanded = replace(
+        inputs,
+        problem=replace(problem, num_kv_heads=problem.num_heads),
+        **{name: np.repeat(getattr(inputs, name), n_rep, axis=-2) for name in ("k", "v", "k_cache", "v_cache")},
+    )
+    return judge_pair(backend, gqa_equals_expanded_mha.__name__, inputs, expanded)
+
+
+def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Verdict:
+    """|decode(q, cache)_i - prefill(..., q_i; cached k, v)_last| <= bound + bound'."""
+    inputs = make_inputs(problem)
+    prefill, last = _as_prefill(inputs)
+    return _judge_close(backend, inputs, np.arange(problem.num_sequences), prefill, last)
+
+
+def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
+    """Bottom-right: |prefill(q_c.., k, v) - prefill(q, k, v)_c..| <= bound + bound' for queries from any c on."""
+    whole = replace(problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous")
+    inputs = make_inputs(whole)
+    rng = np.random.default_rng(problem.seed)
+    cuts = [int(rng.integers(length + 1)) for length in whole.key_lens]
+    rows = [np.arange(cut, length) for cut, length in zip(cuts, whole.key_lens, strict=True)]
+    kept = np.concatenate(
+        [np.empty(0, np.int64), *(r + start for r, start in zip(rows, inputs.cu_seqlens_k.tolist(), strict=False))]
+    )
+    lengths = tuple(len(r) for r in rows)
+    chunk = replace(
+        inputs,
+        problem=replace(whole, query_lens=lengths),
+        q=inputs.q[kept],
+        cu_seqlens_q=np.cumsum((0, *lengths)).astype(inputs.cu_seqlens_q.dtype),
+    )
+    return _judge_close(backend, chunk, np.arange(len(kept)), inputs, kept)
+
+
+def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
+    """out(q, k, 2^n v) = 2^n out(q, k, v), where no weighted value and no output leaves its normal range."""
+    inputs = make_inputs(problem)
+    top = FORMATS[problem.cache_format].largest
+    held = np.concatenate([np.abs(x.astype(np.float64)).reshape(-1) for x in (inputs.v, inputs.v_cache)])
+    factor = 2.0 if np.nanmax(held, initial=0.0) <= top / 2 else 0.5
+    scaled = {name: (getattr(inputs, name) * factor).astype(getattr(inputs, name).dtype) for name in ("v", "v_cache")}
+    if not all(np.array_equal(array / factor, getattr(inputs, name), equal_nan=True) for name, array in scaled.items()):
+        raise OutsideLaw
+    output, other = (answered(observe(backend, x)) for x in (inputs, replace(inputs, **scaled)))
+    smallest = FORMATS[problem.dtype].smallest_normal
+    normal = (np.abs(output) >= smallest) & (np.abs(other) >= smallest)
+    expected = (output.astype(np.float64) * factor).astype(output.dtype)
+    comparable = normal & _all_products_normal(expect(inputs, backend.precision))
+    if values_scale_exactly.__name__ not in backend.contract.bitwise or not comparable.any():
+        raise OutsideLaw
+    judge_same_bits(np.where(comparable, other, 0), np.where(comparable, expected, 0), f"values times {factor}")
+    return Verdict()
+
+
+def devices_agree(backend: Backend, problem: Problem) -> Verdict:
+    """|out(device) - out(cpu)| <= bound + bound, and both log the same events, but for those within rounding of 1e4."""
+    inputs = make_inputs(problem)
+    there, here = observe(backend, inputs), observe(backend.on("cpu"), inputs)
+    expectation = expect(inputs, backend.precision)
+    verdict = _judge_difference(answered(there), answered(here), expectation, 2 * expectation.bound)
+    if backend.contract.range_events:
+        open_ = {p.tensor for p in expectation.predictions if p.allowed and not p.owed}
+        found, wanted = ({(e.tensor, e.dropped) for e in x.events if e.tensor not in open_} for x in (there, here))
+        if found != wanted:
+            raise Violation(f"events {sorted(found, key=str)}, and on the CPU {sorted(wanted, key=str)}")
+    return verdict
+
+
+def _judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, other_rows: Array) -> Verdict:
+    """``rows`` of one answer and ``other_rows`` of the other differ by no more than both may be off."""
+    answer, another = (answered(observe(backend, x)) for x in (inputs, other))
+    expectation = expect(inputs, backend.precision)
+    room = expectation.bound[rows] + expect(other, backend.precision).bound[other_rows]
+    return _judge_difference(answer[rows], another[other_rows], expectation, room)
+
+
+def _judge_difference(got: Array, wanted: Array, expectation: Expectation, room: Array) -> Verdict:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        limit = expectation.roundings.output.overflow
+        difference = _difference(got, wanted, limit)
+        score = np.where(difference == 0, 0.0, difference / room)
+    score = np.where(np.isinf(room), 0.0, np.where(np.isnan(score), np.inf, score))
+    worst = float(score.max(initial=0.0))
+    if worst > 1.0:
+        raise Violation(
+            f"{int((score > 1).sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}",
+            element_at(int(score.argmax()), got, wanted, room),
+        )
+    return Verdict(worst)
+
+
+def _difference(got: Array, wanted: Array, overflow: float) -> Array:
+    """0 for NaN and NaN, NaN for NaN and a number; an infinity stands for what rounds to it."""
+    a, b = (np.clip(x.astype(np.float64), -overflow, overflow) for x in (got, wanted))
+    return np.where((np.isnan(a) & np.isnan(b)) | (a == b), 0.0, np.abs(a - b))
+
+
+def _as_prefill(inputs: Inputs) -> tuple[Inputs, Array]:
+    """The decode's sequences as a prefill over what the cache shows them, and the rows that should agree."""
+    problem, rng = inputs.problem, np.random.default_rng(inputs.problem.seed)
+    cut = sequences(store(inputs))
+    keys = tuple(len(sequence.keys) for sequence in cut)
+    queries = tuple(max(1, int(rng.integers(1, min(length, 3) + 1)) if length else 1) for length in keys)
+    prefill = replace(
+        problem,
+        phase="prefill",
+        query_lens=queries,
+        key_lens=keys,
+        block_tables=(),
+        slot_mapping=(),
+        num_blocks=0,
+        causal_alignment="bottom_right",
+        cache_layout="contiguous",
+        specials=(),
+    )
+    index = inputs.slot_mapping.dtype
+    empty = np.empty((0, *inputs.k.shape[1:]), inputs.k.dtype)
+    converted = replace(
+        make_inputs(prefill),
+        q=np.repeat(inputs.q, queries, axis=0),
+        k=np.concatenate([empty, *(sequence.keys for sequence in cut)]),
+        v=np.concatenate([empty, *(sequence.values for sequence in cut)]),
+        cu_seqlens_k=np.cumsum((0, *keys)).astype(index),
+    )
+    return converted, np.cumsum(queries, dtype=np.int64) - 1
+
+
+def _all_products_normal(expectation: Expectation) -> Array:
+    """``[T, H, 1]``: the smallest weight times the smallest value is far above the accumulator's subnormals."""
+    comparable = np.zeros((*expectation.exact.shape[:2], 1), bool)
+    for sequence, attended in expectation.sequences:
+        values = np.abs(sequence.values.astype(np.float64))
+        smallest = values[values > 0].min(initial=np.inf)
+        weights = attended.weights.swapaxes(0, 1)
+        for row, count in enumerate(sequence.counts):
+            if count:
+                lightest = weights[row, :, :count].min(axis=-1)
+                comparable[sequence.rows.start + row, :, 0] = lightest * smallest >= 2.0**-100
+    return comparable

@@ -1,0 +1,174 @@
+"""Laws of the form "what should not matter does not": two calls, the same bits where the contract claims it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from properties.law import OutsideLaw
+from properties.laws.pairs import judge_pair, rows_of
+from verification.backend import Backend
+from verification.expectation import store
+from verification.inputs import POISON_BYTE, Inputs, make_inputs
+from verification.judge import Verdict, answered, judge_memory
+from verification.materialize import materialize
+from verification.memory import expected_memory
+from verification.observe import observe, observe_call
+from verification.problem import Problem
+from verification.visibility import visible_counts
+
+
+def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
+    """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
+    keys, guards, table entries past ceil(context/S). K and V are poisoned apart.
+    """
+    poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
+    clean = make_inputs(replace(problem, poison=("zero", "zero")))
+    return judge_pair(backend, poison_is_invisible.__name__, _with_tame_tails(clean), replace(problem, poison=poison))
+
+
+def block_ids_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """out(pi(cache), pi(tables), pi(slots)) = out(cache, tables, slots) for a permutation pi of the blocks."""
+    if problem.num_blocks < 2:
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    return judge_pair(backend, block_ids_do_not_matter.__name__, inputs, _permuted(inputs))
+
+
+def batch_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """out_i(batch) = out_i(sequence i alone)."""
+    if problem.num_sequences < 2:
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    i = problem.seed % problem.num_sequences
+    return judge_pair(backend, batch_does_not_matter.__name__, inputs, _alone(inputs, i), rows_of(problem, i))
+
+
+def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """q_c for c > a, and k_b, v_b for b that a does not see, change => no out_c, c <= a, nor another sequence does."""
+    inputs = make_inputs(problem)
+    i, row, first_hidden = _some_row_with_a_future(inputs)
+    start, end = int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1])
+    rows = rows_of(problem, i)
+    changed = {name: getattr(inputs, name).copy() for name in ("q", "k", "v")}
+    # One kind of future for each: a NaN finds what multiplies by zero, a large number what is added and taken away.
+    futures = np.array(["nan", "large", "negative"])[np.arange(3) + problem.seed % 3 - 2]
+    for (name, array), future in zip(changed.items(), futures, strict=True):
+        hidden = slice(rows.start + row + 1, rows.stop) if name == "q" else slice(start + first_hidden, end)
+        array[hidden].view(np.uint8)[...] = POISON_BYTE[str(future)]
+    kept = np.delete(np.arange(problem.num_queries), np.s_[rows.start + row + 1 : rows.stop])
+    after = replace(inputs, **changed)
+    return judge_pair(backend, the_future_does_not_matter.__name__, inputs, after, kept, kept)
+
+
+def strides_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """out(x) = out(x') when x and x' hold equal numbers at other strides."""
+    if (problem.layout, problem.cache_layout) == ("contiguous", "contiguous"):
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    contiguous = replace(problem, layout="contiguous", cache_layout="contiguous")
+    return judge_pair(backend, strides_do_not_matter.__name__, replace(inputs, problem=contiguous), inputs)
+
+
+def index_dtype_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """out(int32 indices) = out(int64 indices)."""
+    inputs = make_inputs(problem)
+    other = np.int32 if problem.index_dtype == "int64" else np.int64
+    limits = np.iinfo(np.int32)
+    names = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
+    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in names}
+    return judge_pair(backend, index_dtype_does_not_matter.__name__, inputs, replace(inputs, **converted))
+
+
+def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
+    """f(x) = f(x) for a fresh f, for one that has just answered another x' of the same shape, and once more; and the
+    cache after it is as after one call.
+    """
+    inputs = make_inputs(problem)
+    turned = replace(
+        problem,
+        query_lens=problem.query_lens[::-1],
+        key_lens=problem.key_lens[::-1],
+        block_tables=problem.block_tables[::-1],
+        specials=(),
+    )
+    call = backend.prepare(problem)
+    answered(observe_call(call, materialize(make_inputs(turned), backend.device)))
+    tensors = materialize(inputs, backend.device)
+    used, again = observe_call(call, tensors), observe_call(call, tensors)
+    for observation, what in ((used, "after another call"), (again, "the same call again")):
+        verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, answered(observation), what=what)
+    judge_memory(again.memory, expected_memory(tensors, store(inputs)), tensors.spans, ("k_cache", "v_cache"))
+    return verdict
+
+
+def _with_tame_tails(inputs: Inputs) -> Inputs:
+    tables = inputs.block_tables.copy()
+    for row, context_len in zip(tables, inputs.context_lens, strict=False):
+        row[-(-int(context_len) // inputs.problem.block_size) :] = 0
+    return replace(inputs, block_tables=tables)
+
+
+def _permuted(inputs: Inputs) -> Inputs:
+    problem = inputs.problem
+    new_id = np.random.default_rng(problem.seed).permutation(problem.num_blocks)
+    old_id = np.argsort(new_id)
+
+    def renamed(blocks: np.ndarray) -> np.ndarray:
+        valid = (blocks >= 0) & (blocks < problem.num_blocks)
+        return np.where(valid, new_id[np.where(valid, blocks, 0)], blocks).astype(blocks.dtype)
+
+    slots, size = inputs.slot_mapping.astype(np.int64), problem.block_size
+    moved = np.where(slots < 0, slots, renamed(slots // size) * size + slots % size)
+    return replace(
+        inputs,
+        k_cache=inputs.k_cache[old_id],
+        v_cache=inputs.v_cache[old_id],
+        block_tables=renamed(inputs.block_tables),
+        slot_mapping=np.where(slots < problem.num_slots, moved, slots).astype(inputs.slot_mapping.dtype),
+    )
+
+
+def _alone(inputs: Inputs, i: int) -> Inputs:
+    """Sequence ``i`` in a batch of one. The others' tokens may be its context: they are already stored."""
+    problem, stored = inputs.problem, store(inputs)
+    rows = rows_of(problem, i)
+    decode = problem.phase == "decode"
+    keys = rows if decode else slice(int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1]))
+    new_keys = keys.stop - keys.start
+    slots = (-1,) * (new_keys if problem.num_blocks else 0)
+    alone = replace(
+        problem,
+        query_lens=problem.query_lens[i : i + 1],
+        key_lens=problem.key_lens[i : i + 1],
+        block_tables=problem.block_tables[i : i + 1],
+        slot_mapping=slots,
+        specials=(),
+    )
+    return replace(
+        stored,
+        problem=alone,
+        q=inputs.q[rows],
+        k=inputs.k[keys],
+        v=inputs.v[keys],
+        cu_seqlens_q=np.array([0, rows.stop - rows.start], inputs.cu_seqlens_q.dtype),
+        cu_seqlens_k=np.array([0, new_keys], inputs.cu_seqlens_k.dtype),
+        slot_mapping=np.array(slots, inputs.slot_mapping.dtype),
+        context_lens=inputs.context_lens[i : i + 1],
+        block_tables=inputs.block_tables[i : i + 1],
+    )
+
+
+def _some_row_with_a_future(inputs: Inputs) -> tuple[int, int, int]:
+    """A sequence, one of its queries, and the first key that this query does not see; by the seed."""
+    problem = inputs.problem
+    candidates = [
+        (i, row, int(count))
+        for i, lengths in enumerate(zip(problem.query_lens, problem.key_lens, strict=True))
+        for row, count in enumerate(visible_counts(*lengths, problem.causal_alignment))
+        if row + 1 < lengths[0] or count < lengths[1]
+    ]
+    if not candidates:
+        raise OutsideLaw
+    return candidates[problem.seed % len(candidates)]

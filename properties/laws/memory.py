@@ -1,0 +1,62 @@
+"""Laws about what a call may write. Each is one compare of the arena with what it should hold."""
+
+from __future__ import annotations
+
+from properties.law import OutsideLaw
+from verification.backend import Backend
+from verification.expectation import store
+from verification.inputs import make_inputs
+from verification.judge import Verdict, Violation, answered, judge_memory
+from verification.layout import INDEX_NAMES
+from verification.materialize import materialize
+from verification.memory import expected_memory
+from verification.misuse import MISUSES
+from verification.observe import Observation, observe, observe_call
+from verification.problem import Problem
+
+
+def cache_is_exact(backend: Backend, problem: Problem) -> Verdict:
+    """cache'[s] = cast(k[max{n : slot_n = s}]) for every slot named, and cache'[s] = cache[s] bit for bit elsewhere."""
+    if not problem.num_blocks:
+        raise OutsideLaw
+    return _judge(_observe(backend, problem), ("k_cache", "v_cache"))
+
+
+def guards_stay_intact(backend: Backend, problem: Problem) -> Verdict:
+    """No byte outside the tensors handed over changes."""
+    return _judge(_observe(backend, problem), ())
+
+
+def inputs_stay_unmodified(backend: Backend, problem: Problem) -> Verdict:
+    """q, k, v and every index tensor hold after the call what they held before."""
+    return _judge(_observe(backend, problem), ("q", "k", "v", *INDEX_NAMES))
+
+
+def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
+    """A bad argument => ValueError or TypeError that names it, and not one byte has changed."""
+    misuse = MISUSES.get(problem.misuse)
+    if misuse is None or not backend.contract.refuses:
+        raise OutsideLaw
+    tensors = misuse.apply(materialize(make_inputs(problem), backend.device))
+    observation = observe_call(backend.prepare(problem), tensors)
+    error = observation.error
+    if error is None:
+        raise Violation(f"{problem.misuse}: accepted, and {misuse.argument} should have been refused")
+    if not isinstance(error, ValueError | TypeError) or misuse.argument not in str(error):
+        raise Violation(f"{problem.misuse}: {type(error).__name__}: {error}; it should name {misuse.argument}")
+    for names in (("k_cache", "v_cache", "q", "k", "v", *INDEX_NAMES), ()):
+        judge_memory(observation.memory, tensors.before, tensors.spans, names)
+    return Verdict()
+
+
+def _observe(backend: Backend, problem: Problem) -> Observation:
+    observation = observe(backend, make_inputs(problem))
+    answered(observation)
+    return observation
+
+
+def _judge(observation: Observation, names: tuple[str, ...]) -> Verdict:
+    tensors = observation.tensors
+    expected = expected_memory(tensors, store(tensors.inputs))
+    judge_memory(observation.memory, expected, tensors.spans, names)
+    return Verdict()

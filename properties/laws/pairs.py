@@ -1,0 +1,49 @@
+"""Two calls that should give the same, to the bit where the backend claims it and within the bound elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verification.backend import Backend
+from verification.expectation import expect
+from verification.inputs import Inputs, make_inputs
+from verification.judge import Verdict, answered, judge_output, judge_same_bits
+from verification.observe import observe
+from verification.problem import Problem
+
+Rows = slice | NDArray[np.int64]
+ALL = slice(None)
+
+
+def judge_pair(
+    backend: Backend,
+    law: str,
+    inputs: Inputs,
+    other: Inputs | Problem | NDArray[Any],
+    rows: Rows = ALL,
+    other_rows: Rows = ALL,
+    what: str = "the other call",
+) -> Verdict:
+    """``rows`` of the answer to ``inputs`` against ``other_rows`` of the answer to (or the output) ``other``."""
+    output = answered(observe(backend, inputs))
+    if isinstance(other, Problem):
+        other = make_inputs(other)
+    if isinstance(other, Inputs):
+        other = answered(observe(backend, other))
+    if law in backend.contract.bitwise:
+        judge_same_bits(other[other_rows], output[rows], what)
+        return Verdict()
+    full = output.copy()
+    full[rows] = other[other_rows]
+    expectation = expect(inputs, backend.precision)
+    judge_output(output, expectation)
+    return judge_output(full, expectation)
+
+
+def rows_of(problem: Problem, i: int) -> slice:
+    """The rows of sequence ``i``."""
+    start = sum(problem.query_lens[:i])
+    return slice(start, start + problem.query_lens[i])

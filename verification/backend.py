@@ -1,0 +1,36 @@
+"""Who is asked: an implementation of attention under test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from verification.contract import Contract
+from verification.materialize import Tensors
+from verification.precision import Precision
+from verification.problem import Problem
+
+Call = Callable[[Tensors], Tensor]
+
+
+class Backend(Protocol):
+    """An adapter names itself, says what it promises, and turns a problem into something that can be called.
+
+    ``prepare(problem)`` makes whatever state the implementation keeps between calls (a module, a plan); the callable
+    takes tensors of that problem's sizes and returns the output ``[T, H*D]``, having written the caches in place.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def contract(self) -> Contract: ...
+    @property
+    def precision(self) -> Precision: ...
+    def prepare(self, problem: Problem) -> Call: ...
+    def on(self, device: str) -> Backend:
+        """The same implementation on another device."""
+        ...

@@ -1,0 +1,1 @@
+"""Adapters: each makes one implementation a `verification.backend.Backend`."""

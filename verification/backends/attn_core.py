@@ -1,0 +1,88 @@
+"""`attn_core.Attention` as a backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from attn_core import Attention, Context, attention_context
+from attn_core.attention import Implementation
+from verification.backend import Call
+from verification.contract import Contract
+from verification.formats import FORMATS
+from verification.materialize import Tensors
+from verification.precision import Precision
+from verification.problem import Problem
+
+CLAIMS = frozenset(
+    {
+        "poison_is_invisible",
+        "block_ids_do_not_matter",
+        "batch_does_not_matter",
+        "the_future_does_not_matter",
+        "gqa_equals_expanded_mha",
+        "strides_do_not_matter",
+        "index_dtype_does_not_matter",
+        "same_call_same_bits",
+        "values_scale_exactly",
+    }
+)
+
+
+@dataclass(frozen=True)
+class AttnCore:
+    """The layer as an engine uses it: caches assigned, context set, one forward a call."""
+
+    device: str = "cpu"
+    implementation: Implementation = "eager"
+    contract: Contract = field(default=Contract(dtypes=tuple(FORMATS), bitwise=CLAIMS), repr=False)
+    precision: Precision = field(default=Precision(), repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"attn_core/{self.implementation}"
+
+    def on(self, device: str) -> AttnCore:
+        return replace(self, device=device)
+
+    def prepare(self, problem: Problem) -> Call:
+        layer = Attention(
+            problem.num_heads,
+            problem.head_dim,
+            problem.num_kv_heads,
+            problem.block_size,
+            max_heads=max(32, problem.num_heads),
+            causal_alignment=problem.causal_alignment,
+            on_invalid=problem.on_invalid,
+            implementation=self.implementation,
+        )
+        return _Call(layer)
+
+
+class _Call:
+    """The engine's side: it assigns its caches once, and again only when it has others."""
+
+    def __init__(self, layer: Attention) -> None:
+        self._layer = layer
+        self._assigned: Tensor | None = None
+
+    def __call__(self, tensors: Tensors) -> Tensor:
+        if tensors.k_cache is not None and tensors.k_cache is not self._assigned:
+            assert tensors.v_cache is not None
+            self._layer.k_cache, self._layer.v_cache = tensors.k_cache, tensors.v_cache
+            self._assigned = tensors.k_cache
+        problem = tensors.inputs.problem
+        context = Context(
+            is_prefill=problem.phase == "prefill",
+            cu_seqlens_q=tensors.cu_seqlens_q,
+            cu_seqlens_k=tensors.cu_seqlens_k,
+            max_seqlen_q=max(problem.query_lens, default=0),
+            max_seqlen_k=max(problem.key_lens, default=0),
+            slot_mapping=tensors.slot_mapping,
+            context_lens=tensors.context_lens,
+            block_tables=tensors.block_tables,
+        )
+        with attention_context(context):
+            output: Tensor = self._layer(tensors.q, tensors.k, tensors.v)
+        return output

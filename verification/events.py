@@ -1,0 +1,50 @@
+"""The warnings of a call, captured as data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+RANGE_LOG, INDEX_LOG = "attn_core.numeric_range", "attn_core.invalid_index"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A range event carries ``max``, ``min`` and ``nonfinite``; an index event carries ``dropped``."""
+
+    tensor: str
+    max: float | None = None
+    min: float | None = None
+    nonfinite: bool | None = None
+    dropped: int | None = None
+
+
+@contextmanager
+def captured_events() -> Iterator[list[Event]]:
+    """Collect the events of both loggers, at any log configuration, and keep them from reaching other handlers."""
+    handler = _Collector()
+    loggers = [logging.getLogger(name) for name in (RANGE_LOG, INDEX_LOG)]
+    before = [(logger.level, logger.propagate, logger.disabled) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = logger.disabled = False
+        logger.setLevel(logging.WARNING)
+    try:
+        yield handler.events
+    finally:
+        for logger, (level, propagate, disabled) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate, logger.disabled = propagate, disabled
+            logger.setLevel(level)
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.events: list[Event] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: getattr(record, name, None) for name in ("max", "min", "nonfinite", "dropped")}
+        self.events.append(Event(str(getattr(record, "tensor", record.getMessage())), **fields))

@@ -1,0 +1,142 @@
+"""What a right answer to a problem looks like: output and bound, memory, events, or the refusal owed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import array_api_compat.torch as torch_namespace
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from verification.formats import FORMATS
+from verification.inputs import Inputs
+from verification.precision import Precision, Roundings
+from verification.problem import Problem
+from verification.predicted_events import Prediction, dropped, measured
+from verification.reference import Attended, attend
+from verification.visibility import visible_counts
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence of a call after the store: its ``rows`` of the output, ``q [Lq, H, D]``, ``keys`` and ``values``
+    ``[Lk, G, D]`` in logical order, and how many of them each query sees.
+    """
+
+    rows: slice
+    q: Array
+    keys: Array
+    values: Array
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """``exact`` and ``bound`` are ``[T, H, D]`` in float64: an output may be off by ``bound``, element by element.
+
+    ``bound`` is 0 where an exact NaN or Inf is demanded, inf where the problem says nothing.
+    """
+
+    exact: Array
+    bound: Array
+    predictions: tuple[Prediction, ...]
+    sequences: tuple[tuple[Sequence, Attended], ...]
+    roundings: Roundings
+
+    @cached_property
+    def before_rounding(self) -> Array:
+        """The part of ``bound`` that precedes the last rounding, to the output's format."""
+        output = self.roundings.output
+        rounding = output.unit * np.abs(self.exact) + output.smallest_subnormal / 2
+        room: Array = np.maximum(self.bound - np.where(np.isfinite(rounding), rounding, 0.0), 0.0)
+        return room
+
+
+def expect(inputs: Inputs, precision: Precision, device: str | None = None) -> Expectation:
+    """The reference's answer, computed by NumPy, or by torch in float64 on ``device``."""
+    problem, roundings = inputs.problem, precision.resolve(inputs.problem.dtype)
+    stored = store(inputs)
+    exact = np.zeros(inputs.q.shape)
+    bound = np.zeros(inputs.q.shape)
+    predictions = []
+    if problem.num_blocks:
+        predictions += dropped("slot_mapping", _count_dropped_slots(inputs))
+    if problem.phase == "decode":
+        predictions += measured("decode_q", inputs.q)
+    attended = []
+    with np.errstate(all="ignore"):
+        for i, sequence in enumerate(sequences(stored)):
+            result = _attend_on(device, problem, sequence, roundings)
+            attended.append((sequence, result))
+            exact[sequence.rows], bound[sequence.rows] = result.out.swapaxes(0, 1), result.bound.swapaxes(0, 1)
+            predictions += _sequence_events(i, stored, sequence, result)
+        predictions += measured("attention_output", exact, bound, FORMATS[problem.dtype])
+    return Expectation(exact, bound, tuple(predictions), tuple(attended), roundings)
+
+
+def store(inputs: Inputs) -> Inputs:
+    """The inputs with caches as they are after the call: NumPy's assignment keeps the last of equal slots."""
+    slots = inputs.slot_mapping.astype(np.int64)
+    writes = (slots >= 0) & (slots < inputs.problem.num_slots)
+    if not writes.any():
+        return inputs
+    caches = {}
+    for name, new in (("k_cache", inputs.k), ("v_cache", inputs.v)):
+        cache = getattr(inputs, name).copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            cache.reshape(-1, *cache.shape[2:])[slots[writes]] = new[writes].astype(cache.dtype)
+        caches[name] = cache
+    return replace(inputs, **caches)
+
+
+def _count_dropped_slots(inputs: Inputs) -> int:
+    slots = inputs.slot_mapping.astype(np.int64)
+    return int(np.sum((slots != -1) & ((slots < 0) | (slots >= inputs.problem.num_slots))))
+
+
+def sequences(stored: Inputs) -> list[Sequence]:
+    """Cut a call into its sequences, after the store."""
+    problem = stored.problem
+    if problem.phase == "decode":
+        caches = [cache.reshape(-1, *cache.shape[2:]) for cache in (stored.k_cache, stored.v_cache)]
+        return [
+            Sequence(slice(i, i + 1), stored.q[i : i + 1], caches[0][slots], caches[1][slots], np.array([len(slots)]))
+            for i, slots in enumerate(stored.visible_slots)
+        ]
+    q_starts, k_starts = stored.cu_seqlens_q.tolist(), stored.cu_seqlens_k.tolist()
+    cut = []
+    for i in range(len(q_starts) - 1):
+        rows, keys = slice(q_starts[i], q_starts[i + 1]), slice(k_starts[i], k_starts[i + 1])
+        counts = visible_counts(rows.stop - rows.start, keys.stop - keys.start, problem.causal_alignment)
+        cut.append(Sequence(rows, stored.q[rows], stored.k[keys], stored.v[keys], counts))
+    return cut
+
+
+def _attend_on(device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings) -> Attended:
+    """Head ``h`` reads key/value head ``h // (H/G)``."""
+    kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
+    arrays = [
+        x.astype(np.float64).swapaxes(0, 1)
+        for x in (sequence.q, sequence.keys[:, kv_head], sequence.values[:, kv_head])
+    ]
+    if device is None:
+        return attend(np, *arrays, sequence.counts, problem.scale, roundings)
+    on_device = [torch.from_numpy(np.ascontiguousarray(x)).to(device) for x in (*arrays, sequence.counts)]
+    result = attend(torch_namespace, *on_device, problem.scale, roundings)
+    return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
+
+
+def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attended) -> list[Prediction]:
+    if stored.problem.phase == "prefill":
+        return [
+            *measured(f"prefill_q_seq_{i}", sequence.q),
+            *measured(f"prefill_k_seq_{i}", sequence.keys),
+            *measured(f"prefill_attn_{i}", result.scores, result.scores_bound),
+        ]
+    missing = int(stored.context_lens[i]) - len(sequence.keys)
+    return [*dropped(f"block_tables[{i}]", missing), *measured(f"decode_k_history_{i}", sequence.keys)]

@@ -1,0 +1,166 @@
+"""Pass, or a violation: which law, where, by how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verification.arena import Bytes, Span
+from verification.events import Event
+from verification.expectation import Expectation
+from verification.formats import Format
+from verification.observe import Observation
+from verification.predicted_events import Prediction
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A law that held. ``score`` is the largest ``|out - exact| / bound`` that it looked at, 0 where it saw none."""
+
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Element:
+    """One output element: sequence row ``token``, query head, dim."""
+
+    token: int
+    head: int
+    dim: int
+    got: float
+    exact: float
+    bound: float
+
+    def __str__(self) -> str:
+        where = f"token {self.token}, head {self.head}, dim {self.dim}"
+        return f"{where}: got {self.got!r}, expected {self.exact!r} within {self.bound:.3g}"
+
+
+class Violation(AssertionError):
+    """A law broken by a backend on a problem. ``element`` is the worst one where an output is at fault."""
+
+    def __init__(self, message: str, element: Element | None = None) -> None:
+        super().__init__(message if element is None else f"{message}\n  {element}")
+        self.element = element
+
+
+def answered(observation: Observation) -> Array:
+    """The output of a call that had to succeed, ``[T, H, D]``."""
+    if observation.error is not None:
+        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
+    q = observation.tensors.inputs.q
+    output = observation.output
+    if output is None or output.shape != q.shape or output.dtype != q.dtype:
+        found = "nothing" if output is None else f"{output.dtype} {output.shape}"
+        raise Violation(f"returned {found}, not {q.dtype} of {q.size} elements")
+    return output
+
+
+def scores(output: Array, expectation: Expectation) -> Array:
+    """``|out - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
+    exact, bound = expectation.exact, expectation.bound
+    got = output.astype(np.float64)
+    overflow = expectation.roundings.output.overflow
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # An infinity stands for everything that rounds to it.
+        reached = np.where(np.isfinite(exact), np.clip(got, -overflow, overflow), got)
+        error = np.abs(reached - exact)
+        score = np.where(error == 0, 0.0, error / bound)
+    as_demanded = np.where(np.isnan(exact), np.isnan(got), got == exact)
+    score = np.where(np.isfinite(exact), score, np.where(as_demanded, 0.0, np.inf))
+    score = np.where(np.isnan(score), np.inf, score)
+    return np.where(np.isinf(bound), 0.0, score)
+
+
+def judge_output(output: Array, expectation: Expectation) -> Verdict:
+    """Every element within its bound, or a `Violation` that shows the worst."""
+    if not output.size:
+        return Verdict()
+    score = scores(output, expectation)
+    worst = float(score.max())
+    if worst > 1.0:
+        element = element_at(int(score.argmax()), output, expectation.exact, expectation.bound)
+        count = int((score > 1.0).sum())
+        raise Violation(f"{count} of {score.size} elements out of bound, err/bound up to {worst:.3g}", element)
+    return Verdict(worst)
+
+
+def element_at(flat_index: int, output: Array, expected: Array, bound: Array | float) -> Element:
+    token, head, dim = (int(i) for i in np.unravel_index(flat_index, output.shape))
+    limit = np.broadcast_to(bound, output.shape)[token, head, dim]
+    got, exact = output[token, head, dim], expected[token, head, dim]
+    return Element(token, head, dim, float(got), float(exact), float(limit))
+
+
+def judge_same_bits(output: Array, other: Array, what: str) -> None:
+    """Equal bit for bit; NaN equals NaN in the same place, since IEEE 754 leaves its payload open."""
+    bits = f"u{output.dtype.itemsize}"
+    differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))
+    if differ.any():
+        first = int(np.flatnonzero(differ)[0])
+        message = f"{what}: {int(differ.sum())} of {differ.size} elements have other bits"
+        raise Violation(message, element_at(first, output, other, 0.0))
+
+
+def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: tuple[str, ...]) -> None:
+    """The bytes of the tensors ``names`` are as expected; no name stands for what belongs to no tensor."""
+    differ = found != expected
+    if not differ.any():
+        return
+    for name in names:
+        changed = spans[name].on_host(found).copy(), spans[name].on_host(expected).copy()
+        if changed[0].tobytes() != changed[1].tobytes():
+            raise Violation(_describe_change(name, *changed))
+    if not names:
+        for span in spans.values():
+            _as_bytes(span, differ)[...] = False
+        if differ.any():
+            offset = int(np.flatnonzero(differ)[0])
+            before = [name for name, span in spans.items() if span.offset <= offset]
+            near = max(before, key=lambda name: spans[name].offset, default="the first tensor")
+            raise Violation(f"{int(differ.sum())} guard bytes written, the first one behind the start of {near}")
+
+
+def judge_events(events: tuple[Event, ...], predictions: tuple[Prediction, ...]) -> None:
+    """Exactly the events that the reference predicts, no more, no fewer."""
+    predicted = {prediction.tensor: prediction for prediction in predictions}
+    for name, count in Counter(event.tensor for event in events).items():
+        if name not in predicted or not predicted[name].allowed:
+            raise Violation(f"event for {name}, and none is owed")
+        if count > 1:
+            raise Violation(f"{count} events for {name}, and one is owed")
+    reported = {event.tensor: event for event in events}
+    for name, prediction in predicted.items():
+        if name not in reported and prediction.owed:
+            raise Violation(f"no event for {name}, and {prediction} is owed")
+        if name in reported and not prediction.agrees(reported[name]):
+            raise Violation(f"{reported[name]}, and {prediction} is owed")
+
+
+def finite_is_owed(expectation: Expectation, output: Format) -> Array:
+    """Where the exact result, and all that it may be off by before the last rounding, is finite in ``output``."""
+    reach = np.abs(expectation.exact) + expectation.before_rounding
+    owed: Array = np.isfinite(expectation.exact) & (reach < output.overflow)
+    return owed
+
+
+def _describe_change(name: str, found: Array, expected: Array) -> str:
+    rows = (found.view(np.uint8) != expected.view(np.uint8)).reshape(found.shape[0], -1).any(axis=1)
+    index = int(np.flatnonzero(rows)[0])
+    return f"{name}[{index}] holds {_few(found[index])}, expected {_few(expected[index])} ({int(rows.sum())} rows differ)"
+
+
+def _few(x: Array) -> str:
+    flat = [float(value) for value in x.reshape(-1)[:4]]
+    return f"{flat}{'...' if x.size > 4 else ''}"
+
+
+def _as_bytes(span: Span, memory: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    shape = (*span.shape, span.dtype.itemsize)
+    return np.ndarray(shape, np.bool_, memory, span.offset, (*span.strides, 1))

@@ -1,0 +1,51 @@
+"""A problem's numbers on a device, guarded and poisoned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from verification.arena import Bytes, Span
+from verification.inputs import Inputs
+from verification.layout import TENSOR_NAMES, plan_arena
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a backend is given. Shapes are those of `Inputs`; what the phase does not use is None.
+
+    ``before`` is the arena's bytes as they were handed over; ``arena`` is the arena itself, on the device.
+    """
+
+    inputs: Inputs
+    arena: Tensor
+    before: Bytes
+    spans: dict[str, Span] = field(repr=False)
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    k_cache: Tensor | None
+    v_cache: Tensor | None
+    cu_seqlens_q: Tensor | None
+    cu_seqlens_k: Tensor | None
+    slot_mapping: Tensor | None
+    context_lens: Tensor | None
+    block_tables: Tensor | None
+
+
+def materialize(inputs: Inputs, device: str) -> Tensors:
+    """One allocation and one copy: the arena is written on the host and moved as a whole."""
+    plan = plan_arena(inputs)
+    host, view = plan.fill()
+    for name, span in plan.spans.items():
+        span.on_host(view)[...] = getattr(inputs, name)
+    before = view.copy()
+    arena = host if device == "cpu" else host.to(torch.device(device))
+    used = set(TENSOR_NAMES)
+    used -= {"context_lens", "block_tables"} if inputs.problem.phase == "prefill" else {"cu_seqlens_q", "cu_seqlens_k"}
+    if not inputs.problem.num_blocks:
+        used -= {"k_cache", "v_cache", "slot_mapping"}
+    tensors = {name: plan.spans[name].on_device(arena) if name in used else None for name in TENSOR_NAMES}
+    return Tensors(inputs=inputs, arena=arena, before=before, spans=plan.spans, **tensors)  # type: ignore[arg-type]

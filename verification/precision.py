@@ -1,0 +1,53 @@
+"""What a backend is allowed to round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from verification.formats import FORMATS, Format
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The formats in which a backend accumulates, keeps scores, keeps probabilities before the second product, and
+    returns. ``"input"`` is the problem's own format. ``scaled_query``: the scale was folded into ``q`` and rounded to
+    ``q``'s format. ``truncating``: the accumulator rounds toward zero, which doubles its unit roundoff.
+    """
+
+    accumulate: str = "float32"
+    scores: str = "float32"
+    probabilities: str = "float32"
+    output: str = INPUT
+    scaled_query: bool = False
+    truncating: bool = False
+
+    def resolve(self, dtype: str) -> Roundings:
+        """The profile for inputs of ``dtype``: a float64 problem is accumulated in float64 throughout."""
+
+        def fmt(name: str) -> Format:
+            name = dtype if name == INPUT else name
+            return FORMATS["float64" if dtype == "float64" else name]
+
+        accumulate = fmt(self.accumulate)
+        return Roundings(
+            accumulate=accumulate,
+            unit=accumulate.unit * (2 if self.truncating else 1),
+            scores=fmt(self.scores),
+            probabilities=fmt(self.probabilities),
+            output=fmt(self.output),
+            query=FORMATS[dtype] if self.scaled_query else None,
+        )
+
+
+@dataclass(frozen=True)
+class Roundings:
+    """A `Precision` for one input format. ``query`` is the format of a scaled query, None where there is none."""
+
+    accumulate: Format
+    unit: float
+    scores: Format
+    probabilities: Format
+    output: Format
+    query: Format | None

@@ -1,0 +1,92 @@
+"""A problem: one call of attention, described as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Phase = Literal["prefill", "decode"]
+Layout = Literal["contiguous", "fused", "transposed", "strided"]
+CacheLayout = Literal["contiguous", "interleaved", "transposed"]
+ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier"]
+ValueKind = Literal["ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier"]
+Poison = Literal["zero", "nan", "large", "negative"]
+
+
+@dataclass(frozen=True)
+class Special:
+    """One planted NaN or Inf. ``row`` is a token of q, k, v, or a slot of a cache."""
+
+    tensor: Literal["q", "k", "v", "k_cache", "v_cache"]
+    row: int
+    head: int
+    dim: int
+    value: Literal["nan", "inf", "-inf"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Frozen and hashable. The same problem makes the same numbers on every machine and device.
+
+    ``query_lens`` and ``key_lens`` count tokens per sequence; in a decode the queries are one each and ``key_lens`` is
+    ``context_lens``. ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold
+    whatever the backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from
+    ``seed``; ``poison`` is what lies in memory that nobody may read, around keys and around values. A ``misuse`` makes
+    the call one that must be refused.
+    """
+
+    phase: Phase
+    dtype: str
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    query_lens: tuple[int, ...]
+    key_lens: tuple[int, ...]
+    block_size: int = 1
+    num_blocks: int = 0
+    slot_mapping: tuple[int, ...] = ()
+    block_tables: tuple[tuple[int, ...], ...] = ()
+    cache_dtype: str = ""
+    index_dtype: Literal["int32", "int64"] = "int64"
+    causal_alignment: Literal["top_left", "bottom_right"] = "top_left"
+    on_invalid: Literal["drop", "raise"] = "drop"
+    layout: Layout = "contiguous"
+    cache_layout: CacheLayout = "contiguous"
+    scores: ScoreKind = "ones"
+    values: ValueKind = "ones"
+    specials: tuple[Special, ...] = ()
+    poison: tuple[Poison, Poison] = ("zero", "zero")
+    seed: int = 0
+    misuse: str = ""
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.query_lens)
+
+    @cached_property
+    def num_queries(self) -> int:
+        return sum(self.query_lens)
+
+    @cached_property
+    def num_new_keys(self) -> int:
+        """Tokens of k and v in this call, ``T_k``."""
+        return sum(self.key_lens) if self.phase == "prefill" else self.num_sequences
+
+    @property
+    def num_slots(self) -> int:
+        return self.num_blocks * self.block_size
+
+    @property
+    def table_width(self) -> int:
+        """Columns of the block tables, ``M``."""
+        return len(self.block_tables[0]) if self.block_tables else 0
+
+    @property
+    def scale(self) -> float:
+        return float(self.head_dim**-0.5)
+
+    @property
+    def cache_format(self) -> str:
+        """The cache's dtype: ``dtype`` unless ``cache_dtype`` says otherwise."""
+        return self.cache_dtype or self.dtype
