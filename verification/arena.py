@@ -42,6 +42,8 @@ class Span:
 
     def on_host(self, memory: Bytes) -> NDArray[Any]:
         """This tensor as a view of the arena's bytes."""
+        if not self.size:  # NumPy refuses strides that would leave the buffer, though no element does
+            return np.empty(self.shape, self.dtype)
         return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)
 
     def on_device(self, memory: torch.Tensor) -> torch.Tensor:

@@ -63,13 +63,12 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None) -> E
     stored = store(inputs)
     exact = np.zeros(inputs.q.shape)
     bound = np.zeros(inputs.q.shape)
-    predictions = []
-    if problem.num_blocks:
-        predictions += dropped("slot_mapping", _count_dropped_slots(inputs))
-    if problem.phase == "decode":
-        predictions += measured("decode_q", inputs.q)
-    attended = []
+    predictions, attended = [], []
     with np.errstate(all="ignore"):
+        if problem.num_blocks:
+            predictions += dropped("slot_mapping", _count_dropped_slots(inputs))
+        if problem.phase == "decode":
+            predictions += measured("decode_q", inputs.q)
         for i, sequence in enumerate(sequences(stored)):
             result = _attend_on(device, problem, sequence, roundings)
             attended.append((sequence, result))

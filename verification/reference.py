@@ -38,7 +38,7 @@ def attend(
     num_keys = k.shape[1]
     magnitude = scale * xp.matmul(xp.abs(q), _transposed(xp, xp.abs(k)))
     scores = scale * xp.matmul(q, _transposed(xp, k))
-    scores_bound = _scores_bound(xp, scores, magnitude, q.shape[-1], roundings)
+    scores_bound = _scores_bound(xp, scores, magnitude, q.shape[-1], scale, roundings)
     visible = xp.arange(num_keys, device=k.device)[None, :] < counts[:, None]
     if not (num_keys and q.shape[1]):
         return Attended(xp.zeros_like(q), xp.zeros_like(q), scores, scores_bound, scores)
@@ -56,16 +56,21 @@ def attend(
     bound = _output_bound(xp, out, weights, error, finite, visible, counts, roundings)
     if not bool(xp.all(xp.isfinite(v))):
         out, bound = _put_in_nonfinite(xp, out, bound, weights, v, visible, roundings)
-    bound = _where_nothing_can_be_said(xp, bound, shifted, scores, magnitude / scale, visible, finite, roundings)
+    bound = _where_nothing_can_be_said(xp, bound, scores, scores_bound, visible, finite, roundings)
     return Attended(out, xp.where(xp.isnan(out) & (bound != xp.inf), 0.0, bound), scores, scores_bound, weights)
 
 
-def _scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, r: Roundings) -> Array:
-    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage; 0 where S is not finite."""
+def _scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage.
+
+    0 where S is not finite; inf where an honest sum, or its storage, may overflow.
+    """
     unit = r.unit + _REFERENCE_UNIT
     of_magnitude = _gamma(head_dim + 2, unit) + (r.query.unit if r.query else 0.0)
     of_score = 3 * unit + (r.scores.unit if r.scores != r.accumulate else 0.0)
     bound = of_magnitude * magnitude + of_score * xp.abs(scores)
+    limit = min(r.accumulate.largest * scale, r.scores.largest) / 4
+    bound = xp.where(magnitude < limit, bound, xp.inf)
     return xp.where(xp.isfinite(scores), bound, 0.0)
 
 
@@ -131,25 +136,13 @@ def _put_in_nonfinite(
 
 
 def _where_nothing_can_be_said(
-    xp: Namespace,
-    bound: Array,
-    shifted: Array,
-    scores: Array,
-    products: Array,
-    visible: Array,
-    v: Array,
-    r: Roundings,
+    xp: Namespace, bound: Array, scores: Array, scores_bound: Array, visible: Array, v: Array, r: Roundings
 ) -> Array:
-    """inf for rows whose visible scores are all -Inf (0/0), or that overflow a format which the profile may use."""
-    limit = r.accumulate.largest / 4
-    if float(xp.max(products)) < limit and float(xp.max(xp.abs(v))) * v.shape[1] < limit:
-        if bool(xp.all(xp.isfinite(scores))) and float(xp.max(xp.abs(scores))) < r.scores.largest / 4:
-            return bound
-    too_large = (xp.abs(scores) >= r.scores.largest / 4) | (products >= limit)
-    too_large = xp.any(visible & too_large & xp.isfinite(scores), axis=-1, keepdims=True)
-    nothing = xp.all((scores == -xp.inf) | ~visible, axis=-1, keepdims=True) & xp.any(visible, axis=-1)[:, None]
-    heavy = xp.max(xp.abs(v), axis=1, keepdims=True) * v.shape[1] >= limit
-    return xp.where(too_large | nothing | heavy, xp.inf, bound)
+    """inf for rows whose visible scores are all -Inf (0/0), or that may overflow a format which the profile uses."""
+    nothing = xp.all((scores == -xp.inf) | ~visible, axis=-1) & xp.any(visible, axis=-1)
+    too_large = nothing | xp.any(visible & (scores_bound == xp.inf), axis=-1)
+    too_heavy = xp.max(xp.abs(v), axis=1, keepdims=True) * v.shape[1] >= r.accumulate.largest / 4
+    return xp.where(too_large[..., None] | too_heavy, xp.inf, bound)
 
 
 def _prefix_max(xp: Namespace, v: Array, counts: Array) -> Array:

@@ -68,7 +68,8 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     if not all(np.array_equal(array / factor, getattr(inputs, name), equal_nan=True) for name, array in scaled.items()):
         raise OutsideLaw
     output, other = (answered(observe(backend, x)) for x in (inputs, replace(inputs, **scaled)))
-    smallest = FORMATS[problem.dtype].smallest_normal
+    # What is rounded up to the smallest normal number was rounded on the subnormals' grid.
+    smallest = 2 * FORMATS[problem.dtype].smallest_normal
     normal = (np.abs(output) >= smallest) & (np.abs(other) >= smallest)
     expected = (output.astype(np.float64) * factor).astype(output.dtype)
     comparable = normal & _all_products_normal(expect(inputs, backend.precision))
@@ -157,6 +158,8 @@ def _all_products_normal(expectation: Expectation) -> Array:
     for sequence, attended in expectation.sequences:
         values = np.abs(sequence.values.astype(np.float64))
         smallest = values[values > 0].min(initial=np.inf)
+        if not np.isfinite(smallest):
+            continue
         weights = attended.weights.swapaxes(0, 1)
         for row, count in enumerate(sequence.counts):
             if count:
