@@ -21,6 +21,9 @@ class Paging:
     block_tables: tuple[tuple[int, ...], ...]
 
 
+NO_CACHE = Paging(0, (), ())
+
+
 def decode_paging(
     rng: Generator,
     contexts: Sequence[int],

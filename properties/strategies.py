@@ -6,13 +6,15 @@ Where exactly a -1 slot or a bad block lies, and every number, comes from a draw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 
-from properties.paging import decode_paging, prefill_paging
+from properties.paging import NO_CACHE, decode_paging, prefill_paging
 from verification.misuse import MISUSES
 from verification.problem import Problem, Special
 
@@ -36,38 +38,46 @@ POISONS = (
 LENGTHS = (1, 0, 2, 3, 5, "S-1", "S", "S+1", "2S", "3S+2", 33)
 KEY_LENGTHS = ("same", *LENGTHS)
 SPECIALS = (None, None, None, "nan", "inf", "-inf")
+INDEX_DTYPES = ("int64", "int32")
+# What kind of call: decode, or prefill with an alignment and with or without a cache.
+CALLS = (
+    ("prefill", "top_left", True),
+    ("decode", "top_left", True),
+    ("prefill", "bottom_right", True),
+    ("decode", "top_left", True),
+    ("prefill", "top_left", False),
+    ("decode", "top_left", True),
+    ("prefill", "bottom_right", False),
+)
+TAILS = (0, 1, 3)
 TABLES = ("shuffled", "identity", "reversed", "shared", "maximal", "many")
 BAD_BLOCKS = ("none", "none", "none", "padding", "negative", "too_large", "short_table")
 BAD_SLOTS = ("none", "none", "padding", "negative", "too_large", "duplicate", "all")
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK = 40_000
 _MAX_BLOCK = 256 * 64
+_PHASES = (("prefill", "decode"), ("prefill",), ("decode",))
 
-_choice = {
-    name: st.sampled_from(options)
-    for name, options in {
-        "heads": HEADS,
-        "head_dim": HEAD_DIMS,
-        "block_size": BLOCK_SIZES,
-        "scores": SCORES,
-        "values": VALUES,
-        "layout": LAYOUTS,
-        "cache_layout": CACHE_LAYOUTS,
-        "poison": POISONS,
-        "special": SPECIALS,
-        "tables": TABLES,
-        "bad_blocks": BAD_BLOCKS,
-        "bad_slots": BAD_SLOTS,
-        "index_dtype": ("int64", "int32"),
-        "alignment": ("top_left", "bottom_right"),
-        "tail": (0, 1, 3),
-        "cache": (True, True, False),
-        "narrow_cache": (False, False, False, True),
-    }.items()
-}
+
+def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
+    """One draw for a tuple with one of each: a draw costs as much as everything else that a sequence needs. In order of
+    how far they are from all the first ones, to which they shrink.
+    """
+    indices = product(*(range(len(choices)) for choices in options))
+    ordered = sorted(indices, key=lambda index: (sum(index), max(index)))
+    return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
+
+
+_heads, _head_dim, _block_size = st.sampled_from(HEADS), st.sampled_from(HEAD_DIMS), st.sampled_from(BLOCK_SIZES)
+_scores, _values = st.sampled_from(SCORES), st.sampled_from(VALUES)
+_layouts = _one_of(LAYOUTS, CACHE_LAYOUTS, INDEX_DTYPES)
+_poison_and_special = _one_of(POISONS, SPECIALS)
+_tables_and_tail = _one_of(TABLES, TAILS)
+_bad_blocks, _bad_slots = st.sampled_from(BAD_BLOCKS), st.sampled_from(BAD_SLOTS)
+_calls = {phases: st.sampled_from([call for call in CALLS if call[0] in phases]) for phases in _PHASES}
 _seed = st.integers(0, 2**32 - 1)
-_lengths = st.lists(st.tuples(st.sampled_from(LENGTHS), st.sampled_from(KEY_LENGTHS)), max_size=4)
-_contexts = st.lists(st.sampled_from(LENGTHS), max_size=4)
+_lengths = st.lists(st.tuples(st.sampled_from(LENGTHS), st.sampled_from(KEY_LENGTHS)), max_size=3)
+_contexts = st.lists(st.sampled_from(LENGTHS), max_size=3)
 
 
 @st.composite
@@ -81,14 +91,14 @@ def problems(
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
     dtype; ``bad_input`` ones carry a misuse wherever one applies.
     """
-    phase = draw(st.sampled_from(phases)) if len(phases) > 1 else phases[0]
-    num_heads, num_kv_heads = draw(_choice["heads"])
-    sizes = _Sizes(num_heads, num_kv_heads, draw(_choice["head_dim"]), draw(_choice["block_size"]))
+    phase, alignment, has_cache = draw(_calls[phases])
+    num_heads, num_kv_heads = draw(_heads)
+    sizes = _Sizes(num_heads, num_kv_heads, draw(_head_dim), draw(_block_size))
     seed = draw(_seed)
     rng = np.random.default_rng(seed)
-    special = None if plain else draw(_choice["special"])
-    narrow = dtype == "float32" and not plain and draw(_choice["narrow_cache"])
-    poison = draw(_choice["poison"])
+    layout, cache_layout, index_dtype = draw(_layouts)
+    poison, special = draw(_poison_and_special)
+    narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
     if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
     problem = Problem(
@@ -97,15 +107,22 @@ def problems(
         num_kv_heads=num_kv_heads,
         head_dim=sizes.head_dim,
         block_size=sizes.block_size,
-        cache_dtype=("float16", "bfloat16")[seed % 2] if narrow else "",
-        layout=draw(_choice["layout"]),
-        scores=draw(_choice["scores"]),
-        values=draw(_choice["values"]),
+        cache_dtype=("float16", "bfloat16")[seed // 2 % 2] if narrow else "",
+        index_dtype=index_dtype,
+        layout=layout,
+        cache_layout=cache_layout,
+        scores=draw(_scores),
+        values=draw(_values),
         poison=poison,
         seed=seed,
-        **(_decode(draw, rng, sizes) if phase == "decode" else _prefill(draw, rng, sizes)),
+        causal_alignment=alignment,
+        **(
+            _decode(draw, rng, sizes, index_dtype)
+            if phase == "decode"
+            else _prefill(draw, rng, sizes, index_dtype, has_cache)
+        ),
     )
-    if special:
+    if special and not plain:
         problem = replace(problem, specials=_planted(rng, problem, special))
     return _misused(draw, problem) if bad_input else problem
 
@@ -137,49 +154,31 @@ class _Sizes:
         return min(named[code] if isinstance(code, str) else code, longest)
 
 
-def _decode(draw: st.DrawFn, rng: np.random.Generator, sizes: _Sizes) -> dict[str, Any]:
+def _decode(draw: st.DrawFn, rng: np.random.Generator, sizes: _Sizes, index_dtype: str) -> dict[str, Any]:
     contexts = tuple(sizes.length(code, sizes.longest) for code in draw(_contexts))
-    tables, index_dtype = draw(_choice["tables"]), draw(_choice["index_dtype"])
+    tables, tail = draw(_tables_and_tail)
     if tables == "many" and sizes.block_size * sizes.num_kv_heads * sizes.head_dim > 4:
         tables = "maximal"
-    paging = decode_paging(
-        rng,
-        contexts,
-        sizes.block_size,
-        tables,
-        draw(_choice["bad_blocks"]),
-        draw(_choice["tail"]),
-        draw(_choice["bad_slots"]),
-        index_dtype,
-    )
-    return {
-        "phase": "decode",
-        "query_lens": (1,) * len(contexts),
-        "key_lens": contexts,
-        "index_dtype": index_dtype,
-        "cache_layout": draw(_choice["cache_layout"]),
-        **vars(paging),
-    }
+    bad_blocks, bad_slots = draw(_bad_blocks), draw(_bad_slots)
+    paging = decode_paging(rng, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype)
+    return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
 
 
-def _prefill(draw: st.DrawFn, rng: np.random.Generator, sizes: _Sizes) -> dict[str, Any]:
+def _prefill(
+    draw: st.DrawFn, rng: np.random.Generator, sizes: _Sizes, index_dtype: str, has_cache: bool
+) -> dict[str, Any]:
     lengths = [
-        tuple(sizes.length(code, sizes.longest_square) for code in (query, query if key == "same" else key))
+        [sizes.length(code, sizes.longest_square) for code in (query, query if key == "same" else key)]
         for query, key in draw(_lengths)
     ]
-    index_dtype = draw(_choice["index_dtype"])
-    fields = {
+    tokens = sum(key for _, key in lengths)
+    paging = prefill_paging(rng, tokens, sizes.block_size, draw(_bad_slots), index_dtype) if has_cache else NO_CACHE
+    return {
         "phase": "prefill",
         "query_lens": tuple(query for query, _ in lengths),
         "key_lens": tuple(key for _, key in lengths),
-        "index_dtype": index_dtype,
-        "causal_alignment": draw(_choice["alignment"]),
+        **vars(paging),
     }
-    if not draw(_choice["cache"]):
-        return fields
-    tokens = sum(fields["key_lens"])
-    paging = prefill_paging(rng, tokens, sizes.block_size, draw(_choice["bad_slots"]), index_dtype)
-    return {**fields, "cache_layout": draw(_choice["cache_layout"]), **vars(paging)}
 
 
 def _planted(rng: np.random.Generator, problem: Problem, value: str) -> tuple[Special, ...]:

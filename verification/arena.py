@@ -7,6 +7,7 @@ that are compared bit for bit thus have equal alignment, and a kernel that reads
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -33,7 +34,7 @@ class Span:
     strides: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes from the first element to the end of the last."""
         if 0 in self.shape:

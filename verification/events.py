@@ -30,14 +30,16 @@ def captured_events() -> Iterator[list[Event]]:
     for logger in loggers:
         logger.addHandler(handler)
         logger.propagate = logger.disabled = False
-        logger.setLevel(logging.WARNING)
+        if not logger.isEnabledFor(logging.WARNING):  # a change of level flushes a cache of every logger there is
+            logger.setLevel(logging.WARNING)
     try:
         yield handler.events
     finally:
         for logger, (level, propagate, disabled) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.propagate, logger.disabled = propagate, disabled
-            logger.setLevel(level)
+            if logger.level != level:
+                logger.setLevel(level)
 
 
 class _Collector(logging.Handler):

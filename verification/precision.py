@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from verification.formats import FORMATS, Format
 
@@ -51,3 +52,22 @@ class Roundings:
     probabilities: Format
     output: Format
     query: Format | None
+
+    @cached_property
+    def total_unit(self) -> float:
+        """Of the accumulator and of the float64 reference itself, which is no better than a float64 backend."""
+        return self.unit + FORMATS["float64"].unit
+
+    @cached_property
+    def scores_cast(self) -> float:
+        return self.scores.unit if self.scores != self.accumulate else 0.0
+
+    @cached_property
+    def probabilities_cast(self) -> float:
+        return self.probabilities.unit if self.probabilities != self.accumulate else 0.0
+
+    @cached_property
+    def lost_weight(self) -> float:
+        """What a weight may lose below its format's normal range; below the accumulator's it may be flushed to 0."""
+        below_cast = self.probabilities.smallest_subnormal / 2 if self.probabilities_cast else 0.0
+        return self.accumulate.smallest_normal + below_cast

@@ -8,6 +8,7 @@ import numpy as np
 
 from properties.law import OutsideLaw
 from verification.backend import Backend
+from verification.bound import hull_rounding
 from verification.expectation import expect
 from verification.inputs import Inputs, make_inputs
 from verification.judge import (
@@ -21,7 +22,6 @@ from verification.judge import (
 )
 from verification.observe import observe
 from verification.problem import Problem
-from verification.reference import hull_rounding
 
 
 def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:

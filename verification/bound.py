@@ -1,0 +1,95 @@
+"""How far an honest answer may be from the exact one, element by element.
+
+The derivation is `docs/error-bound.md`; the comments name its terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from verification.precision import Roundings
+
+Namespace = Any
+Array = Any
+# A score that may be off by more could turn a weight that is 0 in float64 into a large one.
+_LARGEST_SCORE_ERROR = 30.0
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """``weights`` and ``shifted`` (scores minus the row's largest) ``[H, Lq, Lk]``, the scores' bound, who sees what."""
+
+    weights: Array
+    shifted: Array
+    scores_bound: Array
+    visible: Array
+    counts: Array
+
+
+def scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage.
+
+    0 where S is not finite; inf where an honest sum, or its storage, may overflow.
+    """
+    of_magnitude = gamma(head_dim + 2, r.total_unit) + (r.query.unit if r.query else 0.0)
+    of_score = 3 * r.total_unit + r.scores_cast
+    bound = of_magnitude * magnitude + of_score * xp.abs(scores)
+    limit = min(r.accumulate.largest * scale, r.scores.largest) / 4
+    bound = xp.where(magnitude < limit, bound, xp.inf)
+    return xp.where(xp.isfinite(scores), bound, 0.0)
+
+
+def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
+    """The bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
+    unit, weights = r.total_unit, softmax.weights
+    keys = xp.astype(softmax.counts, xp.float64)[:, None]
+    tiny = r.output.smallest_subnormal / 2 + 2 * keys * r.accumulate.smallest_subnormal  # t_out, underflowing products
+    magnitudes = xp.abs(v)
+
+    # e_j, and with it p_j |h_j| and H.
+    error = xp.where(softmax.visible, softmax.scores_bound + r.unit * xp.abs(softmax.shifted), 0.0)
+    relative = xp.expm1(xp.where(error < _LARGEST_SCORE_ERROR, error, _LARGEST_SCORE_ERROR)) + 8 * unit
+    wrong = weights * relative
+    too_wrong = xp.max(error, axis=-1, keepdims=True) >= _LARGEST_SCORE_ERROR
+    total_wrong = xp.where(too_wrong, 1.0, xp.sum(wrong, axis=-1, keepdims=True))
+    room = xp.where(total_wrong < 1.0, 1.0 - total_wrong, 1.0)
+
+    # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
+    of_values = wrong / room + (2 * gamma(keys, unit) + r.probabilities_cast) * weights
+    of_values = of_values + r.lost_weight * xp.astype(softmax.visible, xp.float64)
+    of_output = total_wrong / room + (3 * unit + r.output.unit)
+    bound = xp.matmul(of_values, magnitudes) + of_output * xp.abs(out) + tiny
+
+    # An attention output is a weighted mean of the values that the row sees.
+    high, low = _prefix_extremes(xp, v, softmax.counts)
+    hull = (high - low) + hull_rounding(keys, r) * xp.where(high > -low, high, -low) + tiny
+    bound = xp.where((bound < hull) & (total_wrong < 1.0), bound, hull)
+
+    overflows = xp.any(error == xp.inf, axis=-1, keepdims=True)
+    overflows = overflows | (xp.max(magnitudes, axis=1, keepdims=True) * v.shape[1] >= r.accumulate.largest / 4)
+    bound = xp.where(overflows, xp.inf, bound)
+    return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
+
+
+def hull_rounding(keys: Array, r: Roundings) -> Array:
+    """How far out of the hull of ``keys`` values rounding may carry a weighted mean, relative to the largest."""
+    return (2 * keys + 8) * r.total_unit + r.probabilities_cast + r.output.unit + r.lost_weight * keys
+
+
+def gamma(n: Any, unit: float) -> Any:
+    """Higham, Accuracy and Stability of Numerical Algorithms, section 3.1."""
+    return n * unit / (1 - n * unit)
+
+
+def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:
+    """Largest and smallest of the first ``counts[a]`` rows of ``v``, each ``[H, Lq, D]`` (or ``[H, 1, D]``: of all)."""
+    if bool(xp.all(counts == v.shape[1])):
+        return xp.max(v, axis=1, keepdims=True), xp.min(v, axis=1, keepdims=True)
+    both = xp.concat([v, -v], axis=0)
+    step = 1
+    while step < v.shape[1]:  # after each step a row holds the largest of the 2*step rows that end with it
+        both = xp.concat([both[:, :step], xp.maximum(both[:, step:], both[:, :-step])], axis=1)
+        step *= 2
+    both = xp.take(both, xp.where(counts > 0, counts - 1, 0), axis=1)
+    return both[: v.shape[0]], -both[v.shape[0] :]
