@@ -60,7 +60,7 @@ def fill_values(kind: str, rng: np.random.Generator, shape: Shape, fmt: Format) 
             return _one_hot(rng, shape)
         case "huge":
             size = fmt.largest / 4 if fmt.name == "float16" else 2.0**100
-            return np.clip(size * _normal(rng, shape), -fmt.largest, fmt.largest)
+            return np.clip(size * _normal(rng, shape).astype(np.float64), -fmt.largest, fmt.largest)
         case "tiny":
             return _tiny(fmt) * _normal(rng, shape)
         case "outlier":

@@ -1,0 +1,136 @@
+"""Try a law on problems until it breaks or the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from properties.law import Law, OutsideLaw
+from properties.strategies import problems
+from verification.backend import Backend
+from verification.judge import Violation
+from verification.problem import Problem
+from verification.results import CellResult
+
+# Our own profile, complete, and used by name: Hypothesis swaps in another one where CI is set. No deadline, since the
+# first call on a GPU takes seconds; no database, since equal seeds must give equal problems on every machine.
+PROFILE = "attention-fuzz"
+settings.register_profile(
+    PROFILE,
+    settings(
+        deadline=None,
+        database=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    ),
+)
+_ROUND = 50
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The smallest problem on which the law broke, and how."""
+
+    problem: Problem
+    violation: Violation
+
+
+@dataclass
+class _Tally:
+    law: Law
+    backend: Backend
+    problems: int = 0
+    outside: int = 0
+    score: float = 0.0
+    digest: int = 0
+    broken: Broken | None = field(default=None)
+
+    def check(self, problem: Problem) -> None:
+        """Counts until the first violation; what Hypothesis tries after it is shrinking."""
+        if self.broken is None:
+            self.problems += 1
+            self.digest = (self.digest + _fingerprint(problem)) % 2**64
+        try:
+            verdict = self.law.check(self.backend, problem)
+        except OutsideLaw:
+            self.outside += self.broken is None
+        except Violation as violation:
+            self.broken = Broken(problem, violation)
+            raise
+        else:
+            self.score = max(self.score, verdict.score)
+
+
+def fuzz(
+    law: Law,
+    backend: Backend,
+    dtype: str,
+    base_seed: int,
+    examples: int | None = None,
+    seconds: float | None = None,
+) -> tuple[CellResult, Broken | None]:
+    """``examples`` problems, or rounds with fresh seeds for ``seconds``. The same seed tries the same problems whatever
+    the device.
+    """
+    tally = _Tally(law, backend)
+    start = time.monotonic()
+    cell_seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode())
+    if seconds is None:
+        _round(tally, dtype, cell_seed, examples or _ROUND)
+    else:
+        round_ = 0
+        while tally.broken is None and (round_ == 0 or time.monotonic() - start < seconds):
+            _round(tally, dtype, cell_seed + round_, _ROUND)
+            round_ += 1
+    result = CellResult(
+        law.name,
+        dtype,
+        backend.device,
+        backend.name,
+        problems=tally.problems,
+        outside=tally.outside,
+        score=tally.score,
+        seconds=time.monotonic() - start,
+        digest=tally.digest,
+    )
+    return result, tally.broken
+
+
+def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
+    law = tally.law
+    strategy = problems(dtype, law.phases, law.plain, law.bad_input)
+    profile = settings(settings.get_profile(PROFILE), max_examples=examples)
+
+    def check(problem: Problem) -> None:
+        tally.check(problem)
+
+    test: Callable[[], None] = seed(round_seed)(profile(given(strategy)(check)))
+    try:
+        test()
+    except Violation:
+        return  # Hypothesis ends with the smallest failing problem, which is the last one tallied
+
+
+def _fingerprint(problem: Problem) -> int:
+    """Of the integers in a problem: Python hashes those alike in every process."""
+    return hash(
+        (
+            problem.seed,
+            problem.num_heads,
+            problem.num_kv_heads,
+            problem.head_dim,
+            problem.query_lens,
+            problem.key_lens,
+            problem.block_size,
+            problem.num_blocks,
+            problem.slot_mapping,
+            problem.block_tables,
+        )
+    )

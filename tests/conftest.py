@@ -1,0 +1,26 @@
+"""Options of every run, and shape checks at run time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from jaxtyping import install_import_hook
+
+# The modules behind `Attention.forward`, which checks its input itself and says more about it than a type checker.
+# The fuzz sessions switch this off: they compare values with a reference, and checking types costs half their speed.
+if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
+    modules = [f"attn_core.{name}" for name in ("eager", "heads", "masks", "metadata")]
+    install_import_hook(modules, "beartype.beartype")
+
+from tests.fuzz import plugin  # noqa: E402  (after the hook, which must see attn_core's first import)
+
+budget, record_cell = plugin.budget, plugin.record_cell
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    plugin.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    plugin.configure(config)

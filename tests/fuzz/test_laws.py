@@ -1,0 +1,59 @@
+"""Every law on every dtype, device and implementation: the properties, run."""
+
+from __future__ import annotations
+
+import pytest
+
+from properties.law import Law, OutsideLaw
+from properties.run import Broken, fuzz
+from tests.fuzz.cells import Cell, cells
+from tests.fuzz.plugin import Budget
+from verification.describe import describe
+from verification.judge import Violation
+from verification.json_io import to_json
+from verification.problem import Problem
+from verification.results import CellResult
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.id) for cell in cells()])
+def test_law(cell: Cell, budget: Budget, record_cell) -> None:
+    if reason := cell.cannot_run(budget):
+        record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
+        (pytest.fail if budget.require_cuda else pytest.skip)(reason)
+    if budget.problem is not None:
+        result, broken = _replay(cell, budget.problem)
+    else:
+        result, broken = fuzz(
+            cell.law, cell.backend, cell.dtype, budget.seed, budget.examples, budget.seconds_per_cell
+        )
+    record_cell(result)
+    if broken is not None:
+        pytest.fail(_report(cell, broken), pytrace=False)
+
+
+def _replay(cell: Cell, problem: Problem) -> tuple[CellResult, Broken | None]:
+    identity = (cell.law.name, cell.dtype, cell.backend.device, cell.backend.name)
+    if problem.dtype != cell.dtype or problem.phase not in cell.law.phases:
+        pytest.skip(f"the problem is a {problem.phase} in {problem.dtype}")
+    try:
+        verdict = cell.law.check(cell.backend, problem)
+    except Violation as violation:
+        return CellResult(*identity, problems=1), Broken(problem, violation)
+    except OutsideLaw:
+        return CellResult(*identity, problems=1, outside=1), None
+    return CellResult(*identity, problems=1, score=verdict.score), None
+
+
+def _report(cell: Cell, broken: Broken) -> str:
+    law: Law = cell.law
+    return "\n".join(
+        (
+            f"{law.name} is broken by {cell.backend.name} on {cell.backend.device}",
+            f"\n    {law.statement}\n",
+            str(broken.violation),
+            "\nThe smallest problem found:",
+            *(f"  {line}" for line in describe(broken.problem).splitlines()),
+            "\nReplay it:",
+            f"  python -m pytest tests/fuzz -k '{cell.id}' --problem '{to_json(broken.problem)}'",
+        )
+    )
