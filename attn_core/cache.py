@@ -20,7 +20,7 @@ def store_kvcache(
     value: Float[Tensor, "N G D"],
     k_cache: Float[Tensor, "blocks S G D"],
     v_cache: Float[Tensor, "blocks S G D"],
-    slot_mapping: Int[Tensor, "N"],
+    slot_mapping: Int[Tensor, N],
     on_invalid: OnInvalid = "drop",
 ) -> None:
     """Write token ``n`` to slot ``slot_mapping[n]``, cast to the cache's dtype (round to nearest even).
@@ -56,23 +56,23 @@ def store_kvcache(
         cache[block_idx, block_inner_idx] = torch.where(writes, new.detach()[writer].to(cache.dtype), held)
 
 
-def valid_slots(slots: Int[Tensor, "N"], num_slots: int) -> Bool[Tensor, "N"]:
+def valid_slots(slots: Int[Tensor, N], num_slots: int) -> Bool[Tensor, N]:
     """True where the slot lies in the cache. Negative ones do not: Python's wrap-around must not reach it."""
     return (slots >= 0) & (slots < num_slots)
 
 
-def last_writer(slots: Int[Tensor, "N"]) -> Int[Tensor, "N"]:
+def last_writer(slots: Int[Tensor, N]) -> Int[Tensor, N]:
     """For each token, the last token that names the same slot. Index assignment leaves the winner open on CUDA."""
     ordered, tokens = slots.sort(stable=True)
     return tokens[torch.searchsorted(ordered, slots, right=True) - 1]
 
 
 def _check_shapes(
-    key: Shaped[Tensor, "..."],
-    value: Shaped[Tensor, "..."],
-    k_cache: Shaped[Tensor, "..."],
-    v_cache: Shaped[Tensor, "..."],
-    slot_mapping: Shaped[Tensor, "..."],
+    key: Shaped[Tensor, ...],
+    value: Shaped[Tensor, ...],
+    k_cache: Shaped[Tensor, ...],
+    v_cache: Shaped[Tensor, ...],
+    slot_mapping: Shaped[Tensor, ...],
 ) -> None:
     if key.dim() != 3 or key.shape != value.shape:
         raise ValueError(f"value: shape {tuple(value.shape)} must be key's, [N, G, D], here {tuple(key.shape)}")

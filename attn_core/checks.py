@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
 
 
-def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueError) -> None:
+def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueError) -> NoReturn:
     """Raise ``error`` as ``argument: value (rule)``."""
     raise error(f"{argument}: {value} ({rule})")
 
@@ -51,27 +52,28 @@ def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_d
 def check_context(context: Context, q: Tensor, k: Tensor, has_cache: bool) -> None:
     """Shapes, dtypes and devices of what this phase reads. Values are `check_values`'s."""
     if context.is_prefill:
-        for name in ("cu_seqlens_q", "cu_seqlens_k"):
-            _check_index(name, getattr(context, name), q, dims=1)
-            if not getattr(context, name).numel():
+        starts_q = _check_index("cu_seqlens_q", context.cu_seqlens_q, q, dims=1)
+        starts_k = _check_index("cu_seqlens_k", context.cu_seqlens_k, q, dims=1)
+        for name, starts in (("cu_seqlens_q", starts_q), ("cu_seqlens_k", starts_k)):
+            if not len(starts):
                 refuse(name, "empty", "must start with 0")
-        if len(context.cu_seqlens_k) != len(context.cu_seqlens_q):
-            lengths = f"{len(context.cu_seqlens_k)} and {len(context.cu_seqlens_q)} entries"
-            refuse("cu_seqlens_k", lengths, "must have as many entries as cu_seqlens_q")
+        if len(starts_k) != len(starts_q):
+            rule = f"must have as many entries as cu_seqlens_q, {len(starts_q)}"
+            refuse("cu_seqlens_k", f"{len(starts_k)} entries", rule)
     else:
         if not has_cache:
             refuse("k_cache", "empty", "a decode needs a cache: assign one or set num_kvcache_blocks")
-        _check_index("context_lens", context.context_lens, q, dims=1)
-        _check_index("block_tables", context.block_tables, q, dims=2)
         if len(k) != len(q):
             refuse("k", f"{len(k)} tokens", f"a decode has one token a sequence, and q has {len(q)}")
-        for name in ("context_lens", "block_tables"):
-            if len(getattr(context, name)) != len(q):
-                refuse(name, f"{len(getattr(context, name))} rows", f"must be one a sequence, and q has {len(q)}")
+        context_lens = _check_index("context_lens", context.context_lens, q, dims=1)
+        block_tables = _check_index("block_tables", context.block_tables, q, dims=2)
+        for name, rows in (("context_lens", context_lens), ("block_tables", block_tables)):
+            if len(rows) != len(q):
+                refuse(name, f"{len(rows)} rows", f"must be one a sequence, and q has {len(q)}")
     if has_cache:
-        _check_index("slot_mapping", context.slot_mapping, q, dims=1)
-        if len(context.slot_mapping) != len(k):
-            refuse("slot_mapping", f"{len(context.slot_mapping)} slots", f"must be one a token, and k has {len(k)}")
+        slots = _check_index("slot_mapping", context.slot_mapping, q, dims=1)
+        if len(slots) != len(k):
+            refuse("slot_mapping", f"{len(slots)} slots", f"must be one a token, and k has {len(k)}")
 
 
 def check_values(context: Context, metadata: HostMetadata, num_queries: int, num_keys: int, all_of_them: bool) -> None:
@@ -90,7 +92,7 @@ def check_values(context: Context, metadata: HostMetadata, num_queries: int, num
             starts = metadata[name].tolist()
             if starts[0] != 0:
                 refuse(name, starts, "must start at 0")
-            if any(later < earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+            if any(later < earlier for earlier, later in pairwise(starts)):
                 refuse(name, starts, "must never fall")
             if starts[-1] != tokens:
                 refuse(name, starts, f"must end at the number of tokens, {tokens}")
@@ -124,7 +126,7 @@ def _check_tensor(name: str, tensor: Any, dtypes: tuple[torch.dtype, ...]) -> No
         refuse(name, tensor.dtype, f"must be one of {allowed}", TypeError)
 
 
-def _check_index(name: str, tensor: Any, q: Tensor, dims: int) -> None:
+def _check_index(name: str, tensor: Tensor | None, q: Tensor, dims: int) -> Tensor:
     if tensor is None:
         refuse(name, None, "this phase needs it; the engine sets it in the context")
     _check_tensor(name, tensor, INDEX_DTYPES)
@@ -132,3 +134,4 @@ def _check_index(name: str, tensor: Any, q: Tensor, dims: int) -> None:
         refuse(name, f"shape {tuple(tensor.shape)}", f"must have {dims} dimension{'s' * (dims > 1)}")
     if tensor.device.type != "cpu" and tensor.device != q.device:
         refuse(name, f"device {tensor.device}", f"must be the host or q's device, {q.device}")
+    return tensor

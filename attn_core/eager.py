@@ -24,9 +24,7 @@ def widen(x: Float[Tensor, "L heads D"], dtype: torch.dtype) -> Float[Tensor, "L
     return x.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def attention_scores(
-    q: Float[Tensor, "H Lq D"], k: Float[Tensor, "H Lk D"], scale: float
-) -> Float[Tensor, "H Lq Lk"]:
+def attention_scores(q: Float[Tensor, "H Lq D"], k: Float[Tensor, "H Lk D"], scale: float) -> Float[Tensor, "H Lq Lk"]:
     """``S = (q k^T) * scale``, the scale a Python float."""
     return torch.matmul(q, k.transpose(-1, -2)) * scale
 
@@ -57,8 +55,8 @@ def weighted_values(
 
 
 def visible_positions(
-    block_table: Int[Tensor, "M"], context_len: int, block_size: int, num_blocks: int
-) -> tuple[Int[Tensor, "L"], Int[Tensor, "L"]]:
+    block_table: Int[Tensor, M], context_len: int, block_size: int, num_blocks: int
+) -> tuple[Int[Tensor, L], Int[Tensor, L]]:
     """Block and offset of every logical position below ``context_len`` that lies in the cache, in order.
 
     A position keeps its place whatever happens to the others: position ``t`` is looked up in column ``t // S``.

@@ -31,7 +31,7 @@ class HostMetadata:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def __getitem__(self, name: str) -> Int[Tensor, "..."]:
+    def __getitem__(self, name: str) -> Int[Tensor, ...]:
         if self.on_host(name):
             return self._tensors[name].to(torch.int64)
         return self._fetched[name]
@@ -40,5 +40,5 @@ class HostMetadata:
     def _fetched(self) -> dict[str, Tensor]:
         remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
         flat = torch.cat([tensor.reshape(-1).to(torch.int64) for tensor in remote.values()]).cpu()
-        parts = flat.split([tensor.numel() for tensor in remote.values()])
+        parts = torch.split(flat, [tensor.numel() for tensor in remote.values()])
         return {name: part.view(tensor.shape) for (name, tensor), part in zip(remote.items(), parts, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.random import Generator
@@ -40,10 +41,10 @@ def decode_paging(
     rows = _rows(rng, needed, num_blocks, tables)
     hostile = _hostile_ids(num_blocks, index_dtype)
     if bad_blocks not in ("none", "short_table"):
-        _plant(rng, rows, [bad for bad in hostile[bad_blocks]])
+        _plant(rng, rows, hostile[bad_blocks])
     slots = [_slot(row, length - 1, block_size, num_blocks) for row, length in zip(rows, contexts, strict=True)]
     width = max(needed, default=0) + tail
-    anything = sum(hostile.values(), [])
+    anything = list(chain(*hostile.values()))
     padded = [row + [anything[i] for i in rng.integers(len(anything), size=width - len(row))] for row in rows]
     if bad_blocks == "short_table" and width > tail:
         padded = [row[: width - tail - 1] for row in padded]
@@ -69,7 +70,7 @@ def spoil_slots(rng: Generator, slots: list[int], num_slots: int, kind: str, ind
         "too_large": [num_slots, num_slots + 1, int(limits.max)],
         "duplicate": [slots[int(rng.integers(len(slots)))]],
     }
-    choices = bad[kind] if kind != "all" else sum(bad.values(), [])
+    choices = bad[kind] if kind != "all" else list(chain(*bad.values()))
     spoiled = list(slots)
     for position in np.flatnonzero(rng.random(len(slots)) < 0.4).tolist() or [int(rng.integers(len(slots)))]:
         spoiled[position] = choices[int(rng.integers(len(choices)))]

@@ -16,14 +16,14 @@ import numpy as np
 
 from properties.paging import NO_CACHE, decode_paging, prefill_paging
 from verification.misuse import MISUSES
-from verification.problem import Problem, Special
+from verification.problem import CausalAlignment, Phase, Problem, ScoreKind, Special, ValueKind
 
 # (H, G): ratios 1, 2, 3, 5, 8, one kv head and several, ratios equal and unequal to G.
 HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (5, 1), (8, 1), (10, 2), (8, 8), (16, 2))
 HEAD_DIMS = (1, 2, 3, 12, 16, 64, 80, 128)
 BLOCK_SIZES = (1, 2, 3, 16, 256)
-SCORES = ("ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier")
-VALUES = ("ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier")
+SCORES: tuple[ScoreKind, ...] = ("ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier")
+VALUES: tuple[ValueKind, ...] = ("ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier")
 LAYOUTS = ("contiguous", "fused", "transposed", "strided")
 CACHE_LAYOUTS = ("contiguous", "interleaved", "transposed")
 POISONS = (
@@ -35,12 +35,12 @@ POISONS = (
     ("negative", "large"),
 )
 # A length is a number or one around the block size; the work that it may cause is capped below.
-LENGTHS = (1, 0, 2, 3, 5, "S-1", "S", "S+1", "2S", "3S+2", 33)
-KEY_LENGTHS = ("same", *LENGTHS)
+LENGTHS: tuple[int | str, ...] = (1, 0, 2, 3, 5, "S-1", "S", "S+1", "2S", "3S+2", 33)
+KEY_LENGTHS: tuple[int | str, ...] = ("same", *LENGTHS)
 SPECIALS = (None, None, None, "nan", "inf", "-inf")
 INDEX_DTYPES = ("int64", "int32")
 # What kind of call: decode, or prefill with an alignment and with or without a cache.
-CALLS = (
+CALLS: tuple[tuple[Phase, CausalAlignment, bool], ...] = (
     ("prefill", "top_left", True),
     ("decode", "top_left", True),
     ("prefill", "bottom_right", True),
@@ -56,7 +56,7 @@ BAD_SLOTS = ("none", "none", "padding", "negative", "too_large", "duplicate", "a
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK = 40_000
 _MAX_BLOCK = 256 * 64
-_PHASES = (("prefill", "decode"), ("prefill",), ("decode",))
+_PHASES: tuple[tuple[str, ...], ...] = (("prefill", "decode"), ("prefill",), ("decode",))
 
 
 def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
@@ -191,8 +191,8 @@ def _planted(rng: np.random.Generator, problem: Problem, value: str) -> tuple[Sp
     specials = []
     for name in rng.choice(names, size=int(rng.integers(1, 3))).tolist() if names else ():
         heads = problem.num_heads if name == "q" else problem.num_kv_heads
-        where = (int(rng.integers(size)) for size in (rows[name], heads, problem.head_dim))
-        specials.append(Special(name, *where, value))  # type: ignore[arg-type]
+        row, head, dim = (int(rng.integers(size)) for size in (rows[name], heads, problem.head_dim))
+        specials.append(Special(name, row, head, dim, value))  # type: ignore[arg-type]
     return tuple(specials)
 
 

@@ -13,13 +13,17 @@ if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
     modules = [f"attn_core.{name}" for name in ("eager", "heads", "masks", "metadata")]
     install_import_hook(modules, "beartype.beartype")
 
-from tests.fuzz import plugin  # noqa: E402  (after the hook, which must see attn_core's first import)
+from tests.fuzz import plugin
 
 budget, record_cell = plugin.budget, plugin.record_cell
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     plugin.add_options(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    plugin.deselect(config, items)
 
 
 def pytest_configure(config: pytest.Config) -> None:

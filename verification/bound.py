@@ -18,7 +18,7 @@ _LARGEST_SCORE_ERROR = 30.0
 
 @dataclass(frozen=True)
 class Softmax:
-    """``weights`` and ``shifted`` (scores minus the row's largest) ``[H, Lq, Lk]``, the scores' bound, who sees what."""
+    """``weights``, ``shifted`` (scores minus the row's largest), the scores' bound ``[H, Lq, Lk]``; who sees what."""
 
     weights: Array
     shifted: Array
@@ -47,28 +47,29 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     tiny = r.output.smallest_subnormal / 2 + 2 * keys * r.accumulate.smallest_subnormal  # t_out, underflowing products
     magnitudes = xp.abs(v)
 
-    # e_j, and with it p_j |h_j| and H.
+    # e_j, and with it p_j |h_j| and H. Where 1 - H is not positive the hull below is all that is known.
     error = xp.where(softmax.visible, softmax.scores_bound + r.unit * xp.abs(softmax.shifted), 0.0)
-    relative = xp.expm1(xp.where(error < _LARGEST_SCORE_ERROR, error, _LARGEST_SCORE_ERROR)) + 8 * unit
-    wrong = weights * relative
-    too_wrong = xp.max(error, axis=-1, keepdims=True) >= _LARGEST_SCORE_ERROR
-    total_wrong = xp.where(too_wrong, 1.0, xp.sum(wrong, axis=-1, keepdims=True))
-    room = xp.where(total_wrong < 1.0, 1.0 - total_wrong, 1.0)
+    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + 8 * unit), 1.0)
+    total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
+    room = 1.0 - total_wrong
 
     # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
     of_values = wrong / room + (2 * gamma(keys, unit) + r.probabilities_cast) * weights
-    of_values = of_values + r.lost_weight * xp.astype(softmax.visible, xp.float64)
+    of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
     of_output = total_wrong / room + (3 * unit + r.output.unit)
     bound = xp.matmul(of_values, magnitudes) + of_output * xp.abs(out) + tiny
 
     # An attention output is a weighted mean of the values that the row sees.
     high, low = _prefix_extremes(xp, v, softmax.counts)
     hull = (high - low) + hull_rounding(keys, r) * xp.where(high > -low, high, -low) + tiny
-    bound = xp.where((bound < hull) & (total_wrong < 1.0), bound, hull)
+    bound = xp.where((room > 0.0) & (bound < hull), bound, hull)
 
-    overflows = xp.any(error == xp.inf, axis=-1, keepdims=True)
-    overflows = overflows | (xp.max(magnitudes, axis=1, keepdims=True) * v.shape[1] >= r.accumulate.largest / 4)
-    bound = xp.where(overflows, xp.inf, bound)
+    may_overflow = error == xp.inf
+    if bool(xp.any(may_overflow)):
+        bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
+    if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
+        too_heavy = xp.max(magnitudes, axis=1, keepdims=True) * v.shape[1] >= r.accumulate.largest / 4
+        bound = xp.where(too_heavy, xp.inf, bound)
     return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from verification.formats import FORMATS
 from verification.inputs import Inputs
 from verification.precision import Precision, Roundings
-from verification.problem import Problem
 from verification.predicted_events import Prediction, dropped, measured
+from verification.problem import Problem
 from verification.reference import Attended, attend
 from verification.visibility import visible_counts
 
@@ -119,14 +119,18 @@ def sequences(stored: Inputs) -> list[Sequence]:
 def _attend_on(device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings) -> Attended:
     """Head ``h`` reads key/value head ``h // (H/G)``."""
     kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
-    arrays = [
+    q, k, v = (
         x.astype(np.float64).swapaxes(0, 1)
         for x in (sequence.q, sequence.keys[:, kv_head], sequence.values[:, kv_head])
-    ]
+    )
     if device is None:
-        return attend(np, *arrays, sequence.counts, problem.scale, roundings)
-    on_device = [torch.from_numpy(np.ascontiguousarray(x)).to(device) for x in (*arrays, sequence.counts)]
-    result = attend(torch_namespace, *on_device, problem.scale, roundings)
+        return attend(np, q, k, v, sequence.counts, problem.scale, roundings)
+
+    def moved(x: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x)).to(device)
+
+    counts = moved(sequence.counts)
+    result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings)
     return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
 
 

@@ -153,7 +153,9 @@ def finite_is_owed(expectation: Expectation, output: Format) -> Array:
 def _describe_change(name: str, found: Array, expected: Array) -> str:
     rows = (found.view(np.uint8) != expected.view(np.uint8)).reshape(found.shape[0], -1).any(axis=1)
     index = int(np.flatnonzero(rows)[0])
-    return f"{name}[{index}] holds {_few(found[index])}, expected {_few(expected[index])} ({int(rows.sum())} rows differ)"
+    return (
+        f"{name}[{index}] holds {_few(found[index])}, expected {_few(expected[index])} ({int(rows.sum())} rows differ)"
+    )
 
 
 def _few(x: Array) -> str:

@@ -35,9 +35,7 @@ def plan_arena(inputs: Inputs) -> ArenaPlan:
     return plan
 
 
-def _place(
-    plan: ArenaPlan, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], poison: int, layout: str
-) -> None:
+def _place(plan: ArenaPlan, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], poison: int, layout: str) -> None:
     stored, axes = shape, tuple(range(len(shape)))
     if layout == "transposed":  # heads outside tokens: [H, T, D], and [N, G, S, D] for a cache
         axes = (*axes[:-3], axes[-2], axes[-3], axes[-1])

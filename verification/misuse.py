@@ -64,8 +64,8 @@ def _elsewhere(x: Tensor) -> Tensor:
     return x.to("meta")
 
 
-def _dropped(x: Tensor) -> None:
-    return None
+def _nothing(_: Tensor) -> None:
+    """The engine forgot it."""
 
 
 def _as_list(x: Tensor) -> list[Any]:
@@ -104,7 +104,7 @@ MISUSES: dict[str, Misuse] = {
     "q_integer": Misuse("q", lambda x: x.to(torch.int32)),
     "q_list": Misuse("q", _as_list),
     "v_tokens": Misuse("v", _one_row_less),
-    **{f"{name}_missing": Misuse(name, _dropped, "prefill") for name in PREFILL},
+    **{f"{name}_missing": Misuse(name, _nothing, "prefill") for name in PREFILL},
     **{f"{name}_float": Misuse(name, _to_float, "prefill") for name in PREFILL},
     **{f"{name}_rank": Misuse(name, _with_axis, "prefill") for name in PREFILL},
     **{f"{name}_start": Misuse(name, _set(0, 1), "prefill") for name in PREFILL},
@@ -112,15 +112,15 @@ MISUSES: dict[str, Misuse] = {
     **{f"{name}_falling": Misuse(name, _falling, "prefill") for name in PREFILL},
     "cu_seqlens_q_empty": Misuse("cu_seqlens_q", lambda x: x[:0], "prefill"),
     "cu_seqlens_k_entries": Misuse("cu_seqlens_k", lambda x: torch.cat((x, x[-1:])), "prefill"),
-    "context_lens_missing": Misuse("context_lens", _dropped, "decode"),
+    "context_lens_missing": Misuse("context_lens", _nothing, "decode"),
     "context_lens_negative": Misuse("context_lens", _set(-1, -1), "decode"),
     "context_lens_rows": Misuse("context_lens", _one_row_less, "decode"),
     "context_lens_float": Misuse("context_lens", _to_float, "decode"),
-    "block_tables_missing": Misuse("block_tables", _dropped, "decode"),
+    "block_tables_missing": Misuse("block_tables", _nothing, "decode"),
     "block_tables_rows": Misuse("block_tables", _one_row_less, "decode"),
     "block_tables_rank": Misuse("block_tables", lambda x: x.reshape(-1), "decode"),
     "block_tables_device": Misuse("block_tables", _elsewhere, "decode"),
-    "slot_mapping_missing": Misuse("slot_mapping", _dropped, needs_cache=True),
+    "slot_mapping_missing": Misuse("slot_mapping", _nothing, needs_cache=True),
     "slot_mapping_short": Misuse("slot_mapping", _one_row_less, needs_cache=True),
     "slot_mapping_float": Misuse("slot_mapping", _to_float, needs_cache=True),
     "slot_mapping_rank": Misuse("slot_mapping", _with_axis, needs_cache=True),

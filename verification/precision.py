@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from verification.formats import FORMATS, Format
 
@@ -24,6 +24,7 @@ class Precision:
     scaled_query: bool = False
     truncating: bool = False
 
+    @cache  # noqa: B019 (a profile is frozen and lives as long as its backend)
     def resolve(self, dtype: str) -> Roundings:
         """The profile for inputs of ``dtype``: a float64 problem is accumulated in float64 throughout."""
 

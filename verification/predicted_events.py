@@ -61,8 +61,9 @@ def measured(
     if not x.size:
         return []
     if bound is None:
-        high, low = float(x.max()), float(x.min())
-        return [Prediction(name, (high, high), (low, low), not (np.isfinite(high) and np.isfinite(low)))]
+        largest, smallest = float(x.max()), float(x.min())
+        finite = bool(np.isfinite(largest) and np.isfinite(smallest))
+        return [Prediction(name, (largest, largest), (smallest, smallest), nonfinite=not finite)]
     above, below = x + bound, x - bound
     high = (float(below.max()), float(above.max()))
     low = (float(below.min()), float(above.min()))

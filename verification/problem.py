@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 Phase = Literal["prefill", "decode"]
+CausalAlignment = Literal["top_left", "bottom_right"]
 Layout = Literal["contiguous", "fused", "transposed", "strided"]
 CacheLayout = Literal["contiguous", "interleaved", "transposed"]
 ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier"]
@@ -49,7 +50,7 @@ class Problem:
     block_tables: tuple[tuple[int, ...], ...] = ()
     cache_dtype: str = ""
     index_dtype: Literal["int32", "int64"] = "int64"
-    causal_alignment: Literal["top_left", "bottom_right"] = "top_left"
+    causal_alignment: CausalAlignment = "top_left"
     on_invalid: Literal["drop", "raise"] = "drop"
     layout: Layout = "contiguous"
     cache_layout: CacheLayout = "contiguous"

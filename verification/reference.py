@@ -31,9 +31,7 @@ class Attended:
     weights: Array
 
 
-def attend(
-    xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: float, roundings: Roundings
-) -> Attended:
+def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: float, roundings: Roundings) -> Attended:
     """``q [H, Lq, D]``, ``k``, ``v [H, Lk, D]`` in float64; query ``a`` sees the first ``counts[a]`` keys."""
     k_transposed = xp.permute_dims(k, (0, 2, 1))
     scores = scale * xp.matmul(q, k_transposed)

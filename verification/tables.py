@@ -18,7 +18,9 @@ def law_table(results: Sequence[CellResult], title: str) -> Table:
 
 def matrix_table(results: Sequence[CellResult], title: str) -> Table:
     """Device and implementation x dtype: the pre-merge table."""
-    return _table(results, title, ("device / implementation", lambda result: f"{result.device} {result.implementation}"))
+    return _table(
+        results, title, ("device / implementation", lambda result: f"{result.device} {result.implementation}")
+    )
 
 
 def _table(results: Sequence[CellResult], title: str, rows: tuple[str, Key]) -> Table:

@@ -14,7 +14,7 @@ from verification.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.judge import Verdict, answered, judge_memory
 from verification.materialize import materialize
 from verification.memory import expected_memory
-from verification.observe import observe, observe_call
+from verification.observe import observe_call
 from verification.problem import Problem
 from verification.visibility import visible_counts
 

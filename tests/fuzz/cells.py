@@ -8,7 +8,6 @@ import torch
 
 from properties.law import Law
 from properties.laws import LAWS
-from tests.fuzz.plugin import Budget
 from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
 
@@ -25,7 +24,7 @@ class Cell:
     def id(self) -> str:
         return f"{self.law.name}-{self.dtype}-{self.backend.device}-{self.backend.name.replace('/', '.')}"
 
-    def cannot_run(self, budget: Budget) -> str:
+    def cannot_run(self) -> str:
         """Why not; empty where it can."""
         if self.backend.device == "cuda" and not torch.cuda.is_available():
             return "no CUDA device"

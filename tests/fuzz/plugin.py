@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.fuzz.cells import Cell
 from verification.flags import exact_float32
 from verification.json_io import from_json
 from verification.problem import Problem
@@ -39,6 +41,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--minutes", type=float, help="time for the whole run, shared evenly by the cells")
     group.addoption("--examples", type=int, help=f"problems a cell (default {DEFAULT_EXAMPLES})")
     group.addoption("--seed", type=int, help="repeat a run; by default every run has a fresh seed, which it prints")
+    group.addoption("--dtype", action="append", help="only cells of this dtype; may be repeated")
+    group.addoption("--device", action="append", help="only cells of this device; may be repeated")
     group.addoption("--problem", help="a problem as JSON, or a file of one: check it instead of generating")
     group.addoption("--require-cuda", action="store_true", help="fail, not skip, where there is no CUDA device")
     group.addoption("--table", choices=("laws", "matrix"), default="laws", help="the table printed at the end")
@@ -133,8 +137,24 @@ def configure(config: pytest.Config) -> None:
     exact_float32()
     if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FuzzReporter(config), "fuzz-reporter")
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the cells of the devices and dtypes asked for."""
+    dtypes, devices = config.option.dtype, config.option.device
+    kept, left = [], []
+    for item in items:
+        cell = cell_of(item)
+        wanted = cell is None or (
+            (not dtypes or cell.dtype in dtypes) and (not devices or cell.backend.device in devices)
+        )
+        (kept if wanted else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")
@@ -142,9 +162,9 @@ def budget(request: pytest.FixtureRequest) -> Budget:
     option = request.config.option
     seconds = None
     if option.minutes is not None:
-        runnable = [item for item in request.session.items if _can_run(item)]
+        cells = [cell for item in request.session.items if (cell := cell_of(item)) and not cell.cannot_run()]
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        seconds = 60 * option.minutes * workers / max(1, len(runnable))
+        seconds = 60 * option.minutes * workers / max(1, len(cells))
     problem = None
     if option.problem:
         text = option.problem if option.problem.lstrip().startswith("{") else Path(option.problem).read_text()
@@ -153,18 +173,20 @@ def budget(request: pytest.FixtureRequest) -> Budget:
 
 
 @pytest.fixture
-def record_cell(request: pytest.FixtureRequest) -> Iterator[Any]:
+def record_cell(request: pytest.FixtureRequest) -> Callable[[CellResult], None]:
     """Hand a result to the reporter, across processes."""
 
     def record(result: CellResult) -> None:
         request.node.user_properties.append((_RECORD, result.to_dict()))
 
-    yield record
+    return record
 
 
-def _can_run(item: pytest.Item) -> bool:
-    cell = getattr(item, "callspec", None) and item.callspec.params.get("cell")
-    return not (cell and cell.backend.device == "cuda" and not torch.cuda.is_available())
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The cell that a test is for, if it is for one."""
+    callspec = getattr(item, "callspec", None)
+    cell: Cell | None = callspec.params.get("cell") if callspec else None
+    return cell
 
 
 def _record_of(report: pytest.TestReport) -> dict[str, Any] | None:

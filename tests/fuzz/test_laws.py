@@ -9,23 +9,21 @@ from properties.run import Broken, fuzz
 from tests.fuzz.cells import Cell, cells
 from tests.fuzz.plugin import Budget
 from verification.describe import describe
-from verification.judge import Violation
 from verification.json_io import to_json
+from verification.judge import Violation
 from verification.problem import Problem
 from verification.results import CellResult
 
 
 @pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.id) for cell in cells()])
 def test_law(cell: Cell, budget: Budget, record_cell) -> None:
-    if reason := cell.cannot_run(budget):
+    if reason := cell.cannot_run():
         record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
         (pytest.fail if budget.require_cuda else pytest.skip)(reason)
     if budget.problem is not None:
         result, broken = _replay(cell, budget.problem)
     else:
-        result, broken = fuzz(
-            cell.law, cell.backend, cell.dtype, budget.seed, budget.examples, budget.seconds_per_cell
-        )
+        result, broken = fuzz(cell.law, cell.backend, cell.dtype, budget.seed, budget.examples, budget.seconds_per_cell)
     record_cell(result)
     if broken is not None:
         pytest.fail(_report(cell, broken), pytrace=False)

@@ -1,0 +1,72 @@
+"""The project's sessions. They share one environment, `env`, so torch is installed once; posargs are forwarded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "typecheck"]
+nox.options.reuse_venv = "yes"
+
+REQUIREMENTS = ("pyproject.toml", "constraints.txt")
+FUZZ = ("tests/fuzz", "-n", "auto", "--dist", "worksteal", "-q")
+# The fuzz sessions compare values with a reference; checking types at run time costs half their speed.
+FAST = {"ATTN_CHECK_SHAPES": "0"}
+
+
+def shared(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
+    """Run ``python -m command`` in the environment that `env` made."""
+    scripts = Path(session.cache_dir).parent / "env" / ("Scripts" if os.name == "nt" else "bin")
+    session.run(str(scripts / "python"), "-m", *command, env=env, external=True)
+
+
+@nox.session(default=False)
+def env(session: nox.Session) -> None:
+    """Make the shared environment; does nothing where it is up to date."""
+    stamp = Path(session.virtualenv.location) / "requirements.txt"
+    wanted = "\n".join(Path(name).read_text() for name in REQUIREMENTS)
+    if stamp.exists() and stamp.read_text() == wanted:
+        session.log("up to date")
+        return
+    session.install("-c", "constraints.txt", "-e", ".[development]")
+    stamp.write_text(wanted)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def tests(session: nox.Session) -> None:
+    """Run the tests, tensor shapes checked."""
+    shared(session, "pytest", "tests", "--ignore", "tests/fuzz", "-n", "auto", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def fuzz(session: nox.Session) -> None:
+    """Every law x dtype x device x implementation: -- --minutes N, --examples N, --seed N, -k EXPRESSION."""
+    shared(session, "pytest", *FUZZ, *session.posargs, env=FAST)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def matrix(session: nox.Session) -> None:
+    """The pre-merge table dtype x device x implementation; -- --require-cuda fails where there is no CUDA device."""
+    shared(session, "pytest", *FUZZ, "--table", "matrix", "--examples", "50", *session.posargs, env=FAST)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff."""
+    shared(session, "ruff", "check", *session.posargs)
+    shared(session, "ruff", "format", "--check", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def typecheck(session: nox.Session) -> None:
+    """Check types with mypy, strict."""
+    shared(session, "mypy", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def bench(session: nox.Session) -> None:
+    """Problems per second and core, and the share of each step."""
+    shared(session, "tests.bench", *session.posargs, env=FAST)

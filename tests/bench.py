@@ -1,0 +1,114 @@
+"""Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
+
+``python -m tests.bench [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share is what is
+left of the wall time when our steps are taken away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from hypothesis import given, seed, settings
+from rich.console import Console
+from rich.table import Table
+
+from properties.run import PROFILE
+from properties.strategies import problems
+from verification import reference
+from verification.backends.attn_core import AttnCore
+from verification.expectation import expect
+from verification.flags import exact_float32, recorded_flags
+from verification.inputs import make_inputs
+from verification.judge import answered, judge_output
+from verification.materialize import materialize
+from verification.observe import observe_call
+from verification.problem import Problem
+
+STEPS = ("draw (Hypothesis)", "materialise", "run", "reference", "bound", "judge")
+
+
+class Stopwatch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            with self.step(name):
+                return function(*args)
+
+        return call
+
+
+def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str, float]:
+    """Seconds per problem and step, the first few problems (imports, warm-up) left out."""
+    backend, watch, tried = AttnCore(device=device), Stopwatch(), 0
+
+    def check(problem: Problem) -> None:
+        nonlocal tried
+        tried += 1
+        with watch.step("materialise"):
+            inputs = make_inputs(problem)
+            tensors = materialize(inputs, device)
+        with watch.step("run"):
+            observation = observe_call(backend.prepare(problem), tensors)
+        with watch.step("reference"):
+            expectation = expect(inputs, backend.precision)
+        with watch.step("judge"):
+            judge_output(answered(observation), expectation)
+
+    def run(count: int) -> float:
+        profile = settings(settings.get_profile(PROFILE), max_examples=count)
+        start = time.perf_counter()
+        seed(base_seed)(profile(given(problems(dtype))(check)))()
+        return time.perf_counter() - start
+
+    timers = {name: watch.timed("bound", getattr(reference, name)) for name in ("output_bound", "scores_bound")}
+    with mock.patch.multiple(reference, **timers):
+        run(100)
+        watch.seconds.clear()
+        tried = 0
+        total = run(examples)
+    steps = {name: watch.seconds[name] / tried for name in STEPS[1:]}
+    steps["reference"] -= steps["bound"]
+    return {STEPS[0]: total / tried - sum(steps.values()), **steps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=2000)
+    parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    exact_float32()
+    gc.freeze()  # as the fuzz run does
+    table = Table("dtype", "problems/s", *STEPS, title=f"one core, {options.device}, {options.examples} problems")
+    for dtype in options.dtype:
+        steps = measure(dtype, options.device, options.examples, options.seed)
+        total = sum(steps.values())
+        shares = (f"{1e3 * s:.2f} ms {s / total:.0%}" for s in steps.values())
+        table.add_row(dtype, f"[bold]{1 / total:.0f}[/]", *shares)
+    console = Console(width=140)
+    console.print(table)
+    console.print(", ".join(f"{name} {value}" for name, value in recorded_flags().items()))
+
+
+if __name__ == "__main__":
+    main()
