@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from verification.results import CellResult
 
@@ -26,7 +26,7 @@ def matrix_table(results: Sequence[CellResult], title: str) -> Table:
 def _table(results: Sequence[CellResult], title: str, rows: tuple[str, Key]) -> Table:
     heading, row_of = rows
     dtypes = list(dict.fromkeys(result.dtype for result in results))
-    table = Table(heading, *dtypes, title=title)
+    table = Table(Column(heading, no_wrap=True), *dtypes, title=title)
     for row in dict.fromkeys(map(row_of, results)):
         cells = [[r for r in results if row_of(r) == row and r.dtype == dtype] for dtype in dtypes]
         table.add_row(row, *map(_cell, cells))

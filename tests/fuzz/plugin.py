@@ -21,7 +21,7 @@ from verification.problem import Problem
 from verification.results import CellResult
 from verification.tables import law_table, matrix_table
 
-DEFAULT_EXAMPLES = 250
+DEFAULT_EXAMPLES = 500
 _RECORD = "fuzz cell"
 
 
@@ -57,9 +57,6 @@ class FuzzReporter:
         self._errors = 0
         self._ids: list[str] = []
 
-    def pytest_report_header(self) -> str:
-        return f"fuzz: seed {self._config.option.seed}"
-
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         self._ids = ids
@@ -80,7 +77,7 @@ class FuzzReporter:
             result = CellResult(**{**record, "failure": str(report.longrepr) if report.failed else ""})
             self._results[report.nodeid] = result
             if not result.skipped:
-                self._print_line(result)
+                self._print_progress(result)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A run that verified nothing has not passed."""
@@ -96,7 +93,7 @@ class FuzzReporter:
             tables = [matrix_table(results, "dtype x device x implementation")]
         else:
             tables = [law_table([r for r in results if (r.device, r.implementation) == g], " ".join(g)) for g in groups]
-        console = Console(file=terminalreporter._tw._file, width=max(100, terminalreporter._tw.fullwidth))
+        console = Console(file=terminalreporter._tw._file, width=max(120, terminalreporter._tw.fullwidth))
         for table in tables:
             console.print(table)
         terminalreporter.write_line(self._totals(results))
@@ -104,7 +101,7 @@ class FuzzReporter:
     def _totals(self, results: list[CellResult]) -> str:
         """One line, with a digest of the problems: equal where the same ones were tried, on whatever device."""
         tried, outside = (sum(getattr(r, name) for r in results) for name in ("problems", "outside"))
-        parts = [f"{tried:,} problems, {outside:,} of them outside their law"]
+        parts = [f"seed {self._config.option.seed}", f"{tried:,} problems, {outside:,} of them outside their law"]
         for device in dict.fromkeys(r.device for r in results):
             ran = [r for r in results if r.device == device and not r.skipped]
             missing = [r for r in results if r.device == device and r.skipped]
@@ -119,15 +116,17 @@ class FuzzReporter:
             parts.append(f"{self._errors} ERRORS of the harness itself")
         return "; ".join(parts)
 
-    def _print_line(self, result: CellResult) -> None:
-        total = str(len(self._ids))
-        done = f"[{len(self._results):>{len(total)}}/{total}]"
+    def _print_progress(self, result: CellResult) -> None:
+        ran = sum(not r.skipped for r in self._results.values())
+        total = str(len(self._ids) - len(self._results) + ran)
         score = f"  err/bound {result.score:.3f}" if result.score else ""
         verdict = "  BROKEN" if result.failure else ""
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if ran == 1:
+            terminal.write_line(f"seed {self._config.option.seed}")
         terminal.write_line(
-            f"{done} {result.law:<34} {result.dtype:<9} {result.device:<5} {result.implementation}  "
-            f"{result.problems:>6,} problems{score}  {result.seconds:.1f}s{verdict}"
+            f"[{ran:>{len(total)}}/{total}] {result.law:<34} {result.dtype:<9} {result.device:<5} "
+            f"{result.implementation}  {result.problems:>6,} problems{score}  {result.seconds:.1f}s{verdict}"
         )
 
 
