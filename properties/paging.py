@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from random import Random
+from typing import TypeVar
 
 # Beyond what a 16-bit block id can hold.
 MANY_BLOCKS = 2**15 + 3
+Item = TypeVar("Item")
 _LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
@@ -74,7 +76,7 @@ def spoil_slots(seed: int, slots: list[int], num_slots: int, kind: str, index_dt
     }
     choices = bad[kind] if kind != "all" else list(chain(*bad.values()))
     spoiled = list(slots)
-    for position in [i for i in range(len(slots)) if rng.random() < 0.4] or [rng.randrange(len(slots))]:
+    for position in _some(rng, range(len(slots))):
         spoiled[position] = rng.choice(choices)
     return tuple(spoiled)
 
@@ -114,11 +116,13 @@ def _hostile_ids(num_blocks: int, index_dtype: str) -> dict[str, list[int]]:
 def _plant(rng: Random, rows: list[list[int]], bad: list[int]) -> None:
     """Put a bad id into about a third of the entries, and at least one."""
     entries = [(row, column) for row, ids in enumerate(rows) for column in range(len(ids))]
-    if entries:
-        first = rng.choice(entries)
-        for entry in entries:
-            if entry == first or rng.random() < 0.3:
-                rows[entry[0]][entry[1]] = rng.choice(bad)
+    for row, column in _some(rng, entries):
+        rows[row][column] = rng.choice(bad)
+
+
+def _some(rng: Random, items: Sequence[Item]) -> Sequence[Item]:
+    """About a third of them; else the first, so that most seeds agree on what to do with few items."""
+    return [item for item in items if rng.random() < 0.3] or items[:1]
 
 
 def _slot(row: list[int], position: int, block_size: int, num_blocks: int) -> int:
