@@ -10,6 +10,7 @@ from zlib import crc32
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from properties.law import Law, OutsideLaw
+from properties.reduce import reduced
 from properties.strategies import problems
 from verification.backend import Backend
 from verification.judge import Violation
@@ -51,6 +52,14 @@ class _Tally:
     score: float = 0.0
     digest: int = 0
     broken: Broken | None = field(default=None)
+
+    def breaks(self, problem: Problem) -> bool:
+        """Whether the law breaks on one more problem, which is kept if it does."""
+        try:
+            self.check(problem)
+        except Violation:
+            return True
+        return False
 
     def check(self, problem: Problem) -> None:
         """Counts until the first violation; what Hypothesis tries after it is shrinking."""
@@ -114,8 +123,9 @@ def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
     test: Callable[[], None] = seed(round_seed)(profile(given(strategy)(check)))
     try:
         test()
-    except Violation:
-        return  # Hypothesis ends with the smallest failing problem, which is the last one tallied
+    except Violation:  # Hypothesis ends with the smallest failing problem, which is the last one tallied
+        assert tally.broken is not None
+        reduced(tally.broken.problem, tally.breaks)
 
 
 def _fingerprint(problem: Problem) -> int:

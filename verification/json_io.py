@@ -40,7 +40,7 @@ def from_json(text: str) -> Problem:
     version = data.pop("version", None)
     if version != VERSION or isinstance(version, bool):
         raise ProblemError(f"version: {_short(version)} (this release reads version {VERSION})")
-    return _checked(_record(Problem, "", data))
+    return check_problem(_record(Problem, "", data))
 
 
 def _record(cls: type[Any], where: str, data: Any) -> Any:
@@ -130,8 +130,8 @@ _READERS: dict[type[Any], dict[str, Callable[[str, Any], Any]]] = {
 }
 
 
-def _checked(problem: Problem) -> Problem:
-    """What no single field can know."""
+def check_problem(problem: Problem) -> Problem:
+    """What no single field can know; raises ProblemError."""
 
     def require(holds: bool, field: str, rule: str) -> None:
         if not holds:

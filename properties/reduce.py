@@ -1,0 +1,112 @@
+"""Make a failing problem smaller still.
+
+Hypothesis shrinks choices one at a time and does not try every smaller one; where a bad block or slot lands depends on
+the seed, so it can stop at a long context where three tokens would do. This works on the problem itself: take any
+simpler one that still breaks the law, until there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from properties.strategies import HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
+from verification.json_io import ProblemError, check_problem
+from verification.problem import Problem
+
+_PLAIN = {
+    "cache_layout": "contiguous",
+    "layout": LAYOUTS[0],
+    "poison": POISONS[0],
+    "index_dtype": "int64",
+    "cache_dtype": "",
+    "specials": (),
+    "seed": 0,
+}
+
+
+def reduced(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
+    """A problem that breaks the law, none of whose simpler neighbours does."""
+    while True:
+        smaller = next((other for other in simpler(problem) if _is_valid(other) and breaks(other)), None)
+        if smaller is None:
+            return problem
+        problem = smaller
+
+
+def simpler(problem: Problem) -> Iterator[Problem]:
+    """Neighbours that are simpler in one respect and the same in all others; not all of them are valid."""
+    for i in range(problem.num_sequences):
+        yield _with_lengths(problem, i, None)
+    for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
+        if problem.phase == "prefill":
+            for length in _below(min(queries, keys)):
+                yield _with_lengths(problem, i, (length, length))
+            for length in _below(queries):
+                yield _with_lengths(problem, i, (length, keys))
+        for length in _below(keys):
+            yield _with_lengths(problem, i, (queries, length))
+    for heads in HEADS[: HEADS.index((problem.num_heads, problem.num_kv_heads))]:
+        yield replace(problem, num_heads=heads[0], num_kv_heads=heads[1])
+    for head_dim in HEAD_DIMS[: HEAD_DIMS.index(problem.head_dim)]:
+        yield replace(problem, head_dim=head_dim)
+    for scores in SCORES[: SCORES.index(problem.scores)]:
+        yield replace(problem, scores=scores)
+    for values in VALUES[: VALUES.index(problem.values)]:
+        yield replace(problem, values=values)
+    for name, plain in _PLAIN.items():
+        if getattr(problem, name) != plain:
+            yield replace(problem, **{name: plain})  # type: ignore[arg-type]
+    yield from _tidier_paging(problem)
+
+
+def _tidier_paging(problem: Problem) -> Iterator[Problem]:
+    """A block of a context less, narrower tables, padding for a slot, one block fewer."""
+    for i, table in enumerate(problem.block_tables):
+        if problem.key_lens[i] > problem.block_size:
+            shorter = _with_lengths(problem, i, (1, problem.key_lens[i] - problem.block_size))
+            for column in range(len(table)):
+                row = (*table[:column], *table[column + 1 :], -1)
+                yield replace(shorter, block_tables=(*problem.block_tables[:i], row, *problem.block_tables[i + 1 :]))
+    for column in reversed(range(problem.table_width)):
+        narrower = tuple((*row[:column], *row[column + 1 :]) for row in problem.block_tables)
+        yield replace(problem, block_tables=narrower)
+    for i, slot in enumerate(problem.slot_mapping):
+        if slot != -1:
+            yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))
+    largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
+    if problem.num_blocks > max(1, largest + 1):
+        yield replace(problem, num_blocks=problem.num_blocks - 1)
+
+
+def _with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
+    """Sequence ``i`` with other numbers of queries and keys, or left out; slots of the tokens that go, go with them."""
+    kept = slice(i, i + 1) if lengths else slice(0)
+    queries, keys = [[lengths[part]] if lengths else [] for part in (0, 1)]
+    rows = problem.block_tables[:i] + problem.block_tables[kept] + problem.block_tables[i + 1 :]
+    slots = problem.slot_mapping
+    if slots:
+        new = (1,) * problem.num_sequences if problem.phase == "decode" else problem.key_lens
+        start = sum(new[:i])
+        remaining = 0 if lengths is None else lengths[1] if problem.phase == "prefill" else 1
+        slots = slots[: start + remaining] + slots[start + new[i] :]
+    return replace(
+        problem,
+        query_lens=(*problem.query_lens[:i], *queries, *problem.query_lens[i + 1 :]),
+        key_lens=(*problem.key_lens[:i], *keys, *problem.key_lens[i + 1 :]),
+        block_tables=rows,
+        slot_mapping=slots,
+    )
+
+
+def _below(length: int) -> list[int]:
+    """Smaller lengths worth trying."""
+    return sorted({0, 1, 2, 3, length // 2, length - 1} & set(range(length)))
+
+
+def _is_valid(problem: Problem) -> bool:
+    try:
+        check_problem(problem)
+    except ProblemError:
+        return False
+    return True
