@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -70,11 +71,30 @@ def visible_positions(
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """float32 means float32: no autocast, no TF32 or bf16 products, whatever the process has switched on."""
-    requested = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    """float32 means float32: no autocast, no TF32 or bf16 products, whatever the process has switched on.
+
+    The switch is the process's own and is put back; do not change it from another thread during a forward.
+    """
+    requested = _swap_matmul_precision(device_type, "ieee")
     try:
         with torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext():
             yield
     finally:
-        torch.set_float32_matmul_precision(requested)
+        _swap_matmul_precision(device_type, requested)
+
+
+def _swap_matmul_precision(device_type: str, precision: str) -> str:
+    """Set how float32 products are computed, and say how they were. torch 2.9 has a switch for each kind of device,
+    and refuses to read the older, common one where the newer ones are in use.
+    """
+    matmul: Any = (
+        torch.backends.cuda.matmul if device_type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)
+    )
+    if hasattr(matmul, "fp32_precision"):
+        before: str = matmul.fp32_precision
+        if before != precision:
+            matmul.fp32_precision = precision
+        return before
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest" if precision == "ieee" else precision)
+    return before
