@@ -61,7 +61,9 @@ def simpler(problem: Problem) -> Iterator[Problem]:
 
 
 def _tidier_paging(problem: Problem) -> Iterator[Problem]:
-    """A block of a context less, narrower tables, padding for a slot, one block fewer."""
+    """No cache, a block of a context less, narrower tables, padding for a slot, one block fewer."""
+    if problem.phase == "prefill" and problem.num_blocks:
+        yield replace(problem, num_blocks=0, slot_mapping=())
     for i, table in enumerate(problem.block_tables):
         if problem.key_lens[i] > problem.block_size:
             shorter = _with_lengths(problem, i, (1, problem.key_lens[i] - problem.block_size))

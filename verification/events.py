@@ -20,6 +20,12 @@ class Event:
     nonfinite: bool | None = None
     dropped: int | None = None
 
+    def __str__(self) -> str:
+        if self.dropped is not None:
+            return f"{self.tensor}: {self.dropped} left out"
+        finite = "with NaN or Inf" if self.nonfinite else "finite"
+        return f"{self.tensor}: max {self.max!r}, min {self.min!r}, {finite}"
+
 
 @contextmanager
 def captured_events() -> Iterator[list[Event]]:

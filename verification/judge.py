@@ -132,15 +132,16 @@ def judge_events(events: tuple[Event, ...], predictions: tuple[Prediction, ...])
     predicted = {prediction.tensor: prediction for prediction in predictions}
     for name, count in Counter(event.tensor for event in events).items():
         if name not in predicted or not predicted[name].allowed:
-            raise Violation(f"event for {name}, and none is owed")
+            event = next(event for event in events if event.tensor == name)
+            raise Violation(f"logged {event}; no event is owed for it")
         if count > 1:
-            raise Violation(f"{count} events for {name}, and one is owed")
+            raise Violation(f"logged {count} events for {name}; one is owed")
     reported = {event.tensor: event for event in events}
     for name, prediction in predicted.items():
         if name not in reported and prediction.owed:
-            raise Violation(f"no event for {name}, and {prediction} is owed")
+            raise Violation(f"logged nothing for {name}; owed is {prediction}")
         if name in reported and not prediction.agrees(reported[name]):
-            raise Violation(f"{reported[name]}, and {prediction} is owed")
+            raise Violation(f"logged {reported[name]}; owed is {prediction}")
 
 
 def finite_is_owed(expectation: Expectation, output: Format) -> Array:

@@ -29,6 +29,13 @@ class Prediction:
     uncertain: bool = False
     dropped: int = 0
 
+    def __str__(self) -> str:
+        if self.dropped:
+            return f"{self.tensor}: {self.dropped} left out"
+        if self.nonfinite:
+            return f"{self.tensor}: NaN or Inf"
+        return f"{self.tensor}: max in [{self.max[0]!r}, {self.max[1]!r}], min in [{self.min[0]!r}, {self.min[1]!r}]"
+
     @property
     def owed(self) -> bool:
         return bool(self.dropped) or self.nonfinite or self.max[0] > LIMIT or self.min[1] < -LIMIT
