@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from properties.strategies import HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
+from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.json_io import ProblemError, check_problem
 from verification.problem import Problem
 
@@ -50,6 +50,8 @@ def simpler(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, num_heads=heads[0], num_kv_heads=heads[1])
     for head_dim in HEAD_DIMS[: HEAD_DIMS.index(problem.head_dim)]:
         yield replace(problem, head_dim=head_dim)
+    for block_size in BLOCK_SIZES[: BLOCK_SIZES.index(problem.block_size)]:
+        yield replace(problem, block_size=block_size)
     for scores in SCORES[: SCORES.index(problem.scores)]:
         yield replace(problem, scores=scores)
     for values in VALUES[: VALUES.index(problem.values)]:

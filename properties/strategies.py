@@ -54,29 +54,29 @@ TABLES = ("identity", "shuffled", "reversed", "shared", "maximal", "many")
 BAD_BLOCKS = ("none", "none", "none", "padding", "negative", "too_large", "short_table")
 BAD_SLOTS = ("none", "none", "padding", "negative", "too_large", "duplicate", "all")
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
-_WORK = 40_000
+_WORK, _LONGEST = 20_000, 600
 _MAX_BLOCK = 256 * 64
 _PHASES: tuple[tuple[str, ...], ...] = (("prefill", "decode"), ("prefill",), ("decode",))
 
 
 def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
-    """One draw for a tuple with one of each: a draw costs as much as everything else that a sequence needs. In order of
-    how far they are from all the first ones, to which they shrink.
+    """One draw for a tuple with one of each, since a draw costs as much as any other step of a small problem. Sorted by
+    how far they are from all the first ones, so that they shrink there; `properties.reduce` does the rest.
     """
     indices = product(*(range(len(choices)) for choices in options))
     ordered = sorted(indices, key=lambda index: (sum(index), max(index)))
     return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
 
 
-_heads, _head_dim, _block_size = st.sampled_from(HEADS), st.sampled_from(HEAD_DIMS), st.sampled_from(BLOCK_SIZES)
-_scores, _values = st.sampled_from(SCORES), st.sampled_from(VALUES)
+_sizes = _one_of(HEADS, HEAD_DIMS, BLOCK_SIZES)
+_fills = _one_of(SCORES, VALUES)
 _layouts = _one_of(LAYOUTS, CACHE_LAYOUTS, INDEX_DTYPES)
 _poison_and_special = _one_of(POISONS, SPECIALS)
-_tables_and_tail = _one_of(TABLES, TAILS)
-_bad_blocks, _bad_slots = st.sampled_from(BAD_BLOCKS), st.sampled_from(BAD_SLOTS)
+_tables = _one_of(TABLES, TAILS, BAD_BLOCKS, BAD_SLOTS)
+_bad_slots = st.sampled_from(BAD_SLOTS)
 _calls = {phases: st.sampled_from([call for call in CALLS if call[0] in phases]) for phases in _PHASES}
 _seed = st.integers(0, 2**32 - 1)
-_lengths = st.lists(st.tuples(st.sampled_from(LENGTHS), st.sampled_from(KEY_LENGTHS)), max_size=3)
+_lengths = st.lists(_one_of(LENGTHS, KEY_LENGTHS), max_size=3)
 _contexts = st.lists(st.sampled_from(LENGTHS), max_size=3)
 
 
@@ -92,11 +92,12 @@ def problems(
     dtype; ``bad_input`` ones carry a misuse wherever one applies.
     """
     phase, alignment, has_cache = draw(_calls[phases])
-    num_heads, num_kv_heads = draw(_heads)
-    sizes = _Sizes(num_heads, num_kv_heads, draw(_head_dim), draw(_block_size))
+    (num_heads, num_kv_heads), head_dim, block_size = draw(_sizes)
+    sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size)
     seed = draw(_seed)
     layout, cache_layout, index_dtype = draw(_layouts)
     poison, special = draw(_poison_and_special)
+    scores, values = draw(_fills)
     narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
     if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
@@ -110,8 +111,8 @@ def problems(
         index_dtype=index_dtype,
         layout=layout,
         cache_layout=cache_layout,
-        scores=draw(_scores),
-        values=draw(_values),
+        scores=scores,
+        values=values,
         poison=poison,
         seed=seed,
         causal_alignment=alignment,
@@ -139,35 +140,28 @@ class _Sizes:
         too_large = self.drawn_block_size * self.num_kv_heads * self.head_dim > _MAX_BLOCK
         return 16 if too_large else self.drawn_block_size
 
-    @property
-    def longest(self) -> int:
-        return min(_WORK // (self.num_heads * self.head_dim), 600)
-
-    @property
-    def longest_square(self) -> int:
-        return min(self.longest, int((_WORK / self.num_heads) ** 0.5))
-
-    def length(self, code: int | str, longest: int) -> int:
+    def length(self, code: int | str, rows: int = 1) -> int:
+        """What ``code`` stands for, capped by what it costs: as queries, or as keys of so many ``rows`` of queries."""
         size = self.block_size
         named = {"S-1": size - 1, "S": size, "S+1": size + 1, "2S": 2 * size, "3S+2": 3 * size + 2}
-        return min(named[code] if isinstance(code, str) else code, longest)
+        longest = _WORK // (self.num_heads * max(rows, self.head_dim))
+        return min(named[code] if isinstance(code, str) else code, longest, _LONGEST)
 
 
 def _decode(draw: st.DrawFn, seed: int, sizes: _Sizes, index_dtype: str) -> dict[str, Any]:
-    contexts = tuple(sizes.length(code, sizes.longest) for code in draw(_contexts))
-    tables, tail = draw(_tables_and_tail)
+    contexts = tuple(sizes.length(code) for code in draw(_contexts))
+    tables, tail, bad_blocks, bad_slots = draw(_tables)
     if tables == "many" and sizes.block_size * sizes.num_kv_heads * sizes.head_dim > 4:
         tables = "maximal"
-    bad_blocks, bad_slots = draw(_bad_blocks), draw(_bad_slots)
     paging = decode_paging(seed, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype)
     return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
 
 
 def _prefill(draw: st.DrawFn, seed: int, sizes: _Sizes, index_dtype: str, has_cache: bool) -> dict[str, Any]:
-    lengths = [
-        [sizes.length(code, sizes.longest_square) for code in (query, query if key == "same" else key)]
-        for query, key in draw(_lengths)
-    ]
+    lengths = []
+    for query, key in draw(_lengths):
+        queries = sizes.length(query)
+        lengths.append((queries, sizes.length(query if key == "same" else key, rows=queries)))
     tokens = sum(key for _, key in lengths)
     paging = prefill_paging(seed, tokens, sizes.block_size, draw(_bad_slots), index_dtype) if has_cache else NO_CACHE
     return {

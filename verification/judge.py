@@ -113,7 +113,7 @@ def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: t
     differ = found != expected
     if not differ.any():
         return
-    for name in names:
+    for name in (name for name in names if name in spans):
         changed = spans[name].on_host(found).copy(), spans[name].on_host(expected).copy()
         if changed[0].tobytes() != changed[1].tobytes():
             raise Violation(_describe_change(name, *changed))

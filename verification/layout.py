@@ -8,6 +8,7 @@ import numpy as np
 
 from verification.arena import ArenaPlan, Span, contiguous_strides
 from verification.inputs import POISON_BYTE, Inputs
+from verification.problem import Problem
 
 INDEX_NAMES = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
 TENSOR_NAMES = ("q", "k", "v", "k_cache", "v_cache", *INDEX_NAMES)
@@ -24,15 +25,23 @@ def plan_arena(inputs: Inputs) -> ArenaPlan:
         if name not in plan.spans:
             array = getattr(inputs, name)
             _place(plan, name, array.shape, array.dtype, poisons[name], problem.layout)
-    if problem.cache_layout == "interleaved":
+    if problem.num_blocks and problem.cache_layout == "interleaved":
         _interleave(plan, inputs.k_cache.shape, inputs.k_cache.dtype, key_poison)
-    else:
+    elif problem.num_blocks:
         for name, poison in (("k_cache", key_poison), ("v_cache", value_poison)):
             _place(plan, name, inputs.k_cache.shape, inputs.k_cache.dtype, poison, problem.cache_layout)
-    for name in INDEX_NAMES:
-        array = getattr(inputs, name)
-        _place(plan, name, array.shape, array.dtype, key_poison, "contiguous")
+    for name in used_names(problem):
+        if name in INDEX_NAMES:
+            array = getattr(inputs, name)
+            _place(plan, name, array.shape, array.dtype, key_poison, "contiguous")
     return plan
+
+
+def used_names(problem: Problem) -> tuple[str, ...]:
+    """The tensors that a call of this kind is given."""
+    caches = ("k_cache", "v_cache", "slot_mapping") if problem.num_blocks else ()
+    lengths = ("cu_seqlens_q", "cu_seqlens_k") if problem.phase == "prefill" else ("context_lens", "block_tables")
+    return ("q", "k", "v", *caches, *lengths)
 
 
 def _place(plan: ArenaPlan, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], poison: int, layout: str) -> None:

@@ -43,9 +43,5 @@ def materialize(inputs: Inputs, device: str) -> Tensors:
         span.on_host(view)[...] = getattr(inputs, name)
     before = view.copy()
     arena = host if device == "cpu" else host.to(torch.device(device))
-    used = set(TENSOR_NAMES)
-    used -= {"context_lens", "block_tables"} if inputs.problem.phase == "prefill" else {"cu_seqlens_q", "cu_seqlens_k"}
-    if not inputs.problem.num_blocks:
-        used -= {"k_cache", "v_cache", "slot_mapping"}
-    tensors = {name: plan.spans[name].on_device(arena) if name in used else None for name in TENSOR_NAMES}
+    tensors = {name: plan.spans[name].on_device(arena) if name in plan.spans else None for name in TENSOR_NAMES}
     return Tensors(inputs=inputs, arena=arena, before=before, spans=plan.spans, **tensors)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ class FuzzReporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Our own lines are the progress: no letter for a cell."""
-        return (report.outcome, "", "") if report.when == "call" and _record_of(report) else None
+        return (report.outcome, "", report.outcome.upper()) if report.when == "call" and _record_of(report) else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = _record_of(report)
