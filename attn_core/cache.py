@@ -44,8 +44,9 @@ def store_kvcache(
     if not slots.numel() or not num_slots:
         return
 
-    # `anchor` is a token that writes. Where there is none, it is token 0, and slot 0 gets what it holds.
-    anchor = valid.to(torch.uint8).argmax()
+    # `anchor` is a token that writes. Where there is none, it is token 0, and slot 0 gets what it holds. It is kept as
+    # an index of one element: indexing by a 0-dim tensor would wait for the device.
+    anchor = valid.to(torch.uint8).argmax(dim=0, keepdim=True)
     last = last_writer(slots)
     writer = torch.where(valid, last, last[anchor])
     slot = torch.where(valid, slots, torch.where(valid[anchor], slots[anchor], 0))
