@@ -101,8 +101,8 @@ class Attention(nn.Module):
         q: Float[Tensor, "T H D"],
         k: Float[Tensor, "T_k G D"],
         v: Float[Tensor, "T_k G D"],
-        cu_seqlens_q: Int[Tensor, B + 1],
-        cu_seqlens_k: Int[Tensor, B + 1],
+        cu_seqlens_q: Int[Tensor, "B+1"],
+        cu_seqlens_k: Int[Tensor, "B+1"],
     ) -> Float[Tensor, "T H D"]:
         """Every sequence attends causally to its keys of this call."""
         dtype = eager.accumulation_dtype(q.dtype)
@@ -117,7 +117,7 @@ class Attention(nn.Module):
         return torch.cat(outputs) if outputs else torch.empty_like(q)
 
     def _decode_attn(
-        self, q: Float[Tensor, "B H D"], context_lens: Int[Tensor, B], block_tables: Int[Tensor, "B M"]
+        self, q: Float[Tensor, "B H D"], context_lens: Int[Tensor, "B"], block_tables: Int[Tensor, "B M"]
     ) -> Float[Tensor, "B H D"]:
         """Every sequence's one query attends to what the cache holds of its context."""
         num_blocks, block_size = self.k_cache.shape[:2]

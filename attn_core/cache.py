@@ -20,7 +20,7 @@ def store_kvcache(
     value: Float[Tensor, "N G D"],
     k_cache: Float[Tensor, "blocks S G D"],
     v_cache: Float[Tensor, "blocks S G D"],
-    slot_mapping: Int[Tensor, N],
+    slot_mapping: Int[Tensor, "N"],
     on_invalid: OnInvalid = "drop",
 ) -> None:
     """Write token ``n`` to slot ``slot_mapping[n]``, cast to the cache's dtype (round to nearest even).
@@ -57,12 +57,12 @@ def store_kvcache(
         cache[block_idx, block_inner_idx] = torch.where(writes, new.detach()[writer].to(cache.dtype), held)
 
 
-def valid_slots(slots: Int[Tensor, N], num_slots: int) -> Bool[Tensor, N]:
+def valid_slots(slots: Int[Tensor, "N"], num_slots: int) -> Bool[Tensor, "N"]:
     """True where the slot lies in the cache. Negative ones do not: Python's wrap-around must not reach it."""
     return (slots >= 0) & (slots < num_slots)
 
 
-def last_writer(slots: Int[Tensor, N]) -> Int[Tensor, N]:
+def last_writer(slots: Int[Tensor, "N"]) -> Int[Tensor, "N"]:
     """For each token, the last token that names the same slot. Index assignment leaves the winner open on CUDA."""
     ordered, tokens = slots.sort(stable=True)
     return tokens[torch.searchsorted(ordered, slots, right=True) - 1]

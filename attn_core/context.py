@@ -26,12 +26,12 @@ class Context:
     """
 
     is_prefill: bool = False
-    cu_seqlens_q: Int[Tensor, B + 1] | None = None
-    cu_seqlens_k: Int[Tensor, B + 1] | None = None
+    cu_seqlens_q: Int[Tensor, "B+1"] | None = None
+    cu_seqlens_k: Int[Tensor, "B+1"] | None = None
     max_seqlen_q: int = 0
     max_seqlen_k: int = 0
-    slot_mapping: Int[Tensor, T_k] | None = None
-    context_lens: Int[Tensor, B] | None = None
+    slot_mapping: Int[Tensor, "T_k"] | None = None
+    context_lens: Int[Tensor, "B"] | None = None
     block_tables: Int[Tensor, "B M"] | None = None
     num_kvcache_blocks: int | None = None
 

@@ -56,8 +56,8 @@ def weighted_values(
 
 
 def visible_positions(
-    block_table: Int[Tensor, M], context_len: int, block_size: int, num_blocks: int
-) -> tuple[Int[Tensor, L], Int[Tensor, L]]:
+    block_table: Int[Tensor, "M"], context_len: int, block_size: int, num_blocks: int
+) -> tuple[Int[Tensor, "L"], Int[Tensor, "L"]]:
     """Block and offset of every logical position below ``context_len`` that lies in the cache, in order.
 
     A position keeps its place whatever happens to the others: position ``t`` is looked up in column ``t // S``.
