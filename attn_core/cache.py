@@ -47,11 +47,10 @@ def store_kvcache(
     # `anchor` is a token that writes. Where there is none, it is token 0, and slot 0 gets what it holds. It is kept as
     # an index of one element: indexing by a 0-dim tensor would wait for the device.
     anchor = valid.to(torch.uint8).argmax(dim=0, keepdim=True)
-    last = last_writer(slots)
+    writes, last = valid[anchor], last_writer(slots)
     writer = torch.where(valid, last, last[anchor])
-    slot = torch.where(valid, slots, torch.where(valid[anchor], slots[anchor], 0))
+    slot = torch.where(valid, slots, slots[anchor] * writes)
     block_idx, block_inner_idx = slot // k_cache.shape[1], slot % k_cache.shape[1]
-    writes = valid[anchor]
     for new, cache in ((key, k_cache), (value, v_cache)):
         held = cache[block_idx, block_inner_idx]
         cache[block_idx, block_inner_idx] = torch.where(writes, new.detach()[writer].to(cache.dtype), held)

@@ -27,7 +27,7 @@ def widen(x: Float[Tensor, "L heads D"], dtype: torch.dtype) -> Float[Tensor, "L
 
 def attention_scores(q: Float[Tensor, "H Lq D"], k: Float[Tensor, "H Lk D"], scale: float) -> Float[Tensor, "H Lq Lk"]:
     """``S = (q k^T) * scale``, the scale a Python float."""
-    return torch.matmul(q, k.transpose(-1, -2)) * scale
+    return torch.bmm(q, k.transpose(1, 2)) * scale
 
 
 def attention_weights(
@@ -44,15 +44,17 @@ def weighted_values(
 ) -> Float[Tensor, "H Lq D"]:
     """``P v`` in which a hidden NaN or Inf has no part, though 0 * NaN is NaN.
 
-    The product runs over the finite values; a second one counts which others each query sees, and they are put in.
+    The product runs over the finite values. What a query sees is a prefix of the keys, so the other values that it sees
+    are in their running extremes: 0, Inf, -Inf, or NaN for a NaN and for two infinities.
     """
     if hidden is None:
-        return torch.matmul(weights, v)
-    kinds = torch.stack((v.isnan(), v == torch.inf, v == -torch.inf))
-    nan, above, below = torch.matmul(hidden.logical_not().to(v.dtype), kinds.to(v.dtype)) > 0
-    output = torch.matmul(weights, v.masked_fill(kinds.any(dim=0), 0.0))
-    infinities = torch.where(above, torch.inf, 0.0) - torch.where(below, torch.inf, 0.0)
-    return output + infinities + torch.where(nan, torch.nan, 0.0)
+        return torch.bmm(weights, v)
+    finite = v - v == 0
+    nonfinite = v.masked_fill(finite, 0.0)
+    extremes = nonfinite.cummax(dim=1).values + nonfinite.cummin(dim=1).values
+    num_visible = hidden.logical_not().sum(dim=-1)
+    seen = torch.nn.functional.pad(extremes, (0, 0, 1, 0))[:, num_visible]
+    return torch.bmm(weights, v.masked_fill(~finite, 0.0)) + seen
 
 
 def visible_positions(

@@ -30,7 +30,7 @@ def check_numeric_range(x: Tensor, name: str) -> Tensor:
     ``limit`` and ``nonfinite``.
     """
     if x.numel() and RANGE_LOG.isEnabledFor(logging.WARNING):
-        _notify(torch.aminmax(x.detach()), lambda low, high: _log_range(name, low, high))
+        _notify(torch.aminmax(x), lambda low, high: _log_range(name, low, high))
     return x
 
 
