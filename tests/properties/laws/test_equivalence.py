@@ -1,0 +1,117 @@
+"""Laws that equate two questions: each sees a backend that answers one of them differently."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from torch import Tensor
+
+from properties.law import OutsideLaw
+from properties.laws.equivalence import (
+    chunks_equal_one_shot,
+    decode_is_the_last_row_of_prefill,
+    devices_agree,
+    gqa_equals_expanded_mha,
+    values_scale_exactly,
+)
+from tests.properties.wrapped import HONEST, LOOSE, Wrapped
+from tests.verification.samples import DECODE, PREFILL, one_head
+from verification.events import RANGE_LOG
+from verification.judge import Violation
+from verification.materialize import Tensors
+from verification.problem import Problem
+
+BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
+
+
+def nudged_where(condition: Callable[[Tensors], bool], **options: object) -> Wrapped:
+    """A hundredth off on some calls."""
+
+    def tamper(tensors: Tensors, output: Tensor) -> Tensor:
+        return output * 1.01 if condition(tensors) else output
+
+    return Wrapped(tamper, **options)  # type: ignore[arg-type]
+
+
+@BOTH
+def test_gqa(problem: Problem) -> None:
+    """Grouped heads answer as expanded ones do, to the bit where that is claimed and within the bound elsewhere."""
+    grouped = nudged_where(lambda tensors: tensors.k.shape[1] < tensors.q.shape[1])
+    gqa_equals_expanded_mha(HONEST, problem)
+    gqa_equals_expanded_mha(Wrapped(contract=LOOSE), problem)
+    for backend in (grouped, replace(grouped, contract=LOOSE)):
+        with pytest.raises(Violation):
+            gqa_equals_expanded_mha(backend, problem)
+    with pytest.raises(OutsideLaw):
+        gqa_equals_expanded_mha(HONEST, replace(problem, num_kv_heads=2))
+
+
+@pytest.mark.parametrize("contexts", [(3, 2), (0, 1), (3, 0)])
+def test_decode_and_prefill(contexts: tuple[int, int]) -> None:
+    """The last row of a prefill over what the cache shows."""
+    problem = replace(DECODE, key_lens=contexts)
+    decode_is_the_last_row_of_prefill(HONEST, problem)
+    with pytest.raises(Violation):
+        decode_is_the_last_row_of_prefill(nudged_where(lambda tensors: tensors.block_tables is not None), problem)
+
+
+def test_decode_and_prefill_agree_on_masked_blocks() -> None:
+    """Blocks that are not in the cache are in neither."""
+    problem = replace(DECODE, block_tables=((-1, 0), (1, 99)), slot_mapping=(-1, 3))
+    decode_is_the_last_row_of_prefill(HONEST, problem)
+
+
+def test_chunks() -> None:
+    """A chunk of the queries answers as all of them at once."""
+    problem = replace(PREFILL, key_lens=(6, 5), slot_mapping=(-1,) * 11)
+    chunks_equal_one_shot(HONEST, problem)
+    chunked = nudged_where(lambda tensors: len(tensors.q) < len(tensors.k))
+    with pytest.raises(Violation):
+        chunks_equal_one_shot(chunked, problem)
+
+
+@BOTH
+def test_values_scale(problem: Problem) -> None:
+    """By a power of two, to the bit; a backend that does not claim it is not asked."""
+    values_scale_exactly(HONEST, problem)
+    with pytest.raises(Violation, match="values times"):
+        values_scale_exactly(Wrapped(lambda _, output: output + 0.25), problem)
+    with pytest.raises(OutsideLaw):
+        values_scale_exactly(Wrapped(contract=LOOSE), problem)
+
+
+@pytest.mark.parametrize("values", ["zeros", "tiny"])
+def test_values_that_leave_the_normal_range_are_not_compared(values: str) -> None:
+    """Subnormals do not scale exactly."""
+    with pytest.raises(OutsideLaw):
+        values_scale_exactly(HONEST, one_head(keys=2, values=values))
+
+
+@BOTH
+def test_devices(problem: Problem) -> None:
+    """Outputs within both bounds."""
+    devices_agree(Wrapped(), problem)
+    with pytest.raises(Violation, match="differ by more than both"):
+        devices_agree(nudged_where(lambda _: True), problem)
+    with pytest.raises(Violation, match="differ by more than both"):
+        devices_agree(Wrapped(elsewhere=nudged_where(lambda _: True)), problem)
+
+
+def noisy(_: Tensors, output: Tensor) -> Tensor:
+    """One warning more."""
+    extra = {"tensor": "prefill_q_seq_0", "max": 2e4, "min": 0.0, "nonfinite": False}
+    logging.getLogger(RANGE_LOG).warning("overflow", extra=extra)
+    return output
+
+
+def test_devices_must_log_the_same() -> None:
+    """Unless the contract says that nothing is logged."""
+    devices_agree(Wrapped(), PREFILL)
+    for backend in (Wrapped(noisy), Wrapped(elsewhere=Wrapped(noisy))):
+        with pytest.raises(Violation, match="events"):
+            devices_agree(backend, PREFILL)
+        devices_agree(replace(backend, contract=replace(LOOSE, range_events=False)), PREFILL)
+    devices_agree(Wrapped(noisy, elsewhere=Wrapped(noisy)), PREFILL)

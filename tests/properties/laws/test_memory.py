@@ -1,0 +1,149 @@
+"""Laws of what a call may write: each sees one stray write, and only its own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from properties.law import OutsideLaw
+from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
+from tests.properties.wrapped import HONEST, Wrapped
+from tests.verification.samples import DECODE, PREFILL, one_head
+from verification.backend import Backend, Call
+from verification.judge import Verdict, Violation
+from verification.materialize import Tensors
+from verification.problem import Problem
+
+Check = Callable[[Backend, Problem], Verdict]
+BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
+LAWS: list[Check] = [cache_is_exact, guards_stay_intact, inputs_stay_unmodified]
+
+
+def writing(write: Callable[[Tensors], object]) -> Wrapped:
+    """Right output, stray write."""
+
+    def tamper(tensors: Tensors, output: Tensor) -> Tensor:
+        write(tensors)
+        return output
+
+    return Wrapped(tamper)
+
+
+def to_bytes(name: str, offset: int) -> Callable[[Tensors], object]:
+    """One byte, relative to the start of a tensor."""
+
+    def write(tensors: Tensors) -> None:
+        tensors.arena[tensors.spans[name].offset + offset] += 1
+
+    return write
+
+
+WRITES: list[tuple[Check, Callable[[Tensors], object]]] = [
+    (cache_is_exact, lambda t: t.v_cache[3].neg_()),  # type: ignore[index]
+    (cache_is_exact, lambda t: t.k_cache[2, 0].zero_()),  # type: ignore[index]
+    (cache_is_exact, lambda t: t.k_cache[0, 0].neg_()),  # type: ignore[index]
+    (guards_stay_intact, to_bytes("q", -1)),
+    (guards_stay_intact, to_bytes("v_cache", 2 * 4 * 8 + 2)),
+    (guards_stay_intact, lambda t: t.arena[-1:].add_(1)),
+    (inputs_stay_unmodified, lambda t: t.q.mul_(2)),
+    (inputs_stay_unmodified, lambda t: t.v[0, 0, :1].neg_()),
+    (inputs_stay_unmodified, lambda t: t.slot_mapping.clamp_(min=1)),  # type: ignore[union-attr]
+]
+
+
+@BOTH
+@pytest.mark.parametrize(("law", "write"), WRITES)
+def test_a_stray_write_breaks_its_law_alone(law: Check, write: Callable[[Tensors], object], problem: Problem) -> None:
+    """The other two have nothing to say of it."""
+    problem = replace(problem, poison=("large", "large"))
+    backend = writing(write)
+    for other in LAWS:
+        other(HONEST, problem)
+        if other is law:
+            with pytest.raises(Violation):
+                other(backend, problem)
+        else:
+            other(backend, problem)
+
+
+@BOTH
+def test_a_token_that_is_not_stored_is_seen(problem: Problem) -> None:
+    """The cache stays as it was."""
+
+    def forgetful(call: Call) -> Call:
+        return lambda t: call(replace(t, slot_mapping=torch.full_like(t.slot_mapping, -1)))  # type: ignore[arg-type]
+
+    with pytest.raises(Violation, match="k_cache"):
+        cache_is_exact(Wrapped(around=forgetful), problem)
+
+
+def test_no_cache_nothing_to_store() -> None:
+    """The law says nothing."""
+    with pytest.raises(OutsideLaw):
+        cache_is_exact(HONEST, one_head())
+
+
+MISUSED = replace(PREFILL, misuse="cu_seqlens_k_too_far")
+
+
+def answering(handle: Callable[[Tensors, Exception], None]) -> Wrapped:
+    """Does something else with an error."""
+
+    def around(call: Call) -> Call:
+        def forgiving(tensors: Tensors) -> Tensor:
+            try:
+                return call(tensors)
+            except ValueError as error:
+                handle(tensors, error)
+                return torch.zeros(4, 8, dtype=torch.float16)
+
+        return forgiving
+
+    return Wrapped(around=around)
+
+
+def write_and_refuse(tensors: Tensors, error: Exception) -> None:
+    """Too late."""
+    assert tensors.k_cache is not None
+    tensors.k_cache.fill_(5)
+    raise error
+
+
+def crash(_: Tensors, error: Exception) -> None:
+    """With a type that nobody catches."""
+    raise RuntimeError(str(error)) from None
+
+
+def mumble(_: Tensors, error: Exception) -> None:
+    """Without a name."""
+    raise ValueError("bad input") from error
+
+
+@pytest.mark.parametrize(
+    ("handle", "message"),
+    [
+        (lambda *_: None, "accepted"),
+        (write_and_refuse, "k_cache"),
+        (crash, "RuntimeError"),
+        (mumble, "should name cu_seqlens_k"),
+    ],
+)
+def test_a_refusal_names_the_argument_and_writes_nothing(
+    handle: Callable[[Tensors, Exception], None], message: str
+) -> None:
+    """ValueError or TypeError, before the first write."""
+    bad_input_is_refused(HONEST, MISUSED)
+    with pytest.raises(Violation, match=message):
+        bad_input_is_refused(answering(handle), MISUSED)
+
+
+def test_refusals_are_not_asked_of_everyone() -> None:
+    """Nor of good input."""
+    with pytest.raises(OutsideLaw):
+        bad_input_is_refused(HONEST, PREFILL)
+    with pytest.raises(OutsideLaw):
+        bad_input_is_refused(Wrapped(contract=replace(HONEST.contract, refuses=False)), MISUSED)

@@ -1,0 +1,126 @@
+"""Generated problems: every edge is reached, all are valid, and they shrink to what one can hold in one's head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import find, settings
+from hypothesis.strategies import sampled_from
+
+from properties.run import PROFILE
+from properties.strategies import problems
+from tests.properties.edges import EDGES
+from tests.properties.generated import generated, over
+from verification.formats import FORMATS
+from verification.inputs import make_inputs
+from verification.json_io import from_json, to_json
+from verification.misuse import MISUSES
+from verification.problem import Problem
+
+EXAMPLES = 3000
+_dtypes = sampled_from(tuple(FORMATS))
+
+
+@pytest.mark.parametrize(("phase", "edge"), [(phase, edge) for phase, edges in EDGES.items() for edge in edges])
+def test_every_edge_is_reached(phase: str, edge: str) -> None:
+    """At least once in three thousand problems of its phase."""
+    found = generated("float16", EXAMPLES, (phase,))
+    assert len(found) == EXAMPLES
+    assert sum(map(EDGES[phase][edge], found)) >= 1
+
+
+@pytest.mark.parametrize("phase", EDGES)
+def test_all_are_valid(phase: str) -> None:
+    """`from_json` accepts each, and every problem is of the phase and dtype asked for."""
+    for problem in generated("float16", EXAMPLES, (phase,)):
+        assert from_json(to_json(problem)) == problem
+        assert (problem.phase, problem.dtype, problem.misuse, problem.on_invalid) == (phase, "float16", "", "drop")
+
+
+@pytest.mark.parametrize("phases", [("prefill",), ("decode",), ("prefill", "decode")])
+def test_phases_are_those_asked_for(phases: tuple[str, ...]) -> None:
+    """All of them, and no other."""
+    assert {problem.phase for problem in generated("float16", EXAMPLES if len(phases) == 1 else 200, phases)} == set(
+        phases
+    )
+
+
+@over(300, _dtypes.flatmap(lambda dtype: problems(dtype, plain=True)))
+def test_plain_problems_hold_finite_numbers_in_one_dtype(problem: Problem) -> None:
+    """Neither specials nor a narrow cache."""
+    assert problem.specials == ()
+    assert problem.cache_dtype == ""
+
+
+@over(300, problems("float32"))
+def test_narrow_caches_hold_no_nan(problem: Problem) -> None:
+    """How a NaN is narrowed is nobody's promise."""
+    if problem.cache_dtype:
+        assert "nan" not in problem.poison
+        inputs = make_inputs(problem)
+        assert np.isfinite(inputs.k.astype(np.float64)).all()
+        assert np.isfinite(inputs.v.astype(np.float64)).all()
+
+
+def test_narrow_caches_are_float32s_alone() -> None:
+    """In both narrow formats."""
+    narrow = {dtype: {problem.cache_dtype for problem in generated(dtype, 400)} for dtype in FORMATS}
+    assert narrow.pop("float32") == {"", "float16", "bfloat16"}
+    assert set().union(*narrow.values()) == {""}
+
+
+@over(400, _dtypes.flatmap(lambda dtype: problems(dtype, bad_input=True)))
+def test_bad_input_problems_carry_a_misuse_that_applies(problem: Problem) -> None:
+    """Unless there is no token to misuse."""
+    if problem.num_queries and problem.num_new_keys:
+        assert problem.misuse
+    if problem.misuse:
+        arguments = (problem.phase, True, problem.num_blocks > 0, problem.on_invalid)
+        assert MISUSES[problem.misuse].applies(*arguments)
+        assert problem.on_invalid == ("raise" if MISUSES[problem.misuse].raises else "drop")
+    assert from_json(to_json(problem)) == problem
+
+
+def test_every_misuse_is_drawn() -> None:
+    """Over a thousand problems."""
+    drawn: set[str] = set()
+
+    @over(1500, problems("float16", bad_input=True))
+    def collect(problem: Problem) -> None:
+        drawn.add(problem.misuse)
+
+    collect()
+    assert drawn >= set(MISUSES)
+
+
+def test_the_work_is_bounded() -> None:
+    """No problem is too slow to be tried by the thousand."""
+    for problem in generated("float16", EXAMPLES, ("prefill",)) + generated("float16", EXAMPLES, ("decode",)):
+        pairs = zip(problem.query_lens, problem.key_lens, strict=True)
+        assert max((q * k * problem.num_heads for q, k in pairs), default=0) <= 40_000
+        assert problem.num_slots * problem.num_kv_heads * problem.head_dim <= 2_000_000
+
+
+def smallest(dtype: str, phase: str) -> Problem:
+    """The smallest problem with a query and a key."""
+    options = settings(settings.get_profile(PROFILE), max_examples=500)
+    strategy = problems(dtype, (phase,))
+    return find(strategy, lambda p: min(p.num_queries, sum(p.key_lens)) > 0, settings=options, random=Random(1))
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("phase", EDGES)
+def test_shrinking_ends_at_one_of_everything(dtype: str, phase: str) -> None:
+    """One sequence, one token, one head, head_dim 1, ones; nothing unusual about it."""
+    problem = smallest(dtype, phase)
+    assert (problem.query_lens, problem.key_lens) == ((1,), (1,))
+    assert (problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size) == (1, 1, 1, 1)
+    usual = Problem(problem.phase, problem.dtype, 1, 1, 1, (1,), (1,), num_blocks=problem.num_blocks)
+    usual = replace(usual, slot_mapping=problem.slot_mapping, block_tables=problem.block_tables, seed=problem.seed)
+    assert problem == usual
+    assert problem.num_blocks <= 3
+    if phase == "decode":
+        assert len(problem.block_tables[0]) == 1

@@ -1,0 +1,58 @@
+"""What a profile means for an input format."""
+
+from __future__ import annotations
+
+import pytest
+
+from verification.formats import FORMATS
+from verification.precision import INPUT, Precision
+
+FLASH = Precision(probabilities=INPUT)
+
+
+def test_input_stands_for_the_problems_format() -> None:
+    """Wherever it is named."""
+    roundings = Precision(scores=INPUT, probabilities=INPUT).resolve("bfloat16")
+    assert roundings.scores == roundings.probabilities == roundings.output == FORMATS["bfloat16"]
+    assert roundings.accumulate == FORMATS["float32"]
+
+
+@pytest.mark.parametrize("precision", [Precision(), FLASH, Precision(scores="float16", truncating=True)])
+def test_float64_is_float64_throughout(precision: Precision) -> None:
+    """Nothing rounds it to less."""
+    roundings = precision.resolve("float64")
+    formats = {roundings.accumulate, roundings.scores, roundings.probabilities, roundings.output}
+    assert formats == {FORMATS["float64"]}
+    assert roundings.scores_cast == roundings.probabilities_cast == 0
+
+
+def test_truncating_doubles_the_unit() -> None:
+    """Of the accumulator alone."""
+    nearest, truncating = Precision().resolve("float16"), Precision(truncating=True).resolve("float16")
+    assert truncating.unit == 2 * nearest.unit == 2.0**-23
+    assert truncating.output.unit == nearest.output.unit
+
+
+def test_a_scaled_query_is_rounded_to_the_inputs_format() -> None:
+    """And to none where the scale stays apart."""
+    assert Precision(scaled_query=True).resolve("float16").query == FORMATS["float16"]
+    assert Precision().resolve("float16").query is None
+
+
+def test_casts_cost_nothing_in_the_accumulators_format() -> None:
+    """Keeping float32 scores in float32 is no cast."""
+    assert FLASH.resolve("float32").probabilities_cast == 0
+    assert FLASH.resolve("float16").probabilities_cast == 2.0**-11
+    assert Precision(scores="bfloat16").resolve("float32").scores_cast == 2.0**-8
+
+
+def test_weights_below_the_normal_range_may_be_lost() -> None:
+    """Half a subnormal of the weights' format, on top of what the accumulator flushes."""
+    assert Precision().resolve("float16").lost_weight == 2.0**-126
+    assert FLASH.resolve("float16").lost_weight == 2.0**-126 + 2.0**-25
+
+
+def test_the_reference_is_no_better_than_float64() -> None:
+    """Its own roundoff is part of what may differ."""
+    assert Precision().resolve("float64").total_unit == 2 * FORMATS["float64"].unit
+    assert Precision().resolve("float32").total_unit == 2.0**-24 + 2.0**-53
