@@ -22,7 +22,8 @@ FEW = ("--examples", "3", "-k", "cpu and float16 and (agrees_with_reference or c
 def session(*arguments: str, run: int = 0) -> subprocess.CompletedProcess[str]:
     """``python -m pytest tests/fuzz ...``; ``run`` tells repetitions apart."""
     command = [sys.executable, "-m", "pytest", "tests/fuzz", *arguments]
-    environment = {**os.environ, "ATTN_CHECK_SHAPES": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "ATTN_CHECK_SHAPES": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     assert run >= 0
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

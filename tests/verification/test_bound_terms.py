@@ -78,6 +78,16 @@ def test_weights_that_are_stored_in_low_precision(row: list[tuple[float, float]]
     assert change <= bound <= 1.01 * change + fmt.smallest_subnormal * np.abs(values).sum() + 1e-12
 
 
+@pytest.mark.parametrize("num_keys", [2, 3, 5])
+def test_exp_may_be_off_by_eight_units(num_keys: int) -> None:
+    """Every weight off by 8u up or down, where the scores are exact: zeros."""
+    values = [1.0, -1.0, 0.5, -0.5, 1.0][:num_keys]
+    unit = FORMATS["float32"].unit
+    found = attended([0.0] * num_keys, values, Precision(output="float64").resolve("float32"))
+    change = worst([mpf(1)] * num_keys, [1 + 8 * mpf(unit)] * num_keys, values)
+    assert change <= found.bound.ravel()[0] <= 4 * change
+
+
 @pytest.mark.parametrize("output", ["float16", "bfloat16"])
 @over(150, _row)
 def test_outputs_are_rounded_once(output: str, row: list[tuple[float, float]]) -> None:
@@ -113,7 +123,7 @@ def test_dot_products_in_float32(dtype: str, pairs: list[tuple[float, float]], r
 def test_weights_below_the_normal_range_may_be_flushed(scores: list[float]) -> None:
     """Every weight under float16's smallest subnormal gone: within what the bound sets aside for it."""
     fmt = FORMATS["float16"]
-    values = [1.0, *[-1.0] * len(scores)]
+    values = [0.0, *[1.0] * len(scores)]
     found = attended([0.0, *scores], values, replace(EXACT, probabilities=fmt))
     weights = [mpmath.exp(s) for s in (0.0, *scores)]
     flushed = [w if w >= fmt.smallest_subnormal / 2 else mpf(0) for w in weights]

@@ -144,6 +144,11 @@ def test_visible_bad_values_appear(values: tuple[float, float], expected: float)
     assert found.bound.ravel()[0] == 0
 
 
+def test_a_visible_nan_appears_however_small_its_weight() -> None:
+    """e^-2000 is 0 in float64, and 0 * NaN is NaN."""
+    assert np.isnan(answer(one_head("float32", keys=2), q=[1], k=[0, -2000], v=[1, nan])[0])
+
+
 def test_hidden_bad_numbers_do_nothing() -> None:
     """NaN and Inf behind the diagonal."""
     problem = one_head(queries=2, keys=2)

@@ -92,6 +92,23 @@ def test_what_matters_is_seen(law: Check, backend: Wrapped, problem: Problem) ->
             law(replace(backend, contract=contract), problem)
 
 
+@pytest.mark.parametrize("wrong_call", [2, 3])
+def test_each_repetition_is_compared(wrong_call: int) -> None:
+    """The call after another one, and the same call again."""
+
+    def forgetting(call: Call) -> Call:
+        calls: list[int] = []
+
+        def counted(tensors: Tensors) -> Tensor:
+            calls.append(1)
+            return call(tensors) * (2 if len(calls) == wrong_call else 1)
+
+        return counted
+
+    with pytest.raises(Violation):
+        same_call_same_bits(Wrapped(around=forgetting), PREFILL)
+
+
 def test_claimed_bits_are_compared_as_bits() -> None:
     """The last bit is enough to break a claim, and none where nothing is claimed."""
     last_bit = Wrapped(lambda t, output: (output.view(torch.int16) ^ (len(t.q) % 2)).view(output.dtype))
