@@ -49,6 +49,7 @@ CALLS: tuple[tuple[Phase, CausalAlignment, bool], ...] = (
     ("decode", "top_left", True),
     ("prefill", "bottom_right", False),
 )
+BATCHES = (1, 0, 2, 1, 3)
 TAILS = (0, 1, 3)
 TABLES = ("identity", "shuffled", "reversed", "shared", "maximal", "many")
 BAD_BLOCKS = ("none", "none", "none", "padding", "negative", "too_large", "short_table")
@@ -68,16 +69,14 @@ def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
 
 
+_calls = {phases: _one_of([call for call in CALLS if call[0] in phases], BATCHES) for phases in _PHASES}
 _sizes = _one_of(HEADS, HEAD_DIMS, BLOCK_SIZES)
-_fills = _one_of(SCORES, VALUES)
+_seed = st.integers(0, 2**32 - 1)
 _layouts = _one_of(LAYOUTS, CACHE_LAYOUTS, INDEX_DTYPES)
-_poison_and_special = _one_of(POISONS, SPECIALS)
+_fills = _one_of(SCORES, VALUES, POISONS, SPECIALS)
+_lengths, _context = _one_of(LENGTHS, KEY_LENGTHS), st.sampled_from(LENGTHS)
 _tables = _one_of(TABLES, TAILS, BAD_BLOCKS, BAD_SLOTS)
 _bad_slots = st.sampled_from(BAD_SLOTS)
-_calls = {phases: st.sampled_from([call for call in CALLS if call[0] in phases]) for phases in _PHASES}
-_seed = st.integers(0, 2**32 - 1)
-_lengths = st.lists(_one_of(LENGTHS, KEY_LENGTHS), max_size=3)
-_contexts = st.lists(st.sampled_from(LENGTHS), max_size=3)
 
 
 @st.composite
@@ -91,13 +90,12 @@ def problems(
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
     dtype; ``bad_input`` ones carry a misuse wherever one applies.
     """
-    phase, alignment, has_cache = draw(_calls[phases])
+    (phase, alignment, has_cache), batch = draw(_calls[phases])
     (num_heads, num_kv_heads), head_dim, block_size = draw(_sizes)
     sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size)
     seed = draw(_seed)
     layout, cache_layout, index_dtype = draw(_layouts)
-    poison, special = draw(_poison_and_special)
-    scores, values = draw(_fills)
+    scores, values, poison, special = draw(_fills)
     narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
     if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
@@ -117,9 +115,9 @@ def problems(
         seed=seed,
         causal_alignment=alignment,
         **(
-            _decode(draw, seed, sizes, index_dtype)
+            _decode(draw, seed, sizes, batch, index_dtype)
             if phase == "decode"
-            else _prefill(draw, seed, sizes, index_dtype, has_cache)
+            else _prefill(draw, seed, sizes, batch, index_dtype, has_cache)
         ),
     )
     if special and not plain:
@@ -148,8 +146,8 @@ class _Sizes:
         return min(named[code] if isinstance(code, str) else code, longest, _LONGEST)
 
 
-def _decode(draw: st.DrawFn, seed: int, sizes: _Sizes, index_dtype: str) -> dict[str, Any]:
-    contexts = tuple(sizes.length(code) for code in draw(_contexts))
+def _decode(draw: st.DrawFn, seed: int, sizes: _Sizes, batch: int, index_dtype: str) -> dict[str, Any]:
+    contexts = tuple(sizes.length(draw(_context)) for _ in range(batch))
     tables, tail, bad_blocks, bad_slots = draw(_tables)
     if tables == "many" and sizes.block_size * sizes.num_kv_heads * sizes.head_dim > 4:
         tables = "maximal"
@@ -157,9 +155,12 @@ def _decode(draw: st.DrawFn, seed: int, sizes: _Sizes, index_dtype: str) -> dict
     return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
 
 
-def _prefill(draw: st.DrawFn, seed: int, sizes: _Sizes, index_dtype: str, has_cache: bool) -> dict[str, Any]:
+def _prefill(
+    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: int, index_dtype: str, has_cache: bool
+) -> dict[str, Any]:
     lengths = []
-    for query, key in draw(_lengths):
+    for _ in range(batch):
+        query, key = draw(_lengths)
         queries = sizes.length(query)
         lengths.append((queries, sizes.length(query if key == "same" else key, rows=queries)))
     tokens = sum(key for _, key in lengths)

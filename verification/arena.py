@@ -49,8 +49,8 @@ class Span:
 
     def on_device(self, memory: torch.Tensor) -> torch.Tensor:
         """This tensor as a view of the arena, a uint8 tensor on any device."""
-        if not self.size:
-            return torch.empty(self.shape, dtype=_TORCH_DTYPES[self.dtype], device=memory.device)
+        if not self.size:  # its offset may lie behind the arena's end
+            return memory[:0].view(_TORCH_DTYPES[self.dtype]).view(self.shape)
         flat = memory[self.offset : self.offset + self.size].view(_TORCH_DTYPES[self.dtype])
         return flat.as_strided(self.shape, [stride // self.dtype.itemsize for stride in self.strides])
 
