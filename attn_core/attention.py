@@ -80,11 +80,12 @@ class Attention(nn.Module):
         """
         context = get_context()
         metadata = self._validate(context, q, k, v)
-        with one_transfer():
+        with one_transfer(), eager.full_precision(q.device.type):
             if not self.k_cache.numel() and context.num_kvcache_blocks is not None:
                 self._init_cache(context.num_kvcache_blocks, q)
             if self.k_cache.numel() and context.slot_mapping is not None:
-                store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping, self.on_invalid)
+                # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
+                store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
             if context.is_prefill:
                 output = self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
             else:
@@ -127,7 +128,7 @@ class Attention(nn.Module):
         outputs = []
         for i, context_len in enumerate(context_lens.tolist()):
             block, offset = eager.visible_positions(block_tables[i], context_len, block_size, num_blocks)
-            report_dropped(f"block_tables[{i}]", torch.tensor(context_len - len(block)), num_blocks)
+            report_dropped(f"block_tables[{i}]", torch.tensor(context_len - len(block), device="cpu"), num_blocks)
             block, offset = block.to(q.device), offset.to(q.device)
             k_seq = self._check_numeric_range(self.k_cache[block, offset], f"decode_k_history_{i}")
             outputs.append(self._attend(q[i : i + 1], k_seq, self.v_cache[block, offset], dtype).to(q.dtype))

@@ -74,8 +74,10 @@ def _check_shapes(
     v_cache: Shaped[Tensor, ...],
     slot_mapping: Shaped[Tensor, ...],
 ) -> None:
-    if key.dim() != 3 or key.shape != value.shape:
-        raise ValueError(f"value: shape {tuple(value.shape)} must be key's, [N, G, D], here {tuple(key.shape)}")
+    if key.dim() != 3:
+        raise ValueError(f"key: shape {tuple(key.shape)} must be [N, G, D]")
+    if value.shape != key.shape:
+        raise ValueError(f"value: shape {tuple(value.shape)} must be key's, {tuple(key.shape)}")
     if k_cache.dim() != 4 or k_cache.shape != v_cache.shape or k_cache.shape[2:] != key.shape[1:]:
         shapes = f"{tuple(k_cache.shape)} and {tuple(v_cache.shape)}"
         raise ValueError(f"k_cache, v_cache: shapes {shapes} must both be [blocks, S, *{tuple(key.shape[1:])}]")

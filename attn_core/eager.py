@@ -6,13 +6,19 @@ neighbours nor on the strides or the alignment of what it was given.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+_SWITCH = Lock()
+_INSIDE: Counter[str] = Counter()
+_REQUESTED: dict[str, str] = {}
 
 
 def accumulation_dtype(*dtypes: torch.dtype) -> torch.dtype:
@@ -42,18 +48,17 @@ def attention_weights(
 def weighted_values(
     weights: Float[Tensor, "H Lq Lk"], v: Float[Tensor, "H Lk D"], hidden: Bool[Tensor, "Lq Lk"] | None = None
 ) -> Float[Tensor, "H Lq D"]:
-    """``P v`` in which a hidden NaN or Inf has no part, though 0 * NaN is NaN.
+    """``P v`` in which a hidden NaN or Inf has no part, though 0 * NaN is NaN, and a visible one has, though its weight
+    may have vanished.
 
     The product runs over the finite values. What a query sees is a prefix of the keys, so the other values that it sees
     are in their running extremes: 0, Inf, -Inf, or NaN for a NaN and for two infinities.
     """
-    if hidden is None:
-        return torch.bmm(weights, v)
     finite = v - v == 0
     nonfinite = v.masked_fill(finite, 0.0)
     extremes = nonfinite.cummax(dim=1).values + nonfinite.cummin(dim=1).values
-    num_visible = hidden.logical_not().sum(dim=-1)
-    seen = torch.nn.functional.pad(extremes, (0, 0, 1, 0))[:, num_visible]
+    after_each = torch.nn.functional.pad(extremes, (0, 0, 1, 0))
+    seen = after_each[:, -1:] if hidden is None else after_each[:, hidden.logical_not().sum(dim=-1)]
     return torch.bmm(weights, v.masked_fill(~finite, 0.0)) + seen
 
 
@@ -65,7 +70,8 @@ def visible_positions(
     A position keeps its place whatever happens to the others: position ``t`` is looked up in column ``t // S``.
     Entries beyond ``ceil(context_len / S)`` are never read.
     """
-    positions = torch.arange(max(0, min(context_len, len(block_table) * block_size)))
+    readable = max(0, min(context_len, len(block_table) * block_size))
+    positions = torch.arange(readable, device=block_table.device)
     blocks = block_table[positions // block_size]
     in_cache = (blocks >= 0) & (blocks < num_blocks)
     return blocks[in_cache], (positions % block_size)[in_cache]
@@ -75,14 +81,20 @@ def visible_positions(
 def full_precision(device_type: str) -> Iterator[None]:
     """float32 means float32: no autocast, no TF32 or bf16 products, whatever the process has switched on.
 
-    The switch is the process's own and is put back; do not change it from another thread during a forward.
+    The switch is the process's own: the first forward to enter turns it, the last to leave puts it back.
     """
-    requested = _swap_matmul_precision(device_type, "ieee")
+    with _SWITCH:
+        if not _INSIDE[device_type]:
+            _REQUESTED[device_type] = _swap_matmul_precision(device_type, "ieee")
+        _INSIDE[device_type] += 1
     try:
         with torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext():
             yield
     finally:
-        _swap_matmul_precision(device_type, requested)
+        with _SWITCH:
+            _INSIDE[device_type] -= 1
+            if not _INSIDE[device_type]:
+                _swap_matmul_precision(device_type, _REQUESTED[device_type])
 
 
 def _swap_matmul_precision(device_type: str, precision: str) -> str:

@@ -14,6 +14,7 @@ from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISON
 from verification.json_io import ProblemError, check_problem
 from verification.problem import Problem
 
+_SEEDS = 8
 _PLAIN = {
     "cache_layout": "contiguous",
     "layout": LAYOUTS[0],
@@ -35,7 +36,19 @@ def reduced(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
 
 
 def simpler(problem: Problem) -> Iterator[Problem]:
-    """Neighbours that are simpler in one respect and the same in all others; not all of them are valid."""
+    """Neighbours that are simpler in one respect and the same in all others, or smaller with other numbers; not all of
+    them are valid.
+    """
+    yield from _smaller(problem)
+    yield from _plainer(problem)
+    yield from _tidier_paging(problem)
+    for smaller in _smaller(problem):
+        for seed in range(_SEEDS):
+            yield replace(smaller, seed=seed)
+
+
+def _smaller(problem: Problem) -> Iterator[Problem]:
+    """Fewer sequences, tokens, heads, dims."""
     for i in range(problem.num_sequences):
         yield _with_lengths(problem, i, None)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
@@ -52,6 +65,10 @@ def simpler(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, head_dim=head_dim)
     for block_size in BLOCK_SIZES[: BLOCK_SIZES.index(problem.block_size)]:
         yield replace(problem, block_size=block_size)
+
+
+def _plainer(problem: Problem) -> Iterator[Problem]:
+    """Simpler numbers in a simpler layout."""
     for scores in SCORES[: SCORES.index(problem.scores)]:
         yield replace(problem, scores=scores)
     for values in VALUES[: VALUES.index(problem.values)]:
@@ -59,7 +76,6 @@ def simpler(problem: Problem) -> Iterator[Problem]:
     for name, plain in _PLAIN.items():
         if getattr(problem, name) != plain:
             yield replace(problem, **{name: plain})  # type: ignore[arg-type]
-    yield from _tidier_paging(problem)
 
 
 def _tidier_paging(problem: Problem) -> Iterator[Problem]:

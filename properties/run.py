@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Flaky
 
 from properties.law import Law, OutsideLaw
 from properties.reduce import reduced
@@ -123,6 +124,9 @@ def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
     test: Callable[[], None] = seed(round_seed)(profile(given(strategy)(check)))
     try:
         test()
+    except Flaky:  # a law that breaks now and then is broken all the same
+        if tally.broken is None:
+            raise
     except Violation:  # Hypothesis ends with the smallest failing problem, which is the last one tallied
         assert tally.broken is not None
         reduced(tally.broken.problem, tally.breaks)

@@ -72,7 +72,10 @@ class ArenaPlan:
 
     def fill(self) -> tuple[torch.Tensor, Bytes]:
         """The buffer on the host, all poison, as torch and as NumPy see it."""
-        memory = torch.empty(self._end + _ALIGNMENT, dtype=torch.uint8)
+        size = self._end + _ALIGNMENT
+        memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
+        first = -memory.data_ptr() % _ALIGNMENT
+        memory = memory[first : first + size]
         view: Bytes = memory.numpy()
         start = 0
         for end, poison in self._reserved:

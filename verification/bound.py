@@ -18,11 +18,12 @@ _LARGEST_SCORE_ERROR = 30.0
 
 @dataclass(frozen=True)
 class Softmax:
-    """``weights``, ``shifted`` (scores minus the row's largest), the scores' bound ``[H, Lq, Lk]``; who sees what."""
+    """``weights`` and ``error`` ``[H, Lq, Lk]`` (``e_j``: how far the exponents may be off; 0 where hidden or
+    infinitely far below the row's largest, inf where a score may overflow); ``visible [Lq, Lk]``, ``counts [Lq]``.
+    """
 
     weights: Array
-    shifted: Array
-    scores_bound: Array
+    error: Array
     visible: Array
     counts: Array
 
@@ -47,8 +48,8 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     tiny = r.output.smallest_subnormal / 2 + 2 * keys * r.accumulate.smallest_subnormal  # t_out, underflowing products
     magnitudes = xp.abs(v)
 
-    # e_j, and with it p_j |h_j| and H. Where 1 - H is not positive the hull below is all that is known.
-    error = xp.where(softmax.visible, softmax.scores_bound + r.unit * xp.abs(softmax.shifted), 0.0)
+    # p_j |h_j|, and H. Where 1 - H is not positive the hull below is all that is known.
+    error = softmax.error
     wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + 8 * unit), 1.0)
     total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
     room = 1.0 - total_wrong
@@ -61,15 +62,15 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
 
     # An attention output is a weighted mean of the values that the row sees.
     high, low = _prefix_extremes(xp, v, softmax.counts)
-    hull = (high - low) + hull_rounding(keys, r) * xp.where(high > -low, high, -low) + tiny
+    largest = xp.where(high > -low, high, -low)
+    hull = (high - low) + hull_rounding(keys, r) * largest + tiny
     bound = xp.where((room > 0.0) & (bound < hull), bound, hull)
 
     may_overflow = error == xp.inf
     if bool(xp.any(may_overflow)):
         bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
     if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
-        too_heavy = xp.max(magnitudes, axis=1, keepdims=True) * v.shape[1] >= r.accumulate.largest / 4
-        bound = xp.where(too_heavy, xp.inf, bound)
+        bound = xp.where(largest * keys >= r.accumulate.largest / 4, xp.inf, bound)
     return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
 
 

@@ -30,6 +30,9 @@ class Event:
 @contextmanager
 def captured_events() -> Iterator[list[Event]]:
     """Collect the events of both loggers, at any log configuration, and keep them from reaching other handlers."""
+    globally_disabled = logging.root.manager.disable
+    if globally_disabled:
+        logging.disable(logging.NOTSET)
     handler = _Collector()
     loggers = [logging.getLogger(name) for name in (RANGE_LOG, INDEX_LOG)]
     before = [(logger.level, logger.propagate, logger.disabled) for logger in loggers]
@@ -41,6 +44,8 @@ def captured_events() -> Iterator[list[Event]]:
     try:
         yield handler.events
     finally:
+        if globally_disabled:
+            logging.disable(globally_disabled)
         for logger, (level, propagate, disabled) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.propagate, logger.disabled = propagate, disabled

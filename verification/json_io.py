@@ -32,15 +32,26 @@ def from_json(text: str) -> Problem:
     if len(text) > MAX_CHARACTERS:
         raise ProblemError(f"problem: {len(text)} characters, more than {MAX_CHARACTERS}")
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError, ValueError) as error:
+        data = json.loads(text, object_pairs_hook=_unique_fields)
+    except ProblemError:
+        raise
+    except (RecursionError, ValueError) as error:
         raise ProblemError(f"problem: not JSON ({str(error).splitlines()[0]})") from None
     if not isinstance(data, dict):
         raise ProblemError(f"problem: must be an object, not {type(data).__name__}")
     version = data.pop("version", None)
-    if version != VERSION or isinstance(version, bool):
+    if version != VERSION or type(version) is not int:
         raise ProblemError(f"version: {_short(version)} (this release reads version {VERSION})")
     return check_problem(_record(Problem, "", data))
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ProblemError(f"{_short(twice)}: given twice")
+    return data
 
 
 def _record(cls: type[Any], where: str, data: Any) -> Any:
@@ -153,6 +164,12 @@ def check_problem(problem: Problem) -> Problem:
     require(all(low <= block < high for block in ids), "block_tables", f"fit {problem.index_dtype}")
     elements = (problem.num_slots + problem.num_queries + problem.num_new_keys) * problem.head_dim * problem.num_heads
     require(elements <= 1 << 30, "num_blocks", "keep the tensors below 2^30 elements")
+    pairs = sum(q * k for q, k in zip(problem.query_lens, problem.key_lens, strict=True)) * problem.num_heads
+    require(pairs <= 1 << 30, "query_lens", "keep the scores below 2^30 elements")
+    if problem.misuse:
+        has_tokens = bool(problem.num_queries and problem.num_new_keys)
+        applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)
+        require(applies, "misuse", "be one for this phase, with tokens, a cache and on_invalid where it needs them")
     rows = {"q": problem.num_queries, "k": slots or problem.num_new_keys, "k_cache": problem.num_slots}
     for special in problem.specials:
         heads = problem.num_heads if special.tensor == "q" else problem.num_kv_heads

@@ -119,7 +119,8 @@ def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: t
             raise Violation(_describe_change(name, *changed))
     if not names:
         for span in spans.values():
-            _as_bytes(span, differ)[...] = False
+            if span.size:
+                _as_bytes(span, differ)[...] = False
         if differ.any():
             offset = int(np.flatnonzero(differ)[0])
             before = [name for name, span in spans.items() if span.offset <= offset]

@@ -49,7 +49,8 @@ def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: fl
     finite = xp.where(is_finite, v, 0.0)
     out = xp.matmul(weights, finite)
 
-    softmax = Softmax(weights, shifted, of_scores, visible, counts)
+    error = xp.where(visible & xp.isfinite(shifted), of_scores + roundings.unit * xp.abs(shifted), 0.0)
+    softmax = Softmax(weights, error, visible, counts)
     bound = output_bound(xp, out, softmax, finite, roundings)
     if not bool(xp.all(is_finite)):
         out, bound = _put_in_nonfinite(xp, out, bound, softmax, v, roundings)
@@ -64,8 +65,9 @@ def _put_in_nonfinite(
 ) -> tuple[Array, Array]:
     """A visible NaN must appear. A visible Inf must where its weight cannot vanish; else 0 * Inf is anyone's guess."""
     floor = 2 * max(r.accumulate.smallest_normal, r.probabilities.smallest_normal)
-    strong = softmax.visible & (softmax.weights >= floor)
-    weak = softmax.visible & (softmax.weights < floor)
+    least = softmax.weights * xp.exp(-2 * xp.max(softmax.error, axis=-1, keepdims=True))
+    strong = softmax.visible & (least >= floor)
+    weak = softmax.visible & (least < floor)
     seen = softmax.visible | (softmax.weights > 0)  # for every head
     nan, above, below, unsure = (
         xp.matmul(xp.astype(mask, xp.float64), xp.astype(kind, xp.float64)) > 0

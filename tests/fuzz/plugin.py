@@ -110,7 +110,7 @@ class FuzzReporter:
                 parts.append(f"{device}: {len(ran)} cells, digest {digest:016x}")
             if missing:
                 parts.append(f"{device}: {len(missing)} cells NOT RUN ({missing[0].skipped})")
-        broken = sum(bool(r.failure) for r in results)
+        broken = sum(bool(r.failure) and not r.skipped for r in results)
         parts.append(f"{broken} cells BROKEN" if broken else "no violation")
         if self._errors:
             parts.append(f"{self._errors} ERRORS of the harness itself")

@@ -21,6 +21,10 @@ def test_law(cell: Cell, budget: Budget, record_cell) -> None:
         record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
         (pytest.fail if budget.require_cuda else pytest.skip)(reason)
     if budget.problem is not None:
+        if budget.problem.dtype != cell.dtype or budget.problem.phase not in cell.law.phases:
+            reason = f"the problem is a {budget.problem.phase} in {budget.problem.dtype}"
+            record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
+            pytest.skip(reason)
         result, broken = _replay(cell, budget.problem)
     else:
         result, broken = fuzz(cell.law, cell.backend, cell.dtype, budget.seed, budget.examples, budget.seconds_per_cell)
@@ -31,8 +35,6 @@ def test_law(cell: Cell, budget: Budget, record_cell) -> None:
 
 def _replay(cell: Cell, problem: Problem) -> tuple[CellResult, Broken | None]:
     identity = (cell.law.name, cell.dtype, cell.backend.device, cell.backend.name)
-    if problem.dtype != cell.dtype or problem.phase not in cell.law.phases:
-        pytest.skip(f"the problem is a {problem.phase} in {problem.dtype}")
     try:
         verdict = cell.law.check(cell.backend, problem)
     except Violation as violation:
