@@ -80,7 +80,7 @@ class Attention(nn.Module):
         """
         context = get_context()
         metadata = self._validate(context, q, k, v)
-        with one_transfer(), eager.full_precision(q.device.type):
+        with one_transfer():
             if not self.k_cache.numel() and context.num_kvcache_blocks is not None:
                 self._init_cache(context.num_kvcache_blocks, q)
             if self.k_cache.numel() and context.slot_mapping is not None:
@@ -108,14 +108,15 @@ class Attention(nn.Module):
         """Every sequence attends causally to its keys of this call."""
         dtype = eager.accumulation_dtype(q.dtype)
         starts_q, starts_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
-        outputs = []
-        for i in range(len(starts_q) - 1):
-            q_seq = self._check_numeric_range(q[starts_q[i] : starts_q[i + 1]], f"prefill_q_seq_{i}")
-            k_seq = self._check_numeric_range(k[starts_k[i] : starts_k[i + 1]], f"prefill_k_seq_{i}")
-            v_seq = v[starts_k[i] : starts_k[i + 1]]
-            hidden = causal_mask(len(q_seq), len(k_seq), self.causal_alignment, q.device)
-            outputs.append(self._attend(q_seq, k_seq, v_seq, dtype, hidden, f"prefill_attn_{i}").to(q.dtype))
-        return torch.cat(outputs) if outputs else torch.empty_like(q)
+        outputs = [torch.empty_like(q[:0])]
+        with eager.full_precision(q.device.type):
+            for i in range(len(starts_q) - 1):
+                q_seq = self._check_numeric_range(q[starts_q[i] : starts_q[i + 1]], f"prefill_q_seq_{i}")
+                k_seq = self._check_numeric_range(k[starts_k[i] : starts_k[i + 1]], f"prefill_k_seq_{i}")
+                v_seq = v[starts_k[i] : starts_k[i + 1]]
+                hidden = causal_mask(len(q_seq), len(k_seq), self.causal_alignment, q.device)
+                outputs.append(self._attend(q_seq, k_seq, v_seq, dtype, hidden, f"prefill_attn_{i}").to(q.dtype))
+            return torch.cat(outputs)
 
     def _decode_attn(
         self, q: Float[Tensor, "B H D"], context_lens: Int[Tensor, "B"], block_tables: Int[Tensor, "B M"]
@@ -125,14 +126,17 @@ class Attention(nn.Module):
         dtype = eager.accumulation_dtype(q.dtype, self.k_cache.dtype)
         block_tables = block_tables.cpu()
         self._check_numeric_range(q, "decode_q")
-        outputs = []
-        for i, context_len in enumerate(context_lens.tolist()):
-            block, offset = eager.visible_positions(block_tables[i], context_len, block_size, num_blocks)
-            report_dropped(f"block_tables[{i}]", torch.tensor(context_len - len(block), device="cpu"), num_blocks)
-            block, offset = block.to(q.device), offset.to(q.device)
-            k_seq = self._check_numeric_range(self.k_cache[block, offset], f"decode_k_history_{i}")
-            outputs.append(self._attend(q[i : i + 1], k_seq, self.v_cache[block, offset], dtype).to(q.dtype))
-        return torch.cat(outputs) if outputs else torch.empty_like(q)
+        outputs = [torch.empty_like(q[:0])]
+        with eager.full_precision(q.device.type):
+            for i, context_len in enumerate(context_lens.tolist()):
+                block, offset = eager.visible_positions(block_tables[i], context_len, block_size, num_blocks)
+                if len(block) < context_len:
+                    dropped = torch.tensor(context_len - len(block), device="cpu")
+                    report_dropped(f"block_tables[{i}]", dropped, num_blocks)
+                block, offset = block.to(q.device), offset.to(q.device)
+                k_seq = self._check_numeric_range(self.k_cache[block, offset], f"decode_k_history_{i}")
+                outputs.append(self._attend(q[i : i + 1], k_seq, self.v_cache[block, offset], dtype).to(q.dtype))
+            return torch.cat(outputs)
 
     def _attend(
         self,
@@ -144,16 +148,15 @@ class Attention(nn.Module):
         scores_name: str | None = None,
     ) -> Float[Tensor, "Lq H D"]:
         """One sequence: expand the kv heads, scores, softmax over what is visible, weighted sum of the values."""
-        with eager.full_precision(q.device.type):
-            q_trans = eager.widen(q, dtype).transpose(0, 1)
-            k_trans, v_trans = (
-                repeat_kv(eager.widen(x, dtype), self.num_rep, self.max_heads).transpose(0, 1) for x in (k, v)
-            )
-            scores = eager.attention_scores(q_trans, k_trans, self.scale)
-            if scores_name is not None:
-                self._check_numeric_range(scores, scores_name)
-            weights = eager.attention_weights(scores, hidden)
-            return eager.weighted_values(weights, v_trans, hidden).transpose(0, 1)
+        q_trans = eager.widen(q, dtype).transpose(0, 1)
+        k_trans, v_trans = (
+            repeat_kv(eager.widen(x, dtype), self.num_rep, self.max_heads).transpose(0, 1) for x in (k, v)
+        )
+        scores = eager.attention_scores(q_trans, k_trans, self.scale)
+        if scores_name is not None:
+            self._check_numeric_range(scores, scores_name)
+        weights = eager.attention_weights(scores, hidden)
+        return eager.weighted_values(weights, v_trans, hidden).transpose(0, 1)
 
     def _check_numeric_range(self, x: Tensor, name: str) -> Tensor:
         """Warn when ``x`` leaves +-1e4 or holds NaN or Inf; return ``x``. See `check_numeric_range`."""
