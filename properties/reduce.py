@@ -73,6 +73,13 @@ def _plainer(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, scores=scores)
     for values in VALUES[: VALUES.index(problem.values)]:
         yield replace(problem, values=values)
+    for i, special in enumerate(problem.specials):
+        before, after = problem.specials[:i], problem.specials[i + 1 :]
+        yield replace(problem, specials=(*before, *after))
+        for axis in ("row", "head", "dim"):
+            if getattr(special, axis):
+                nearer = replace(special, **{axis: 0})  # type: ignore[arg-type]
+                yield replace(problem, specials=(*before, nearer, *after))
     for name, plain in _PLAIN.items():
         if getattr(problem, name) != plain:
             yield replace(problem, **{name: plain})  # type: ignore[arg-type]
