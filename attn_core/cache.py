@@ -68,11 +68,11 @@ def last_writer(slots: Int[Tensor, "N"]) -> Int[Tensor, "N"]:
 
 
 def _check_shapes(
-    key: Shaped[Tensor, ...],
-    value: Shaped[Tensor, ...],
-    k_cache: Shaped[Tensor, ...],
-    v_cache: Shaped[Tensor, ...],
-    slot_mapping: Shaped[Tensor, ...],
+    key: Shaped[Tensor, "..."],
+    value: Shaped[Tensor, "..."],
+    k_cache: Shaped[Tensor, "..."],
+    v_cache: Shaped[Tensor, "..."],
+    slot_mapping: Shaped[Tensor, "..."],
 ) -> None:
     if key.dim() != 3:
         raise ValueError(f"key: shape {tuple(key.shape)} must be [N, G, D]")

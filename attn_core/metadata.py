@@ -31,7 +31,7 @@ class HostMetadata:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def __getitem__(self, name: str) -> Int[Tensor, ...]:
+    def __getitem__(self, name: str) -> Int[Tensor, "..."]:
         if self.on_host(name):
             return self._tensors[name].to(torch.int64)
         return self._fetched[name]

@@ -134,8 +134,7 @@ def configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = secrets.randbelow(2**32)
     exact_float32()
-    if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
     gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FuzzReporter(config), "fuzz-reporter")
