@@ -33,7 +33,7 @@ def scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, 
 
     0 where S is not finite; inf where an honest sum, or its storage, may overflow.
     """
-    of_magnitude = gamma(head_dim + 2, r.total_unit) + (r.query.unit if r.query else 0.0)
+    of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
     of_score = 3 * r.total_unit + r.scores_cast
     bound = of_magnitude * magnitude + of_score * xp.abs(scores)
     limit = min(r.accumulate.largest * scale, r.scores.largest) / 4
@@ -55,10 +55,10 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     room = 1.0 - total_wrong
 
     # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
-    of_values = wrong / room + (2 * gamma(keys, unit) + r.probabilities_cast) * weights
+    of_weights = _of_wrong_weights(xp, out, wrong, v) / room
+    of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast) * weights
     of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
-    of_output = total_wrong / room + (3 * unit + r.output.unit)
-    bound = xp.matmul(of_values, magnitudes) + of_output * xp.abs(out) + tiny
+    bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
 
     # An attention output is a weighted mean of the values that the row sees.
     high, low = _prefix_extremes(xp, v, softmax.counts)
@@ -74,14 +74,31 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
 
 
+def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, v: Array) -> Array:
+    """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more. A product
+    of matrices each, where the sum itself would be one of three axes.
+    """
+    total = xp.sum(wrong, axis=-1, keepdims=True)
+    around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)
+    mean = xp.mean(v, axis=1, keepdims=True)
+    return xp.minimum(around_zero, xp.matmul(wrong, xp.abs(v - mean)) + total * xp.abs(out - mean))
+
+
 def hull_rounding(keys: Array, r: Roundings) -> Array:
     """How far out of the hull of ``keys`` values rounding may carry a weighted mean, relative to the largest."""
     return (2 * keys + 8) * r.total_unit + r.probabilities_cast + r.output.unit + r.lost_weight * keys
 
 
-def gamma(n: Any, unit: float) -> Any:
-    """Higham, Accuracy and Stability of Numerical Algorithms, section 3.1."""
-    return n * unit / (1 - n * unit)
+def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
+    """How far a sum of ``n`` terms may be off, relative to the sum of their magnitudes: Higham, Accuracy and Stability
+    of Numerical Algorithms, section 3.1; or the probabilistic bound of `Precision`, where that one is smaller.
+    """
+    unit = r.total_unit
+    always = n * unit / (1 - n * unit)
+    if not r.probabilistic:
+        return always
+    likely = xp.expm1(xp.asarray(r.probabilistic * n**0.5 * unit + n * unit**2 / (1 - unit)))
+    return xp.minimum(xp.asarray(always), likely)
 
 
 def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:

@@ -15,6 +15,10 @@ class Precision:
     """The formats in which a backend accumulates, keeps scores, keeps probabilities before the second product, and
     returns. ``"input"`` is the problem's own format. ``scaled_query``: the scale was folded into ``q`` and rounded to
     ``q``'s format. ``truncating``: the accumulator rounds toward zero, which doubles its unit roundoff.
+
+    ``probabilistic``: 0 for the bound that always holds; else lambda, for one that a sum breaks with a probability of
+    at most ``2 exp(-lambda^2 / 2)``, and that grows with the root of its length (Higham and Mary, A New Approach to
+    Probabilistic Rounding Error Analysis, 2019, theorem 2.4).
     """
 
     accumulate: str = "float32"
@@ -23,6 +27,7 @@ class Precision:
     output: str = INPUT
     scaled_query: bool = False
     truncating: bool = False
+    probabilistic: float = 0.0
 
     @cache  # noqa: B019 (a profile is frozen and lives as long as its backend)
     def resolve(self, dtype: str) -> Roundings:
@@ -40,6 +45,7 @@ class Precision:
             probabilities=fmt(self.probabilities),
             output=fmt(self.output),
             query=FORMATS[dtype] if self.scaled_query else None,
+            probabilistic=self.probabilistic,
         )
 
 
@@ -53,6 +59,7 @@ class Roundings:
     probabilities: Format
     output: Format
     query: Format | None
+    probabilistic: float = 0.0
 
     @cached_property
     def total_unit(self) -> float:

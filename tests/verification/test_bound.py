@@ -151,6 +151,27 @@ def test_a_flash_profile_loses_weights_sooner() -> None:
 @pytest.mark.parametrize("n", [1, 100, 10_000])
 def test_gamma_bounds_products_of_roundings(n: int) -> None:
     """(1 + u)^n - 1 <= gamma_n and 1 - (1 - u)^n <= gamma_n."""
-    u = 2.0**-24
-    assert np.expm1(n * np.log1p(u)) <= gamma(n, u)
-    assert -np.expm1(n * np.log1p(-u)) <= gamma(n, u) < 1.1 * n * u
+    roundings = ATTN_CORE.resolve("float32")
+    u = roundings.unit
+    bound = float(gamma(np, n, roundings))
+    assert np.expm1(n * np.log1p(u)) <= bound
+    assert -np.expm1(n * np.log1p(-u)) <= bound < 1.1 * n * u
+
+
+def test_the_probabilistic_bound_grows_with_the_root() -> None:
+    """lambda sqrt(n) u, and never more than the one that always holds."""
+    always, likely = (Precision(probabilistic=p).resolve("float32") for p in (0.0, 3.0))
+    n = np.array([1, 4, 9, 100, 10_000])
+    ratios = gamma(np, n, likely) / gamma(np, n, always)
+    assert np.allclose(ratios, np.minimum(1, 3 / np.sqrt(n)), rtol=1e-2)
+    inputs = make_inputs(one_head("float32", queries=4, keys=64, head_dim=64, scores="normal", values="normal"))
+    sharper, bound = (expect(inputs, Precision(probabilistic=p)).bound for p in (3.0, 0.0))
+    assert (sharper < bound).all()
+
+
+def test_a_constant_added_to_all_values_costs_only_its_own_rounding() -> None:
+    """out(v + c) = out(v) + c exactly, so an error of the weights acts on v - c as well as on v; sums of c are rounded."""
+    keys, values = np.linspace(-3, 3, 32), np.random.default_rng(0).standard_normal(32)
+    row = one_head("float32", keys=32)
+    plain, shifted = (bounds(row, Precision(scores="float16"), q=[1], k=keys, v=values + c) for c in (0, 1000))
+    assert shifted[0] < 1.5 * plain[0] + 1000 * 70 * 2.0**-24
