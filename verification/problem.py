@@ -75,6 +75,11 @@ class Problem:
         return sum(self.key_lens) if self.phase == "prefill" else self.num_sequences
 
     @property
+    def num_tokens(self) -> int:
+        """How large it is to a reader: queries and keys of a prefill, what the contexts of a decode hold."""
+        return sum(self.key_lens) + (self.num_queries if self.phase == "prefill" else 0)
+
+    @property
     def num_slots(self) -> int:
         return self.num_blocks * self.block_size
 

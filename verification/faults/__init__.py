@@ -1,0 +1,18 @@
+"""The catalogue: bugs that shipped somewhere, or are one keystroke from one that did.
+
+A fault is one function under `swaps` in the file of its family; there is nothing else to add it to.
+"""
+
+from verification.faults import heads, logs, masks, merging, ragged, slots, softmax, state, tables
+from verification.faults.planted import Fault, Swapped
+from verification.faults.split_decode import SPLIT_DECODE
+
+FAULTS: dict[str, Fault] = {
+    fault.id: fault
+    for family in (masks, softmax, slots, tables, heads, ragged, merging, state, logs)
+    for fault in vars(family).values()
+    if isinstance(fault, Fault)
+}
+HONEST_SPLIT_DECODE = Swapped("attn_core/split decode", SPLIT_DECODE)
+
+__all__ = ["FAULTS", "HONEST_SPLIT_DECODE", "Fault", "Swapped"]

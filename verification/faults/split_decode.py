@@ -1,0 +1,63 @@
+"""A small honest split decode: the context in parts, merged by their log-sum-exp, as FlashDecoding does it.
+
+attn_core has no such thing; faults of merging are planted here.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from attn_core import Attention, eager
+from attn_core.heads import repeat_kv
+from verification.faults.planted import Original, Swap
+
+Part = tuple[Tensor, Tensor]
+
+
+def split_count(context_len: int) -> int:
+    """Into how many parts a context goes: two, whatever else there is in the batch."""
+    return 2
+
+
+def attend_part(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
+    """Output ``[H, 1, D]`` and log-sum-exp ``[H, 1, 1]`` of one part; -Inf where the part is empty.
+
+    The latter in float64: shares are computed from differences of them, which float32 would lose for large scores.
+    """
+    scores = eager.attention_scores(q, k, scale)
+    return eager.weighted_values(eager.attention_weights(scores), v), scores.double().logsumexp(-1, keepdim=True)
+
+
+def merge(one: Part, other: Part) -> Part:
+    """The output and log-sum-exp of both parts together; two empty ones give zeros."""
+    total = torch.logaddexp(one[1], other[1])
+    shares = [torch.exp(lse - total).masked_fill(total == -torch.inf, 0.0) for _, lse in (one, other)]
+    return one[0] * shares[0].to(one[0].dtype) + other[0] * shares[1].to(one[0].dtype), total
+
+
+def _attend(
+    original: Original,
+    layer: Attention,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dtype: torch.dtype,
+    hidden: Tensor | None = None,
+    scores_name: str | None = None,
+) -> Tensor:
+    if hidden is not None:
+        return original(layer, q, k, v, dtype, hidden, scores_name)
+    q_trans = eager.widen(q, dtype).transpose(0, 1)
+    k_trans, v_trans = (
+        repeat_kv(eager.widen(x, dtype), layer.num_rep, layer.max_heads).transpose(0, 1) for x in (k, v)
+    )
+    keys, values = (x.tensor_split(split_count(len(k)), dim=1) for x in (k_trans, v_trans))
+    parts = [attend_part(q_trans, *part, scale=layer.scale) for part in zip(keys, values, strict=True)]
+    merged, _ = reduce(merge, parts)
+    return merged.transpose(0, 1)
+
+
+SPLIT_DECODE = (Swap(Attention, "_attend", _attend),)
