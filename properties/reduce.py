@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
-from verification.json_io import ProblemError, check_problem
 from verification.problem import Problem
+from verification.valid import ProblemError, check_problem
 
 _SEEDS = 8
 _PLAIN = {
@@ -22,6 +22,7 @@ _PLAIN = {
     "index_dtype": "int64",
     "cache_dtype": "",
     "specials": (),
+    "numbers": (),
     "seed": 0,
 }
 
@@ -36,8 +37,8 @@ def reduced(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
 
 
 def simpler(problem: Problem) -> Iterator[Problem]:
-    """Neighbours that are simpler in one respect and the same in all others, or smaller with other numbers; not all of
-    them are valid.
+    """Neighbours that are simpler in one respect and the same in all others, or smaller with other numbers, also less
+    plain ones; not all of them are valid.
     """
     yield from _smaller(problem)
     yield from _plainer(problem)
@@ -45,6 +46,7 @@ def simpler(problem: Problem) -> Iterator[Problem]:
     for smaller in _smaller(problem):
         for seed in range(_SEEDS):
             yield replace(smaller, seed=seed)
+            yield replace(smaller, seed=seed, scores="normal", values="normal")
 
 
 def _smaller(problem: Problem) -> Iterator[Problem]:
@@ -102,8 +104,8 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
         if slot != -1:
             yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))
     largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
-    if problem.num_blocks > max(1, largest + 1):
-        yield replace(problem, num_blocks=problem.num_blocks - 1)
+    for num_blocks in sorted({max(1, largest + 1), problem.num_blocks - 1} & set(range(1, problem.num_blocks))):
+        yield replace(problem, num_blocks=num_blocks)
 
 
 def _with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:

@@ -34,6 +34,7 @@ def describe(problem: Problem) -> str:
     }
     usual = {"contiguous", "zero/zero", "int64", ""}
     lines += [f"{name} {value}" for name, value in unusual.items() if value not in usual]
+    lines += [f"{n.tensor} = {_few(n.values)}" for n in problem.numbers]
     lines += [f"{s.tensor}[{s.row}, {s.head}, {s.dim}] = {s.value}" for s in problem.specials]
     return "\n".join(lines)
 
@@ -42,6 +43,6 @@ def _count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _few(numbers: tuple[int, ...]) -> str:
+def _few(numbers: tuple[float, ...]) -> str:
     shown = ", ".join(map(str, numbers[:_SHOWN]))
     return f"[{shown}{', ...' if len(numbers) > _SHOWN else ''}]"

@@ -42,6 +42,8 @@ def fill_scores(kind: str, rng: np.random.Generator, q: Shape, k: Shape, fmt: Fo
             return _tiny(fmt) * _normal(rng, q), _tiny(fmt) * _normal(rng, k)
         case "outlier":
             return _with_outlier(rng, _normal(rng, q), 300.0), _with_outlier(rng, _normal(rng, k), 300.0)
+        case "integers":
+            return _integers(rng, q), _integers(rng, k)
     raise ValueError(f"scores: {kind!r} is no kind")
 
 
@@ -65,6 +67,8 @@ def fill_values(kind: str, rng: np.random.Generator, shape: Shape, fmt: Format) 
             return _tiny(fmt) * _normal(rng, shape)
         case "outlier":
             return _with_outlier(rng, _normal(rng, shape), 1e4)
+        case "integers":
+            return _integers(rng, shape)
     raise ValueError(f"values: {kind!r} is no kind")
 
 
@@ -76,6 +80,11 @@ def _one_hot(rng: np.random.Generator, shape: Shape) -> Array:
     hot = np.zeros(shape, np.float32)
     np.put_along_axis(hot, rng.integers(shape[-1], size=(*shape[:-1], 1)), 1.0, axis=-1)
     return hot
+
+
+def _integers(rng: np.random.Generator, shape: Shape) -> Array:
+    """Small ones, two in three of them 0."""
+    return rng.integers(-2, 3, shape) * (rng.random(shape) < 1 / 3)
 
 
 def _with_outlier(rng: np.random.Generator, x: Array, factor: float) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from verification.fill import fill_scores, fill_values
 from verification.formats import FORMATS, Format
-from verification.problem import Problem
+from verification.problem import Numbers, Problem
 from verification.visibility import context_slots, visible_counts
 
 Array = NDArray[Any]
@@ -48,6 +48,11 @@ class Inputs:
             for length, table in zip(self.context_lens, self.block_tables, strict=True)
         ]
 
+    @cached_property
+    def seen_slots(self) -> Array:
+        """Decode: the slots that any sequence attends to, ascending."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self.visible_slots]))
+
 
 def make_inputs(problem: Problem) -> Inputs:
     """Fill every tensor of ``problem``; what nobody may see holds its poison."""
@@ -78,6 +83,8 @@ def make_inputs(problem: Problem) -> Inputs:
         block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
     )
     _fill(inputs, fmt, cache_fmt)
+    for given in problem.numbers:
+        _give(inputs, given)
     if not decode:
         _poison_unseen_keys(inputs)
     for special in problem.specials:
@@ -93,11 +100,18 @@ def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
     inputs.q[...], inputs.k[...] = fill_scores(problem.scores, rng, inputs.q.shape, inputs.k.shape, fmt)
     inputs.v[...] = fill_values(problem.values, rng, inputs.v.shape, fmt)
     if problem.phase == "decode" and inputs.visible_slots:
-        seen = np.unique(np.concatenate(inputs.visible_slots))
+        seen = inputs.seen_slots
         shape = (len(seen), *inputs.k.shape[1:])
         _, keys = fill_scores(problem.scores, rng, (0, *shape[1:]), shape, cache_fmt)
         _rows(inputs.k_cache)[seen] = keys
         _rows(inputs.v_cache)[seen] = fill_values(problem.values, rng, shape, cache_fmt)
+
+
+def _give(inputs: Inputs, given: Numbers) -> None:
+    array = getattr(inputs, given.tensor)
+    rows = inputs.seen_slots if given.tensor.endswith("cache") else slice(None)
+    held = array.reshape(-1, *array.shape[-2:])
+    held[rows] = np.array(given.values).reshape(held[rows].shape)
 
 
 def _poison_unseen_keys(inputs: Inputs) -> None:

@@ -10,8 +10,8 @@ Phase = Literal["prefill", "decode"]
 CausalAlignment = Literal["top_left", "bottom_right"]
 Layout = Literal["contiguous", "fused", "transposed", "strided"]
 CacheLayout = Literal["contiguous", "interleaved", "transposed"]
-ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier"]
-ValueKind = Literal["ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier"]
+ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier", "integers"]
+ValueKind = Literal["ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier", "integers"]
 Poison = Literal["zero", "nan", "large", "negative"]
 
 
@@ -27,14 +27,22 @@ class Special:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """All of a tensor, number by number in row-major order; of a cache, the slots that a sequence sees, ascending."""
+
+    tensor: Literal["q", "k", "v", "k_cache", "v_cache"]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Problem:
     """Frozen and hashable. The same problem makes the same numbers on every machine and device.
 
     ``query_lens`` and ``key_lens`` count tokens per sequence; in a decode the queries are one each and ``key_lens`` is
     ``context_lens``. ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold
     whatever the backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from
-    ``seed``; ``poison`` is what lies in memory that nobody may read, around keys and around values. A ``misuse`` makes
-    the call one that must be refused.
+    ``seed``, which ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around
+    values. A ``misuse`` makes the call one that must be refused.
     """
 
     phase: Phase
@@ -56,6 +64,7 @@ class Problem:
     cache_layout: CacheLayout = "contiguous"
     scores: ScoreKind = "ones"
     values: ValueKind = "ones"
+    numbers: tuple[Numbers, ...] = ()
     specials: tuple[Special, ...] = ()
     poison: tuple[Poison, Poison] = ("zero", "zero")
     seed: int = 0

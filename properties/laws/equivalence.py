@@ -40,7 +40,9 @@ def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Ver
 
 def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
     """Bottom-right: |prefill(q_c.., k, v) - prefill(q, k, v)_c..| <= bound + bound' for queries from any c on."""
-    whole = replace(problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous")
+    whole = replace(
+        problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous", numbers=()
+    )
     inputs = make_inputs(whole)
     rng = np.random.default_rng(problem.seed)
     cuts = [int(rng.integers(length + 1)) for length in whole.key_lens]
@@ -138,6 +140,7 @@ def _as_prefill(inputs: Inputs) -> tuple[Inputs, Array]:
         num_blocks=0,
         causal_alignment="bottom_right",
         cache_layout="contiguous",
+        numbers=(),
         specials=(),
     )
     index = inputs.slot_mapping.dtype

@@ -10,8 +10,8 @@ import pytest
 from properties.reduce import reduced, simpler
 from properties.strategies import problems
 from tests.properties.generated import generated, over
-from verification.json_io import ProblemError, check_problem
 from verification.problem import Problem
+from verification.valid import ProblemError, check_problem
 
 PREDICATES: dict[str, Callable[[Problem], bool]] = {
     "two queries see two keys": lambda p: any(

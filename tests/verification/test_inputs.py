@@ -14,7 +14,7 @@ from tests.verification.exact import seen_by_each_query
 from tests.verification.samples import DECODE, PREFILL
 from verification.formats import FORMATS
 from verification.inputs import POISON_BYTE, make_inputs
-from verification.problem import Problem, Special
+from verification.problem import Numbers, Problem, Special
 
 ARRAYS = ("q", "k", "v", "k_cache", "v_cache", "cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "block_tables")
 _dtype = sampled_from(tuple(FORMATS)).flatmap(problems)
@@ -110,3 +110,18 @@ def test_specials_are_planted() -> None:
 def test_visible_slots_by_hand() -> None:
     """Position t is in block t // S at offset t % S; the block 99 is not in the cache, and not needed."""
     assert [slots.tolist() for slots in make_inputs(DECODE).visible_slots] == [[4, 5, 0], [2, 3]]
+
+
+def test_given_numbers_replace_what_the_seed_gives() -> None:
+    """All of q; of a cache, what is seen, by slot; the rest keeps its poison."""
+    given = tuple(float(i) for i in range(16)), tuple(float(i) for i in range(20))
+    plain = make_inputs(replace(DECODE, poison=("nan", "nan")))
+    problem = replace(DECODE, poison=("nan", "nan"), numbers=(Numbers("q", given[0]), Numbers("v_cache", given[1])))
+    inputs = make_inputs(problem)
+    assert inputs.q.reshape(-1).tolist() == list(given[0])
+    assert inputs.seen_slots.tolist() == [0, 2, 3, 4, 5]
+    slots = inputs.v_cache.reshape(-1, 4)
+    assert slots[[0, 2, 3, 4, 5]].reshape(-1).tolist() == list(given[1])
+    assert np.isnan(slots[[1, 6, 7]].astype(float)).all()
+    for name in ("k", "v", "k_cache"):
+        assert getattr(inputs, name).tobytes() == getattr(plain, name).tobytes()

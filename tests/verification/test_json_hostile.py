@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 
 from tests.verification.samples import DECODE, PREFILL
 from verification.json_io import MAX_CHARACTERS, ProblemError, from_json, to_json
-from verification.problem import Problem, Special
+from verification.problem import Numbers, Problem, Special
 
 SPECIAL = {"tensor": "q", "row": 0, "head": 0, "dim": 0, "value": "nan"}
 DEEP = 100_000
@@ -49,7 +49,7 @@ def _wrong_values() -> list[Any]:
         wrong[name] += (0,)
     wrong["block_tables"] = (*NOT_A_LIST, [1], *([item] for item in NOT_INTEGERS))
     wrong["poison"] = (*NOT_A_LIST, [], ["nan"], ["nan", "nan", "nan"], ["nan", 1], ["nan", "seven"], [None, None])
-    wrong["specials"] = (*NOT_A_LIST, [1], ["q"], [[]], [None])
+    wrong["specials"] = wrong["numbers"] = (*NOT_A_LIST, [1], ["q"], [[]], [None])
     assert set(wrong) == {field.name for field in fields(Problem)}
     return [pytest.param(name, value, id=f"{name}-{i}") for name in wrong for i, value in enumerate(wrong[name])]
 
@@ -188,3 +188,24 @@ def test_no_cache_no_special_in_it() -> None:
     special = {**SPECIAL, "tensor": "k_cache"}
     changes = {"num_blocks": 0, "slot_mapping": [], "specials": [special]}
     assert refusal(json.dumps(data_of(PREFILL, **changes))).startswith("specials")
+
+
+NOT_FINITE = (None, True, "1", [], {}, float("nan"), float("inf"), 10**400, "__import__('os')")
+
+
+@pytest.mark.parametrize("value", NOT_FINITE, ids=repr)
+def test_numbers_are_finite_numbers(value: Any) -> None:
+    """Each named by its place."""
+    data = data_of(PREFILL, numbers=[{"tensor": "q", "values": [0.0, value]}])
+    assert refusal(json.dumps(data)).startswith("numbers[0].values[1]: ")
+
+
+@pytest.mark.parametrize("tensor", ["q", "k", "v", "k_cache", "v_cache"])
+def test_numbers_are_as_many_as_the_tensor_holds(tensor: Any) -> None:
+    """One too few is not enough; of a cache, those that are seen count."""
+    sizes = {"q": 2 * 2 * 4, "k": 2 * 4, "v": 2 * 4, "k_cache": 5 * 4, "v_cache": 5 * 4}
+    whole, short = (
+        to_json(replace(DECODE, numbers=(Numbers(tensor, (0.5,) * (sizes[tensor] - missing)),))) for missing in (0, 1)
+    )
+    assert from_json(whole).numbers[0].tensor == tensor
+    assert refusal(short).startswith("numbers: ")
