@@ -14,6 +14,7 @@ from typing import TypeVar
 # Beyond what a 16-bit block id can hold.
 MANY_BLOCKS = 2**15 + 3
 Item = TypeVar("Item")
+_WRAPS = (-(2**32), 2**32)
 _LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
@@ -68,15 +69,20 @@ def spoil_slots(seed: int, slots: list[int], num_slots: int, kind: str, index_dt
         return tuple(slots)
     rng = _stream(seed, "spoil")
     lowest, highest = _LIMITS[index_dtype]
+    # Cut to 32 bits, the last ones are slots of the cache again.
+    below, above = [
+        ([end + wrap for end in (slots[0], slots[-1])] if index_dtype == "int64" else []) for wrap in _WRAPS
+    ]
     bad = {
         "padding": [-1],
-        "negative": [-2, -num_slots, -num_slots - 1, lowest],
-        "too_large": [num_slots, num_slots + 1, highest],
-        "duplicate": [rng.choice(slots)],
+        "negative": [-2, -num_slots - rng.randrange(2), lowest, *below],
+        "too_large": [num_slots + rng.randrange(2), highest, *above],
+        "duplicate": [],
     }
-    choices = bad[kind] if kind != "all" else list(chain(*bad.values()))
+    kinds = [kind] if kind != "all" else list(bad)
     spoiled = list(slots)
     for position in _some(rng, range(len(slots))):
+        choices = bad[rng.choice(kinds)] or [spoiled[position - 1 - rng.randrange(max(1, len(slots) - 1))]]
         spoiled[position] = rng.choice(choices)
     return tuple(spoiled)
 
@@ -99,8 +105,9 @@ def _rows(seed: int, needed: list[int], num_blocks: int, tables: str) -> list[li
             ids = _stream(seed, "tables").sample(range(num_blocks), total)
     rows = [ids[end - count : end] for end, count in zip(accumulate(needed), needed, strict=True)]
     if tables == "shared" and len(rows) > 1:
-        prefix = rows[0][: max(1, len(rows[0]) - 1)]
-        rows[1:] = [prefix[: len(row)] + row[len(prefix) :] for row in rows[1:]]
+        longest = max(rows, key=len)
+        prefix = longest[: max(1, len(longest) - 1)]
+        rows = [prefix[: len(row)] + row[len(prefix) :] for row in rows]
     return rows
 
 
@@ -121,8 +128,11 @@ def _plant(rng: Random, rows: list[list[int]], bad: list[int]) -> None:
 
 
 def _some(rng: Random, items: Sequence[Item]) -> Sequence[Item]:
-    """About a third of them; else the first, so that most seeds agree on what to do with few items."""
-    return [item for item in items if rng.random() < 0.3] or items[:1]
+    """About a third of them, and either end more often than not; else the first, so that most seeds agree on what to
+    do with few items.
+    """
+    ends = (0, len(items) - 1)
+    return [item for i, item in enumerate(items) if rng.random() < (0.6 if i in ends else 0.3)] or items[:1]
 
 
 def _slot(row: list[int], position: int, block_size: int, num_blocks: int) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
+from math import prod
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 
@@ -22,8 +24,10 @@ from verification.problem import CausalAlignment, Phase, Problem, ScoreKind, Spe
 HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (5, 1), (8, 1), (10, 2), (8, 8), (16, 2))
 HEAD_DIMS = (1, 2, 3, 12, 16, 64, 80, 128)
 BLOCK_SIZES = (1, 2, 3, 16, 256)
-SCORES: tuple[ScoreKind, ...] = ("ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier")
-VALUES: tuple[ValueKind, ...] = ("ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier")
+SCORES: tuple[ScoreKind, ...] = (
+    *("ones", "normal", "zeros", "integers", "onehot", "steep", "negative", "huge", "tiny", "outlier"),
+)
+VALUES: tuple[ValueKind, ...] = ("ones", "index", "normal", "zeros", "integers", "onehot", "huge", "tiny", "outlier")
 LAYOUTS = ("contiguous", "fused", "transposed", "strided")
 CACHE_LAYOUTS = ("contiguous", "interleaved", "transposed")
 POISONS = (
@@ -35,28 +39,44 @@ POISONS = (
     ("negative", "large"),
 )
 # A length is a number or one around the block size; the work that it may cause is capped below.
-LENGTHS: tuple[int | str, ...] = (1, 0, 2, 3, 5, "S-1", "S", "S+1", "2S", "3S+2", 33)
+LENGTHS: tuple[int | str, ...] = (1, 0, 2, 3, "S-1", "S", "S+1", "2S", "3S+2", 33)
 KEY_LENGTHS: tuple[int | str, ...] = ("same", *LENGTHS)
+CONTEXTS: tuple[int | str, ...] = (1, 0, 2, "S-1", "S", "S+1", "2S", "3S+2", "long")
 SPECIALS = (None, None, None, "nan", "inf", "-inf")
 INDEX_DTYPES = ("int64", "int32")
-# What kind of call: decode, or prefill with an alignment and with or without a cache.
-CALLS: tuple[tuple[Phase, CausalAlignment, bool], ...] = (
-    ("prefill", "top_left", True),
-    ("decode", "top_left", True),
-    ("prefill", "bottom_right", True),
-    ("decode", "top_left", True),
-    ("prefill", "top_left", False),
-    ("decode", "top_left", True),
-    ("prefill", "bottom_right", False),
+
+
+class Call(NamedTuple):
+    """A decode, maybe from a cache of many blocks, or a prefill with an alignment and with or without a cache."""
+
+    phase: Phase
+    alignment: CausalAlignment = "top_left"
+    has_cache: bool = True
+    many_blocks: bool = False
+
+
+CALLS = (
+    *(Call("prefill"), Call("decode"), Call("prefill", "bottom_right"), Call("decode")) * 3,
+    Call("prefill", has_cache=False),
+    Call("decode"),
+    Call("prefill", "bottom_right", has_cache=False),
+    Call("decode", many_blocks=True),
 )
-BATCHES = (1, 0, 2, 1, 3)
+# Which sequences of a batch have lengths to draw; the others have no keys.
+BATCHES = ((True,), (), (True, True), (True,), (True,) * 3, (True, False, True), (True, True), (True, True))
 TAILS = (0, 1, 3)
-TABLES = ("identity", "shuffled", "reversed", "shared", "maximal", "many")
+# The tables of a cache of many blocks, and of others.
+MANY = "many"
+TABLES = ("identity", "shuffled", "shared", "reversed", "maximal", "shared")
 BAD_BLOCKS = ("none", "none", "none", "padding", "negative", "too_large", "short_table")
-BAD_SLOTS = ("none", "none", "padding", "negative", "too_large", "duplicate", "all")
+BAD_SLOTS = ("none", "padding", "none", "negative", "duplicate", "padding", "none", "too_large", "all", "duplicate")
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK, _LONGEST = 20_000, 600
 _MAX_BLOCK = 256 * 64
+# The same for a block of very many; the larger one is for backends without small head_dims.
+_MAX_BLOCK_OF_MANY = (4, 16)
+# Up to how many options Hypothesis draws evenly; of more, it prefers the first.
+_MOST_OPTIONS = 256
 _PHASES: tuple[tuple[str, ...], ...] = (("prefill", "decode"), ("prefill",), ("decode",))
 
 
@@ -64,19 +84,34 @@ def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
     """One draw for a tuple with one of each, since a draw costs as much as any other step of a small problem. Sorted by
     how far they are from all the first ones, so that they shrink there; `properties.reduce` does the rest.
     """
+    assert prod(map(len, options)) <= _MOST_OPTIONS
     indices = product(*(range(len(choices)) for choices in options))
     ordered = sorted(indices, key=lambda index: (sum(index), max(index)))
     return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
 
 
-_calls = {phases: _one_of([call for call in CALLS if call[0] in phases], BATCHES) for phases in _PHASES}
-_sizes = _one_of(HEADS, HEAD_DIMS, BLOCK_SIZES)
+_calls = {phases: _one_of([call for call in CALLS if call.phase in phases], BATCHES) for phases in _PHASES}
 _seed = st.integers(0, 2**32 - 1)
-_layouts = _one_of(LAYOUTS, CACHE_LAYOUTS, INDEX_DTYPES)
-_fills = _one_of(SCORES, VALUES, POISONS, SPECIALS)
-_lengths, _context = _one_of(LENGTHS, KEY_LENGTHS), st.sampled_from(LENGTHS)
-_tables = _one_of(TABLES, TAILS, BAD_BLOCKS, BAD_SLOTS)
-_bad_slots = st.sampled_from(BAD_SLOTS)
+_paging = _one_of((*BLOCK_SIZES, 3), CACHE_LAYOUTS, BAD_SLOTS)
+_memory = _one_of(LAYOUTS, POISONS, SPECIALS)
+_fills = _one_of(SCORES, VALUES, INDEX_DTYPES)
+_tables = _one_of(TABLES, TAILS, BAD_BLOCKS)
+# One strategy for each place in the batch. Of equal ones Hypothesis copies what it drew for one sequence to another,
+# and tries five such copies: five problems in six would be the sixth but for a length.
+_PLACES = range(max(map(len, BATCHES)))
+_lengths = [_one_of((place,), LENGTHS, KEY_LENGTHS) for place in _PLACES]
+_contexts = [_one_of((place,), CONTEXTS) for place in _PLACES]
+
+
+@cache
+def _sizes(head_dims: tuple[int, ...], many_blocks: bool) -> st.SearchStrategy[Any]:
+    """Heads, a head_dim, and how many elements a block may hold that is one of many; 0 for a cache of a few blocks."""
+    pairs = list(product(HEADS, head_dims))
+    for limit in _MAX_BLOCK_OF_MANY if many_blocks else ():
+        small = [(heads, dim, limit) for heads, dim in pairs if heads[1] * dim <= limit]
+        if small:
+            return st.sampled_from(small)
+    return _one_of(HEADS, head_dims, (0,))
 
 
 @st.composite
@@ -86,16 +121,18 @@ def problems(
     phases: tuple[str, ...] = ("prefill", "decode"),
     plain: bool = False,
     bad_input: bool = False,
+    head_dims: tuple[int, ...] = HEAD_DIMS,
 ) -> Problem:
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
-    dtype; ``bad_input`` ones carry a misuse wherever one applies.
+    dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports.
     """
-    (phase, alignment, has_cache), batch = draw(_calls[phases])
-    (num_heads, num_kv_heads), head_dim, block_size = draw(_sizes)
-    sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size)
+    call, batch = draw(_calls[phases])
+    (num_heads, num_kv_heads), head_dim, many = draw(_sizes(head_dims, call.many_blocks))
+    block_size, cache_layout, bad_slots = draw(_paging)
+    sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
-    layout, cache_layout, index_dtype = draw(_layouts)
-    scores, values, poison, special = draw(_fills)
+    layout, poison, special = draw(_memory)
+    scores, values, index_dtype = draw(_fills)
     narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
     if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
@@ -113,11 +150,11 @@ def problems(
         values=values,
         poison=poison,
         seed=seed,
-        causal_alignment=alignment,
+        causal_alignment=call.alignment,
         **(
-            _decode(draw, seed, sizes, batch, index_dtype)
-            if phase == "decode"
-            else _prefill(draw, seed, sizes, batch, index_dtype, has_cache)
+            _decode(draw, seed, sizes, batch, bad_slots, index_dtype)
+            if call.phase == "decode"
+            else _prefill(draw, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
         ),
     )
     if special and not plain:
@@ -131,40 +168,47 @@ class _Sizes:
     num_kv_heads: int
     head_dim: int
     drawn_block_size: int
+    max_block_of_many: int
 
     @property
     def block_size(self) -> int:
         """As drawn, unless a block would be too large to be tried by the thousand."""
-        too_large = self.drawn_block_size * self.num_kv_heads * self.head_dim > _MAX_BLOCK
-        return 16 if too_large else self.drawn_block_size
+        limit, otherwise = (self.max_block_of_many, 1) if self.max_block_of_many else (_MAX_BLOCK, 16)
+        too_large = self.drawn_block_size * self.num_kv_heads * self.head_dim > limit
+        return otherwise if too_large else self.drawn_block_size
 
     def length(self, code: int | str, rows: int = 1) -> int:
         """What ``code`` stands for, capped by what it costs: as queries, or as keys of so many ``rows`` of queries."""
         size = self.block_size
         named = {"S-1": size - 1, "S": size, "S+1": size + 1, "2S": 2 * size, "3S+2": 3 * size + 2}
+        named["long"] = min(260, 100 * size)
         longest = _WORK // (self.num_heads * max(rows, self.head_dim))
         return min(named[code] if isinstance(code, str) else code, longest, _LONGEST)
 
 
-def _decode(draw: st.DrawFn, seed: int, sizes: _Sizes, batch: int, index_dtype: str) -> dict[str, Any]:
-    contexts = tuple(sizes.length(draw(_context)) for _ in range(batch))
-    tables, tail, bad_blocks, bad_slots = draw(_tables)
-    if tables == "many" and sizes.block_size * sizes.num_kv_heads * sizes.head_dim > 4:
-        tables = "maximal"
+def _decode(
+    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str
+) -> dict[str, Any]:
+    contexts = tuple(
+        sizes.length(draw(context)[1]) if drawn else 0 for context, drawn in zip(_contexts, batch, strict=False)
+    )
+    tables, tail, bad_blocks = draw(_tables)
+    tables = MANY if sizes.max_block_of_many else tables
     paging = decode_paging(seed, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype)
     return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
 
 
 def _prefill(
-    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: int, index_dtype: str, has_cache: bool
+    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str, has_cache: bool
 ) -> dict[str, Any]:
     lengths = []
-    for _ in range(batch):
-        query, key = draw(_lengths)
+    for place, drawn in zip(_lengths, batch, strict=False):
+        _, query, key = draw(place)
         queries = sizes.length(query)
-        lengths.append((queries, sizes.length(query if key == "same" else key, rows=queries)))
+        keys = sizes.length(query if key == "same" else key, rows=queries) if drawn else 0
+        lengths.append((queries, keys))
     tokens = sum(key for _, key in lengths)
-    paging = prefill_paging(seed, tokens, sizes.block_size, draw(_bad_slots), index_dtype) if has_cache else NO_CACHE
+    paging = prefill_paging(seed, tokens, sizes.block_size, bad_slots, index_dtype) if has_cache else NO_CACHE
     return {
         "phase": "prefill",
         "query_lens": tuple(query for query, _ in lengths),

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 
 from properties.paging import MANY_BLOCKS, Paging, decode_paging, prefill_paging, spoil_slots
-from properties.strategies import TABLES
+from properties.strategies import MANY, TABLES
 from tests.properties.generated import over
 
 _seeds = st.integers(0, 2**32 - 1)
@@ -29,7 +29,7 @@ def needed(contexts: list[int], size: int) -> list[int]:
     return [-(-length // size) for length in contexts]
 
 
-@pytest.mark.parametrize("tables", [t for t in TABLES if t != "shared"])
+@pytest.mark.parametrize("tables", [*sorted({*TABLES} - {"shared"}), MANY])
 @over(60, _seeds, _contexts, _sizes)
 def test_each_context_has_blocks_of_its_own(tables: str, seed: int, contexts: list[int], size: int) -> None:
     """All in the cache, none twice."""
@@ -39,7 +39,7 @@ def test_each_context_has_blocks_of_its_own(tables: str, seed: int, contexts: li
     assert [len(row) for row in used] == needed(contexts, size)
     assert len(set(blocks)) == len(blocks)
     assert set(blocks) <= set(range(made.num_blocks))
-    assert (made.num_blocks == MANY_BLOCKS) == (tables == "many")
+    assert (made.num_blocks == MANY_BLOCKS) == (tables == MANY)
 
 
 @over(100, _seeds, _contexts, _sizes)
@@ -58,7 +58,7 @@ def test_orders_are_what_they_are_called() -> None:
     assert (reversed_[0], reversed_[1][0]) == ((2, 1), 0)
     maximal = paging(0, [4, 2], 2, tables="maximal")
     assert maximal.block_tables[0] == (maximal.num_blocks - 1, maximal.num_blocks - 2)
-    assert paging(0, [1], 2, tables="many").block_tables == ((MANY_BLOCKS - 1,),)
+    assert paging(0, [1], 2, tables=MANY).block_tables == ((MANY_BLOCKS - 1,),)
     assert MANY_BLOCKS > 2**15
 
 
