@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Flaky
 
 from properties.law import Law, OutsideLaw
+from properties.profile import try_each
 from properties.reduce import reduced
-from properties.strategies import problems
+from properties.strategies import HEAD_DIMS, problems
 from verification.backend import Backend
 from verification.judge import Violation
 from verification.problem import Problem
 from verification.results import CellResult
 
-# Our own profile, complete, and used by name: Hypothesis swaps in another one where CI is set. No deadline, since the
-# first call on a GPU takes seconds; no database, since equal seeds must give equal problems on every machine.
-PROFILE = "attention-fuzz"
-settings.register_profile(
-    PROFILE,
-    settings(
-        deadline=None,
-        database=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    ),
-)
 _ROUND = 50
 
 
@@ -53,6 +37,7 @@ class _Tally:
     score: float = 0.0
     digest: int = 0
     broken: Broken | None = field(default=None)
+    found: float | None = field(default=None)
 
     def breaks(self, problem: Problem) -> bool:
         """Whether the law breaks on one more problem, which is kept if it does."""
@@ -73,6 +58,7 @@ class _Tally:
             self.outside += self.broken is None
         except Violation as violation:
             self.broken = Broken(problem, violation)
+            self.found = self.found or time.monotonic()
             raise
         else:
             self.score = max(self.score, verdict.score)
@@ -108,22 +94,18 @@ def fuzz(
         outside=tally.outside,
         score=tally.score,
         seconds=time.monotonic() - start,
+        found_after=tally.found - start if tally.found else 0.0,
         digest=tally.digest,
     )
     return result, tally.broken
 
 
 def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
-    law = tally.law
-    strategy = problems(dtype, law.phases, law.plain, law.bad_input)
-    profile = settings(settings.get_profile(PROFILE), max_examples=examples)
-
-    def check(problem: Problem) -> None:
-        tally.check(problem)
-
-    test: Callable[[], None] = seed(round_seed)(profile(given(strategy)(check)))
+    law, contract = tally.law, tally.backend.contract
+    plain = law.plain or not contract.nonfinite
+    strategy = problems(dtype, law.phases, plain, law.bad_input, contract.head_dims or HEAD_DIMS)
     try:
-        test()
+        try_each(strategy, tally.check, round_seed, examples, shrink=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
             raise

@@ -16,11 +16,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-from hypothesis import given, seed, settings
 from rich.console import Console
 from rich.table import Table
 
-from properties.run import PROFILE
+from properties.profile import try_each
 from properties.strategies import problems
 from verification import reference
 from verification.backends.attn_core import AttnCore
@@ -73,9 +72,8 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
             judge_output(answered(observation), expectation)
 
     def run(count: int) -> float:
-        profile = settings(settings.get_profile(PROFILE), max_examples=count)
         start = time.perf_counter()
-        seed(base_seed)(profile(given(problems(dtype))(check)))()
+        try_each(problems(dtype), check, base_seed, count)
         return time.perf_counter() - start
 
     timers = {name: watch.timed("bound", getattr(reference, name)) for name in ("output_bound", "scores_bound")}

@@ -11,7 +11,8 @@ class CellResult:
     """``problems`` were tried, ``outside`` of them the law said nothing about; ``score`` is the largest err/bound.
 
     ``digest`` is equal where the same problems were tried. ``failure`` is the report of a broken law, ``skipped`` why a
-    cell could not run; both are empty for a cell that passed.
+    cell could not run; both are empty for a cell that passed. ``found_after`` is the part of ``seconds`` that went by
+    until the failure was found; the rest went into making it small.
     """
 
     law: str
@@ -22,6 +23,7 @@ class CellResult:
     outside: int = 0
     score: float = 0.0
     seconds: float = 0.0
+    found_after: float = 0.0
     digest: int = 0
     failure: str = ""
     skipped: str = ""

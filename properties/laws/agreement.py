@@ -44,6 +44,8 @@ def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
 
 def visible_nan_appears(backend: Backend, problem: Problem) -> Verdict:
     """k_b or v_b is NaN and query a sees b => out_a is NaN (all dims for k, that dim for v); all else is in bound."""
+    if not backend.contract.nonfinite:
+        raise OutsideLaw
     inputs = _with_visible_nan(make_inputs(problem))
     return judge_output(answered(observe(backend, inputs)), expect(inputs, backend.precision))
 

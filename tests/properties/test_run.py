@@ -11,7 +11,8 @@ import pytest
 from hypothesis import settings
 
 from properties.law import Law, OutsideLaw
-from properties.run import PROFILE, fuzz
+from properties.profile import PROFILE
+from properties.run import fuzz
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.backend import Backend
 from verification.judge import Verdict, Violation
@@ -136,7 +137,8 @@ def test_the_profile_is_complete() -> None:
 SCRIPT = """
 from hypothesis import settings
 from properties.law import Law
-from properties.run import PROFILE, fuzz
+from properties.profile import PROFILE
+from properties.run import fuzz
 from verification.backends.attn_core import AttnCore
 from verification.judge import Verdict
 
