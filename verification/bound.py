@@ -36,7 +36,7 @@ def scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, 
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
     of_score = 3 * r.total_unit + r.scores_cast
     bound = of_magnitude * magnitude + of_score * xp.abs(scores)
-    limit = min(r.accumulate.largest * scale, r.scores.largest) / 4
+    limit = min(r.accumulate.largest * scale, r.scores.largest * (scale if r.unscaled_scores else 1.0)) / 4
     bound = xp.where(magnitude < limit, bound, xp.inf)
     return xp.where(xp.isfinite(scores), bound, 0.0)
 
@@ -45,12 +45,12 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     """The bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
     unit, weights = r.total_unit, softmax.weights
     keys = xp.astype(softmax.counts, xp.float64)[:, None]
-    tiny = r.output.smallest_subnormal / 2 + 2 * keys * r.accumulate.smallest_subnormal  # t_out, underflowing products
+    tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
     magnitudes = xp.abs(v)
 
     # p_j |h_j|, and H. Where 1 - H is not positive the hull below is all that is known.
     error = softmax.error
-    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + 8 * unit), 1.0)
+    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + 8 * unit + r.exp_error), 1.0)
     total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
     room = 1.0 - total_wrong
 
@@ -75,8 +75,9 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
 
 
 def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, v: Array) -> Array:
-    """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more. A product
-    of matrices each, where the sum itself would be one of three axes.
+    """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more.
+
+    Either is a product of matrices, where the sum itself would be one over three axes.
     """
     total = xp.sum(wrong, axis=-1, keepdims=True)
     around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)

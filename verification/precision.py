@@ -15,6 +15,9 @@ class Precision:
     """The formats in which a backend accumulates, keeps scores, keeps probabilities before the second product, and
     returns. ``"input"`` is the problem's own format. ``scaled_query``: the scale was folded into ``q`` and rounded to
     ``q``'s format. ``truncating``: the accumulator rounds toward zero, which doubles its unit roundoff.
+    ``unscaled_scores``: scores are kept before the scale is applied, so their format must hold the plain product.
+    ``exp_error``: relative, of an exp that is only good enough for the narrow formats, and used for those alone.
+    ``flushing``: a product or sum below the accumulator's normal range may become 0, and so may what goes into it.
 
     ``probabilistic``: 0 for the bound that always holds; else lambda, for one that a sum breaks with a probability of
     at most ``2 exp(-lambda^2 / 2)``, and that grows with the root of its length (Higham and Mary, A New Approach to
@@ -27,6 +30,9 @@ class Precision:
     output: str = INPUT
     scaled_query: bool = False
     truncating: bool = False
+    unscaled_scores: bool = False
+    exp_error: float = 0.0
+    flushing: bool = False
     probabilistic: float = 0.0
 
     @cache  # noqa: B019 (a profile is frozen and lives as long as its backend)
@@ -45,6 +51,9 @@ class Precision:
             probabilities=fmt(self.probabilities),
             output=fmt(self.output),
             query=FORMATS[dtype] if self.scaled_query else None,
+            unscaled_scores=self.unscaled_scores,
+            exp_error=self.exp_error if FORMATS[dtype].precision < 24 else 0.0,
+            flushing=self.flushing,
             probabilistic=self.probabilistic,
         )
 
@@ -59,6 +68,9 @@ class Roundings:
     probabilities: Format
     output: Format
     query: Format | None
+    unscaled_scores: bool = False
+    exp_error: float = 0.0
+    flushing: bool = False
     probabilistic: float = 0.0
 
     @cached_property
@@ -76,6 +88,13 @@ class Roundings:
 
     @cached_property
     def lost_weight(self) -> float:
-        """What a weight may lose below its format's normal range; below the accumulator's it may be flushed to 0."""
+        """What a weight may lose below its format's normal range. An exp may flush to 0 whatever lies below the
+        accumulator's, and one that builds 2^n as 2 * 2^(n - 1) what lies below twice that.
+        """
         below_cast = self.probabilities.smallest_subnormal / 2 if self.probabilities_cast else 0.0
-        return self.accumulate.smallest_normal + below_cast
+        return 2 * self.accumulate.smallest_normal + below_cast
+
+    @cached_property
+    def lost_term(self) -> float:
+        """What a product of the second sum may lose by underflow, as the sum that it goes into may."""
+        return 3 * self.accumulate.smallest_normal if self.flushing else 2 * self.accumulate.smallest_subnormal

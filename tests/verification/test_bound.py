@@ -158,6 +158,15 @@ def test_gamma_bounds_products_of_roundings(n: int) -> None:
     assert -np.expm1(n * np.log1p(-u)) <= bound < 1.1 * n * u
 
 
+def test_a_short_exp_costs_its_error_in_every_weight() -> None:
+    """Times how far the values are from their mean, on either side."""
+    row = one_head("float16", keys=2)
+    plain, short = (
+        bounds(row, Precision(exp_error=error, output="float32"), q=[0], k=[0, 0], v=[-1, 1])[0] for error in (0, 2e-4)
+    )
+    assert short - plain == pytest.approx(2e-4, rel=1e-2)
+
+
 def test_the_probabilistic_bound_grows_with_the_root() -> None:
     """lambda sqrt(n) u, and never more than the one that always holds."""
     always, likely = (Precision(probabilistic=p).resolve("float32") for p in (0.0, 3.0))
@@ -170,7 +179,7 @@ def test_the_probabilistic_bound_grows_with_the_root() -> None:
 
 
 def test_a_constant_added_to_all_values_costs_only_its_own_rounding() -> None:
-    """out(v + c) = out(v) + c exactly, so an error of the weights acts on v - c as well as on v; sums of c are rounded."""
+    """out(v + c) = out(v) + c exactly: an error of the weights acts on v - c as well as on v. Sums of c are rounded."""
     keys, values = np.linspace(-3, 3, 32), np.random.default_rng(0).standard_normal(32)
     row = one_head("float32", keys=32)
     plain, shifted = (bounds(row, Precision(scores="float16"), q=[1], k=keys, v=values + c) for c in (0, 1000))

@@ -47,9 +47,23 @@ def test_casts_cost_nothing_in_the_accumulators_format() -> None:
 
 
 def test_weights_below_the_normal_range_may_be_lost() -> None:
-    """Half a subnormal of the weights' format, on top of what the accumulator flushes."""
-    assert Precision().resolve("float16").lost_weight == 2.0**-126
-    assert FLASH.resolve("float16").lost_weight == 2.0**-126 + 2.0**-25
+    """Half a subnormal of the weights' format, on top of what an exp may flush in the accumulator's."""
+    assert Precision().resolve("float16").lost_weight == 2.0**-125
+    assert FLASH.resolve("float16").lost_weight == 2.0**-125 + 2.0**-25
+
+
+def test_flushing_loses_products_below_the_normal_range() -> None:
+    """What goes in, the product, and the sum; else half a subnormal for each product and each sum, and room."""
+    assert Precision(flushing=True).resolve("bfloat16").lost_term == 3 * 2.0**-126
+    assert Precision().resolve("bfloat16").lost_term == 2 * 2.0**-149
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error"), [("float16", 2.0**-13), ("bfloat16", 2.0**-13), ("float32", 0.0), ("float64", 0.0)]
+)
+def test_a_short_exp_serves_the_narrow_formats(dtype: str, error: float) -> None:
+    """It would not be good enough for the others."""
+    assert Precision(exp_error=2.0**-13).resolve(dtype).exp_error == error
 
 
 def test_the_reference_is_no_better_than_float64() -> None:

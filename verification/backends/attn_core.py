@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -47,20 +48,24 @@ class AttnCore:
         return replace(self, device=device)
 
     def prepare(self, problem: Problem) -> Call:
-        layer = Attention(
-            problem.num_heads,
-            problem.head_dim,
-            problem.num_kv_heads,
-            problem.block_size,
-            max_heads=max(32, problem.num_heads),
-            causal_alignment=problem.causal_alignment,
-            on_invalid=problem.on_invalid,
-            implementation=self.implementation,
-        )
-        return _Call(layer)
+        return EngineCall(layer_for(problem, implementation=self.implementation))
 
 
-class _Call:
+def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:
+    """A layer of that ``kind`` with the problem's sizes and conventions."""
+    return kind(
+        problem.num_heads,
+        problem.head_dim,
+        problem.num_kv_heads,
+        problem.block_size,
+        max_heads=max(32, problem.num_heads),
+        causal_alignment=problem.causal_alignment,
+        on_invalid=problem.on_invalid,
+        **options,
+    )
+
+
+class EngineCall:
     """The engine's side: it assigns its caches once, and again only when it has others."""
 
     def __init__(self, layer: Attention) -> None:

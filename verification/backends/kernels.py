@@ -1,0 +1,124 @@
+"""torch's own dense attention functions, each with the formats in which it rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, flex_attention, sdpa_kernel
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from verification.backends.compiled_flex import HEAD_DIMS as COMPILED_HEAD_DIMS
+from verification.backends.compiled_flex import flex_compiled
+from verification.backends.dense import DenseBackend, dense_contract
+from verification.formats import FORMATS
+from verification.precision import INPUT, Precision
+
+# Flash kernels keep scores and sums in float32, and cast the weights to the values' format for the second product.
+FLASH = Precision(probabilities=INPUT)
+# On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4.
+FLASH_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13)
+# The same on matrix units, which align the products of a sum and cut off what falls below (Fasi, Higham, Mikaitis and
+# Pranesh, Numerical Behavior of NVIDIA Tensor Cores, 2021).
+FLASH_ON_MATRIX_UNITS = Precision(probabilities=INPUT, truncating=True)
+# The math path widens fp16 and bf16 to float32 first, unless allow_fp16_bf16_reduction_math_sdp tells it otherwise.
+MATH = Precision()
+
+HALVES = ("float16", "bfloat16")
+# Fused kernels load rows of a multiple of 16 bytes.
+FUSED_HEAD_DIMS = (16, 64, 80, 128)
+
+
+def sdpa_flash(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    return _sdpa(SDPBackend.FLASH_ATTENTION, q, k, v, causal, scale)
+
+
+def sdpa_math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    return _sdpa(SDPBackend.MATH, q, k, v, causal, scale)
+
+
+def sdpa_efficient(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    return _sdpa(SDPBackend.EFFICIENT_ATTENTION, q, k, v, causal, scale)
+
+
+def sdpa_cudnn(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    """cuDNN takes no sequence of one key: then every row is a head of its own, the first row of a square of two."""
+    heads, queries, dim = q.shape
+    if k.shape[1] == 1:
+        rows = q.reshape(heads * queries, 1, dim)
+        k, v = (x.expand(heads, queries, dim).reshape(heads * queries, 1, dim) for x in (k, v))
+        rows, k, v = (pad(x, (0, 0, 0, 1)) for x in (rows, k, v))
+        return sdpa_cudnn(rows, k, v, True, scale)[:, :1].reshape(heads, queries, dim)
+    # Heads innermost in memory but for dims: the one layout that every version of its checks lets pass.
+    q, k, v = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v))
+    return _sdpa(SDPBackend.CUDNN_ATTENTION, q, k, v, causal, scale)
+
+
+def _sdpa(kernel: SDPBackend, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    """No other kernel steps in where this one cannot run: that raises."""
+    with sdpa_kernel(kernel):
+        return scaled_dot_product_attention(q[None], k[None], v[None], is_causal=causal, scale=scale)[0]
+
+
+def flex_eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    """FlexAttention's own eager path, which its documentation keeps for debugging."""
+    with _uncompiled():
+        mod = _hide_future if causal else None
+        out: Tensor = flex_attention.flex_attention(q[None], k[None], v[None], score_mod=mod, scale=scale)[0]
+        return out
+
+
+def _hide_future(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.where(query >= key, score, -torch.inf)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Without this switch the eager path traces itself anew for every shape. With it, its warning is gone as well."""
+    module: Any = flex_attention
+    before = getattr(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", False)
+    module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+    try:
+        yield
+    finally:
+        module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before
+
+
+@cache
+def flex_eager_precision() -> Precision:
+    """Some releases of torch widen q and k before their product; others keep it in the inputs' format until it is
+    scaled. Which, shows in a product beyond float16's largest number. All cast the weights. The second product is the
+    library's own in the inputs' format, and on some processors the one for bfloat16 flushes subnormal numbers.
+    """
+    large = torch.full((1, 1, 1), 300.0, dtype=torch.float16)
+    if bool(flex_eager(large, large, torch.ones_like(large), False, 1.0).isfinite().all()):
+        return Precision(probabilities=INPUT, flushing=True)
+    return Precision(scores=INPUT, probabilities=INPUT, unscaled_scores=True, flushing=True)
+
+
+def cpu_kernels() -> list[DenseBackend]:
+    every = dense_contract(tuple(FORMATS))
+    return [
+        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH),
+        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision()),
+    ]
+
+
+def cuda_kernels() -> list[DenseBackend]:
+    """Where they run is asked only when they are called."""
+    every, halves = dense_contract(tuple(FORMATS)), dense_contract(HALVES, FUSED_HEAD_DIMS)
+    efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
+    compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
+    return [
+        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda"),
+        DenseBackend("sdpa/efficient", sdpa_efficient, efficient, FLASH_ON_MATRIX_UNITS, "cuda"),
+        DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLASH_ON_MATRIX_UNITS, "cuda"),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda"),
+        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda"),
+        DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
+    ]
