@@ -70,3 +70,9 @@ def typecheck(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Problems per second and core, and the share of each step."""
     shared(session, "tests.bench", *session.posargs, env=FAST)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def soundness(session: nox.Session) -> None:
+    """False alarms on honest implementations: -- --examples N, --device, --dtype, --implementation, --require-cuda."""
+    shared(session, "tests.power.soundness", *session.posargs, env=FAST)

@@ -1,0 +1,117 @@
+"""The scores of an implementation on fresh problems, a chunk at a time: what a worker process does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from properties.profile import try_each
+from properties.strategies import HEAD_DIMS, problems
+from verification.backend import Backend
+from verification.backends.attn_core import AttnCore
+from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.expectation import expect
+from verification.inputs import make_inputs
+from verification.json_io import to_json
+from verification.judge import Violation, answered, scores
+from verification.observe import observe
+from verification.problem import Problem
+
+# A sum breaks the second judge's bound with a probability of at most 2 exp(-LAMBDA^2 / 2), 1.1e-11.
+LAMBDA = 7.2
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """``examples`` problems in ``dtype`` for one implementation, from a seed of their own."""
+
+    implementation: str
+    device: str
+    dtype: str
+    seed: int
+    examples: int
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        return self.implementation, self.device, self.dtype
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A problem, as JSON, on which an honest implementation was called wrong."""
+
+    problem: str
+    score: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``scores``: the largest err/bound of each problem, 0 where nothing was rounded; ``second``: of the probabilistic
+    judge, float32 only. ``alarms`` are the first few; those scored above 1 are all of them.
+    """
+
+    scores: NDArray[np.float64]
+    second: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    alarms: tuple[Alarm, ...] = ()
+    seconds: float = 0.0
+
+
+KEPT_ALARMS = 20
+Judged = tuple[float, float | None, str]
+
+
+def honest() -> list[Backend]:
+    """Every honest implementation on every device."""
+    return [AttnCore(), *cpu_kernels(), AttnCore("cuda"), *cuda_kernels()]
+
+
+def run_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = honest) -> Sample:
+    """``backends`` is called here, in the worker: what it gives need not be picklable."""
+    named = {(backend.name, backend.device): backend for backend in backends()}
+    return sample(named[chunk.implementation, chunk.device], chunk.dtype, chunk.seed, chunk.examples)
+
+
+def sample(backend: Backend, dtype: str, base_seed: int, examples: int) -> Sample:
+    """No problem stops the others: an alarm is counted and kept."""
+    first: list[float] = []
+    second: list[float] = []
+    alarms: list[Alarm] = []
+
+    def check(problem: Problem) -> None:
+        score, other, message = judged(backend, problem)
+        first.append(score)
+        if other is not None:
+            second.append(other)
+        if score > 1.0 and len(alarms) < KEPT_ALARMS:
+            alarms.append(Alarm(to_json(problem), score, message))
+
+    contract = backend.contract
+    strategy = problems(dtype, plain=not contract.nonfinite, head_dims=contract.head_dims or HEAD_DIMS)
+    start = perf_counter()
+    try_each(strategy, check, base_seed, examples)
+    return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
+
+
+def judged(backend: Backend, problem: Problem) -> Judged:
+    """The largest err/bound, that of the second judge where there is one, and what went wrong if no output came."""
+    inputs = make_inputs(problem)
+    try:
+        output = answered(observe(backend, inputs))
+    except Violation as violation:
+        return np.inf, None, str(violation)
+    precisions = [backend.precision]
+    if problem.dtype == "float32":
+        precisions.append(replace(backend.precision, probabilistic=LAMBDA))
+    worst = [float(scores(output, expect(inputs, precision)).max(initial=0.0)) for precision in precisions]
+    return worst[0], worst[1] if len(worst) > 1 else None, ""
+
+
+def chunk_seed(base_seed: int, dtype: str, number: int) -> int:
+    """The same for all implementations and devices: those with the same limits meet the same problems."""
+    return crc32(f"{base_seed}/soundness/{dtype}/{number}".encode())

@@ -1,0 +1,25 @@
+"""Processes for a session of many small problems, one thread each."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+
+from verification.flags import exact_float32
+
+
+def settle() -> None:
+    """What every process that measures must do first."""
+    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
+    exact_float32()
+    gc.freeze()
+
+
+def pool(workers: int | None) -> ProcessPoolExecutor:
+    """One process a core unless told otherwise; spawned, since a forked one may not use CUDA."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ProcessPoolExecutor(workers or available, multiprocessing.get_context("spawn"), initializer=settle)
