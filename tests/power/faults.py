@@ -1,0 +1,147 @@
+"""Plant every fault of the catalogue, hunt it with the ordinary laws, and say how long it lived.
+
+``python -m tests.power.faults [--seed N] [--workers N] [--fault ID ...] [--reports DIR]``. Exit 1 where a fault
+survives or a law breaks on an honest implementation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import statistics
+import sys
+import time
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+from properties.hunt import ROUNDS, hunt
+from tests.power.workers import pool
+from verification.backend import Backend
+from verification.backends.attn_core import AttnCore
+from verification.describe import describe
+from verification.faults import FAULTS, HONEST_SPLIT_DECODE
+from verification.json_io import to_json
+
+HONEST: dict[str, Backend] = {backend.name: backend for backend in (AttnCore(), HONEST_SPLIT_DECODE)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One hunt. ``seconds`` until found; ``minimal`` is the problem as JSON, ``words`` the same to be read."""
+
+    id: str
+    honest: bool
+    killed: bool
+    law: str
+    dtype: str
+    problems: int
+    seconds: float
+    tokens: int
+    minimal: dict[str, Any] | None
+    words: str
+
+    @property
+    def as_it_should_be(self) -> bool:
+        return self.killed is not self.honest
+
+
+def hunted(name: str, base_seed: int) -> Row:
+    """By name, since a planted fault does not travel between processes."""
+    honest = name in HONEST
+    found = hunt(HONEST[name] if honest else FAULTS[name].backend(), base_seed, ROUNDS[:3] if honest else ROUNDS)
+    if found.kill is None or found.broken is None:
+        return Row(name, honest, False, "", "", found.problems, found.seconds, 0, None, "")
+    problem = found.broken.problem
+    words = "; ".join(describe(problem).splitlines())
+    minimal = json.loads(to_json(problem))
+    law, dtype = found.kill.law, found.kill.dtype
+    return Row(name, honest, True, law, dtype, found.problems, found.seconds, problem.num_tokens, minimal, words)
+
+
+def table(rows: list[Row]) -> Table:
+    """A line a hunt."""
+    shown = Table("fault", "killed by", "dtype", "problems", "seconds", "tokens", title="planted faults")
+    for row in rows:
+        verdict = row.law or ("[green]honest, no alarm[/]" if row.honest else "[bold red]SURVIVED[/]")
+        if row.honest and row.killed:
+            verdict = f"[bold red]FALSE ALARM[/] {row.law}"
+        size = str(row.tokens) if row.killed else ""
+        shown.add_row(row.id, verdict, row.dtype, f"{row.problems:,}", f"{row.seconds:.2f}", size)
+    return shown
+
+
+def markdown(rows: list[Row], seed: int) -> str:
+    """The same for a page, with each minimal problem in words."""
+    lines = [
+        f"# Planted faults, seed {seed}\n",
+        totals(rows),
+        "\n| fault | what is wrong | from | killed by | problems | seconds | tokens |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if row.honest:
+            verdict = f"FALSE ALARM {row.law}" if row.killed else "(honest: no alarm)"
+            lines.append(f"| {row.id} | | | {verdict} | {row.problems:,} | {row.seconds:.1f} | |")
+        else:
+            fault = FAULTS[row.id]
+            measured = f"{row.law or 'SURVIVED'} | {row.problems:,} | {row.seconds:.2f} | {row.tokens}"
+            lines.append(f"| {row.id} | {' '.join(fault.sentence.split())} | {fault.citation or '-'} | {measured} |")
+    lines += ["\n## The minimal problems\n", *(f"- **{row.id}**: {row.words}" for row in rows if row.killed)]
+    return "\n".join(lines) + "\n"
+
+
+def totals(rows: list[Row]) -> str:
+    """One line."""
+    planted, controls = [r for r in rows if not r.honest], [r for r in rows if r.honest]
+    killed = [r for r in planted if r.killed]
+    parts = [f"{len(killed)} of {len(planted)} faults killed"]
+    if killed:
+        sizes = [r.tokens for r in killed]
+        parts.append(f"minimal problems of {statistics.median(sizes):g} tokens at the median, {max(sizes)} at most")
+        parts.append(f"{statistics.median(r.problems for r in killed):g} problems at the median")
+    alarms = sum(r.killed for r in controls)
+    parts.append(f"{alarms} false alarms in {sum(r.problems for r in controls):,} problems of {len(controls)} controls")
+    return "; ".join(parts)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    options = parser.parse_args(arguments)
+    names = [*(options.fault or FAULTS), *HONEST]
+    console, start, rows = Console(width=None if sys.stdout.isatty() else 120), time.monotonic(), {}
+    with pool(options.workers) as workers, Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        task = progress.add_task("hunting", total=len(names))
+        # The controls take longest: a hunt that finds nothing uses its whole budget.
+        for done in as_completed([workers.submit(hunted, name, options.seed) for name in reversed(names)]):
+            row = done.result()
+            rows[row.id] = row
+            progress.update(task, advance=1, description=row.id)
+            if not row.as_it_should_be:
+                progress.console.print(
+                    f"[bold red]{row.id}: {'FALSE ALARM' if row.honest else 'SURVIVED'}[/] {row.words}"
+                )
+    ordered = [rows[name] for name in names]
+    options.reports.mkdir(parents=True, exist_ok=True)
+    (options.reports / "faults.json").write_text(json.dumps([asdict(row) for row in ordered], indent=1))
+    (options.reports / "faults.md").write_text(markdown(ordered, options.seed))
+    console.print(table(ordered))
+    for row in ordered:
+        if row.killed:
+            console.print(f"[bold]{row.id}[/]: {row.words}", highlight=False)
+    console.print(f"seed {options.seed}; {totals(ordered)}; {time.monotonic() - start:.0f} s", highlight=False)
+    return 0 if all(row.as_it_should_be for row in ordered) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
