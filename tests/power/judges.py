@@ -1,0 +1,100 @@
+"""The same outputs under four rules: which planted faults does each of them see, and how soon?
+
+The problems are ours. Only the output is judged: what a fault does to the cache, the log or the last bit no rule of
+this kind can see, and such faults are told apart by `visible`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import cycle
+
+from properties.profile import try_each
+from properties.strategies import HEAD_DIMS, problems
+from verification.backend import Backend
+from verification.expectation import expect
+from verification.inputs import Array, make_inputs
+from verification.judge import Violation, answered
+from verification.observe import observe
+from verification.problem import Problem
+from verification.rules import RULES
+
+DTYPES = ("float16", "bfloat16", "float32")
+_CHUNK = 100
+
+
+@dataclass
+class Trial:
+    """One fault under every rule. ``found`` says after how many problems, ``seconds`` after how long, its own judging
+    and what it shares with the others (drawing, running, the reference) counted. ``visible``: the fault's output was
+    ever another than the honest one.
+    """
+
+    problems: int = 0
+    visible: bool = False
+    found: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def trial(backend: Backend, honest: Backend, base_seed: int, budget: int) -> Trial:
+    """Until every rule has found it, or ``budget`` problems."""
+    result, shared, own = Trial(), 0.0, dict.fromkeys(RULES, 0.0)
+    start = time.perf_counter()
+
+    def check(problem: Problem) -> None:
+        nonlocal shared, start
+        if len(result.found) == len(RULES):
+            return
+        result.problems += 1
+        inputs = make_inputs(problem)
+        expectation = expect(inputs, backend.precision)
+        outputs = [_output(b, problem) for b in (backend, honest)]
+        shared += time.perf_counter() - start
+        for name, rule in RULES.items():
+            if name in result.found:
+                continue
+            began = time.perf_counter()
+            wrong = outputs[0] is None or not rule(outputs[0], expectation, problem)
+            own[name] += time.perf_counter() - began
+            # A rule that rejects the honest output as well has seen nothing.
+            if wrong and outputs[1] is not None and rule(outputs[1], expectation, problem):
+                result.found[name], result.seconds[name] = result.problems, shared + own[name]
+        same = outputs[0] is not None and outputs[1] is not None and outputs[0].tobytes() == outputs[1].tobytes()
+        result.visible |= not same
+        start = time.perf_counter()
+
+    for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
+        _over(check, backend, dtype, base_seed + number)
+    return result
+
+
+def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Counter[str]:
+    """How many honest outputs each rule rejects; "problems" is their number."""
+    alarms: Counter[str] = Counter()
+
+    def check(problem: Problem) -> None:
+        expectation, output = expect(make_inputs(problem), honest.precision), _output(honest, problem)
+        assert output is not None
+        alarms["problems"] += 1
+        alarms.update(name for name, rule in RULES.items() if not rule(output, expectation, problem))
+
+    for number in range(0, budget, _CHUNK):
+        _over(check, honest, dtype, base_seed + number)
+    return alarms
+
+
+def _over(check: Callable[[Problem], None], backend: Backend, dtype: str, base_seed: int) -> None:
+    contract = backend.contract
+    strategy = problems(dtype, plain=not contract.nonfinite, head_dims=contract.head_dims or HEAD_DIMS)
+    try_each(strategy, check, base_seed, _CHUNK)
+
+
+def _output(backend: Backend, problem: Problem) -> Array | None:
+    """None where the call raises: every rule sees that."""
+    try:
+        return answered(observe(backend, make_inputs(problem)))
+    except Violation:
+        return None
