@@ -28,7 +28,10 @@ def attend_part(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
     The latter in float64: shares are computed from differences of them, which float32 would lose for large scores.
     """
     scores = eager.attention_scores(q, k, scale)
-    return eager.weighted_values(eager.attention_weights(scores), v), scores.double().logsumexp(-1, keepdim=True)
+    lse = scores.double().logsumexp(-1, keepdim=True)
+    # Scores of -Inf alone are 0 / 0 only if the other parts hold no more.
+    weights = eager.attention_weights(scores).masked_fill(lse == -torch.inf, 0.0)
+    return eager.weighted_values(weights, v), lse
 
 
 def merge(one: Part, other: Part) -> Part:
