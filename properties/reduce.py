@@ -88,7 +88,7 @@ def _plainer(problem: Problem) -> Iterator[Problem]:
 
 
 def _tidier_paging(problem: Problem) -> Iterator[Problem]:
-    """No cache, a block of a context less, narrower tables, padding for a slot, one block fewer."""
+    """No cache, a block of a context less, narrower tables, -1 for a hostile id or a slot, fewer blocks."""
     if problem.phase == "prefill" and problem.num_blocks:
         yield replace(problem, num_blocks=0, slot_mapping=())
     for i, table in enumerate(problem.block_tables):
@@ -100,6 +100,10 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
     for column in reversed(range(problem.table_width)):
         narrower = tuple((*row[:column], *row[column + 1 :]) for row in problem.block_tables)
         yield replace(problem, block_tables=narrower)
+    for i, row in enumerate(problem.block_tables):
+        if any(block < -1 or block >= problem.num_blocks for block in row):
+            tame = tuple(block if -1 <= block < problem.num_blocks else -1 for block in row)
+            yield replace(problem, block_tables=(*problem.block_tables[:i], tame, *problem.block_tables[i + 1 :]))
     for i, slot in enumerate(problem.slot_mapping):
         if slot != -1:
             yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))

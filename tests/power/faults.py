@@ -126,11 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
         for done in as_completed([workers.submit(hunted, name, options.seed) for name in reversed(names)]):
             row = done.result()
             rows[row.id] = row
-            progress.update(task, advance=1, description=row.id)
-            if not row.as_it_should_be:
-                progress.console.print(
-                    f"[bold red]{row.id}: {'FALSE ALARM' if row.honest else 'SURVIVED'}[/] {row.words}"
-                )
+            progress.advance(task)
+            verdict = f"killed by {row.law}" if row.killed else "survived"
+            style = "" if row.as_it_should_be else "bold red"
+            line = f"[{len(rows):>2}/{len(names)}] {row.id:<24} {verdict}, {row.problems:,} problems"
+            progress.console.print(line, style=style, markup=False, highlight=False)
     ordered = [rows[name] for name in names]
     options.reports.mkdir(parents=True, exist_ok=True)
     (options.reports / "faults.json").write_text(json.dumps([asdict(row) for row in ordered], indent=1))

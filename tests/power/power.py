@@ -88,6 +88,8 @@ def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Pro
         tasks |= dict.fromkeys(waiting, task)
     for done in as_completed(tasks):
         progress.advance(tasks[done])
+        if progress.tasks[tasks[done]].finished:
+            progress.console.print(f"done: {progress.tasks[tasks[done]].description}")
     return {part: [future.result() for future in waiting] for part, waiting in futures.items()}
 
 

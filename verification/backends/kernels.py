@@ -20,8 +20,9 @@ from verification.precision import INPUT, Precision
 
 # Flash kernels keep scores and sums in float32, and cast the weights to the values' format for the second product.
 FLASH = Precision(probabilities=INPUT)
-# On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4.
-FLASH_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13)
+# On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4; processors that
+# multiply bfloat16 matrices flush subnormal numbers there.
+FLASH_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13, flushing=True)
 # The same on matrix units, which align the products of a sum and cut off what falls below (Fasi, Higham, Mikaitis and
 # Pranesh, Numerical Behavior of NVIDIA Tensor Cores, 2021).
 FLASH_ON_MATRIX_UNITS = Precision(probabilities=INPUT, truncating=True)
