@@ -62,7 +62,8 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
             if count:
                 low[row], high[row] = values[:count].min(axis=0), values[:count].max(axis=0)
                 largest = np.maximum(np.abs(low[row]), np.abs(high[row]))
-                room[row] = hull_rounding(count, expectation.roundings) * largest + subnormal
+                underflow = subnormal + count * expectation.roundings.lost_term
+                room[row] = hull_rounding(count, expectation.roundings) * largest + underflow
     outside = np.maximum(low - output.astype(np.float64), output.astype(np.float64) - high)
     wrong = ~(outside <= room)
     if wrong.any():

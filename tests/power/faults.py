@@ -22,14 +22,12 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from properties.hunt import ROUNDS, hunt
+from tests.power.honest import on_cpu
 from tests.power.workers import pool
-from verification.backend import Backend
-from verification.backends.attn_core import AttnCore
 from verification.describe import describe
-from verification.faults import FAULTS, HONEST_SPLIT_DECODE
+from verification.faults import FAULTS
+from verification.flags import recorded_flags
 from verification.json_io import to_json
-
-HONEST: dict[str, Backend] = {backend.name: backend for backend in (AttnCore(), HONEST_SPLIT_DECODE)}
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Row:
 
 def hunted(name: str, base_seed: int) -> Row:
     """By name, since a planted fault does not travel between processes."""
-    honest = name in HONEST
-    found = hunt(HONEST[name] if honest else FAULTS[name].backend(), base_seed, ROUNDS[:3] if honest else ROUNDS)
+    honest = name not in FAULTS
+    found = hunt(on_cpu()[name] if honest else FAULTS[name].backend(), base_seed, ROUNDS[:3] if honest else ROUNDS)
     if found.kill is None or found.broken is None:
         return Row(name, honest, False, "", "", found.problems, found.seconds, 0, None, "")
     problem = found.broken.problem
@@ -111,6 +109,16 @@ def totals(rows: list[Row]) -> str:
     return "; ".join(parts)
 
 
+def write(reports: Path, rows: list[Row], run: dict[str, Any]) -> None:
+    """``faults.json``: the faults, a list. ``faults-run.json``: the same with the controls and how the run was made."""
+    reports.mkdir(parents=True, exist_ok=True)
+    data = [asdict(row) for row in rows]
+    planted = [row for row in data if not row["honest"]]
+    (reports / "faults.json").write_text(json.dumps(planted, indent=1))
+    (reports / "faults-run.json").write_text(json.dumps({**run, "flags": recorded_flags(), "rows": data}, indent=1))
+    (reports / "faults.md").write_text(markdown(rows, run["seed"]))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
@@ -118,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     options = parser.parse_args(arguments)
-    names = [*(options.fault or FAULTS), *HONEST]
+    names = [*(options.fault or FAULTS), *on_cpu()]
     console, start, rows = Console(width=None if sys.stdout.isatty() else 120), time.monotonic(), {}
     with pool(options.workers) as workers, Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         task = progress.add_task("hunting", total=len(names))
@@ -132,14 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
             line = f"[{len(rows):>2}/{len(names)}] {row.id:<24} {verdict}, {row.problems:,} problems"
             progress.console.print(line, style=style, markup=False, highlight=False)
     ordered = [rows[name] for name in names]
-    options.reports.mkdir(parents=True, exist_ok=True)
-    (options.reports / "faults.json").write_text(json.dumps([asdict(row) for row in ordered], indent=1))
-    (options.reports / "faults.md").write_text(markdown(ordered, options.seed))
+    seconds = time.monotonic() - start
+    write(options.reports, ordered, {"seed": options.seed, "seconds": seconds, "workers": workers._max_workers})
     console.print(table(ordered))
     for row in ordered:
         if row.killed:
             console.print(f"[bold]{row.id}[/]: {row.words}", highlight=False)
-    console.print(f"seed {options.seed}; {totals(ordered)}; {time.monotonic() - start:.0f} s", highlight=False)
+    console.print(f"seed {options.seed}; {totals(ordered)}; {seconds:.0f} s", highlight=False)
     return 0 if all(row.as_it_should_be for row in ordered) else 1
 
 

@@ -1,14 +1,14 @@
 """The same outputs under four rules: which planted faults does each of them see, and how soon?
 
-The problems are ours. Only the output is judged: what a fault does to the cache, the log or the last bit no rule of
-this kind can see, and such faults are told apart by `visible`.
+The problems are ours, or those of the fixed grid. Only the output is judged: what a fault does to the cache, the log or
+the last bit no rule of this kind can see, and such faults are told apart by `visible`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -28,9 +28,9 @@ _CHUNK = 100
 
 @dataclass
 class Trial:
-    """One fault under every rule. ``found`` says after how many problems, ``seconds`` after how long, its own judging
-    and what it shares with the others (drawing, running, the reference) counted. ``visible``: the fault's output was
-    ever another than the honest one.
+    """One fault under every rule. ``found`` says after how many problems; ``seconds`` how long it looked, found or not,
+    its own judging and what it shares with the others (drawing, running, the reference) counted. ``visible``: the
+    fault's output was ever another than the honest one.
     """
 
     problems: int = 0
@@ -39,36 +39,38 @@ class Trial:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def trial(backend: Backend, honest: Backend, base_seed: int, budget: int) -> Trial:
-    """Until every rule has found it, or ``budget`` problems."""
+def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
+    """Until every rule has found it, or there are no more problems."""
     result, shared, own = Trial(), 0.0, dict.fromkeys(RULES, 0.0)
     start = time.perf_counter()
-
-    def check(problem: Problem) -> None:
-        nonlocal shared, start
-        if len(result.found) == len(RULES):
-            return
+    for problem in tried:
         result.problems += 1
-        inputs = make_inputs(problem)
-        expectation = expect(inputs, backend.precision)
-        outputs = [_output(b, problem) for b in (backend, honest)]
+        expectation = expect(make_inputs(problem), backend.precision)
+        wrong, right = (_output(b, problem) for b in (backend, honest))
         shared += time.perf_counter() - start
         for name, rule in RULES.items():
             if name in result.found:
                 continue
             began = time.perf_counter()
-            wrong = outputs[0] is None or not rule(outputs[0], expectation, problem)
+            rejected = wrong is None or not rule(wrong, expectation, problem)
             own[name] += time.perf_counter() - began
             # A rule that rejects the honest output as well has seen nothing.
-            if wrong and outputs[1] is not None and rule(outputs[1], expectation, problem):
+            if rejected and right is not None and rule(right, expectation, problem):
                 result.found[name], result.seconds[name] = result.problems, shared + own[name]
-        same = outputs[0] is not None and outputs[1] is not None and outputs[0].tobytes() == outputs[1].tobytes()
-        result.visible |= not same
+        result.visible |= wrong is None or right is None or wrong.tobytes() != right.tobytes()
+        if len(result.found) == len(RULES):
+            break
         start = time.perf_counter()
-
-    for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
-        _over(check, backend, dtype, base_seed + number)
+    result.seconds = {name: result.seconds.get(name, shared + own[name]) for name in RULES}
     return result
+
+
+def ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
+    """Chunks of each dtype in turn."""
+    for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
+        chunk: list[Problem] = []
+        _over(chunk.append, backend, dtype, base_seed + number)
+        yield from chunk
 
 
 def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Counter[str]:

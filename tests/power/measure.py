@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from properties.profile import try_each
 from properties.strategies import HEAD_DIMS, problems
+from tests.power.honest import every
 from verification.backend import Backend
-from verification.backends.attn_core import AttnCore
-from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.expectation import expect
 from verification.inputs import make_inputs
 from verification.json_io import to_json
@@ -22,7 +21,7 @@ from verification.judge import Violation, answered, scores
 from verification.observe import observe
 from verification.problem import Problem
 
-# A sum breaks the second judge's bound with a probability of at most 2 exp(-LAMBDA^2 / 2), 1.1e-11.
+# A sum breaks the second judge's bound with a probability of at most 2 exp(-lambda^2 / 2), 1.1e-11 for this one.
 LAMBDA = 7.2
 
 
@@ -35,6 +34,7 @@ class Chunk:
     dtype: str
     seed: int
     examples: int
+    probabilistic: float = LAMBDA
 
     @property
     def cell(self) -> tuple[str, str, str]:
@@ -66,25 +66,21 @@ KEPT_ALARMS = 20
 Judged = tuple[float, float | None, str]
 
 
-def honest() -> list[Backend]:
-    """Every honest implementation on every device."""
-    return [AttnCore(), *cpu_kernels(), AttnCore("cuda"), *cuda_kernels()]
-
-
-def run_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = honest) -> Sample:
+def run_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = every) -> Sample:
     """``backends`` is called here, in the worker: what it gives need not be picklable."""
     named = {(backend.name, backend.device): backend for backend in backends()}
-    return sample(named[chunk.implementation, chunk.device], chunk.dtype, chunk.seed, chunk.examples)
+    backend = named[chunk.implementation, chunk.device]
+    return sample(backend, chunk.dtype, chunk.seed, chunk.examples, chunk.probabilistic)
 
 
-def sample(backend: Backend, dtype: str, base_seed: int, examples: int) -> Sample:
+def sample(backend: Backend, dtype: str, base_seed: int, examples: int, probabilistic: float = LAMBDA) -> Sample:
     """No problem stops the others: an alarm is counted and kept."""
     first: list[float] = []
     second: list[float] = []
     alarms: list[Alarm] = []
 
     def check(problem: Problem) -> None:
-        score, other, message = judged(backend, problem)
+        score, other, message = judged(backend, problem, probabilistic)
         first.append(score)
         if other is not None:
             second.append(other)
@@ -98,7 +94,7 @@ def sample(backend: Backend, dtype: str, base_seed: int, examples: int) -> Sampl
     return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
 
 
-def judged(backend: Backend, problem: Problem) -> Judged:
+def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
     """The largest err/bound, that of the second judge where there is one, and what went wrong if no output came."""
     inputs = make_inputs(problem)
     try:
@@ -107,7 +103,7 @@ def judged(backend: Backend, problem: Problem) -> Judged:
         return np.inf, None, str(violation)
     precisions = [backend.precision]
     if problem.dtype == "float32":
-        precisions.append(replace(backend.precision, probabilistic=LAMBDA))
+        precisions.append(replace(backend.precision, probabilistic=probabilistic))
     worst = [float(scores(output, expect(inputs, precision)).max(initial=0.0)) for precision in precisions]
     return worst[0], worst[1] if len(worst) > 1 else None, ""
 

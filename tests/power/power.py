@@ -22,31 +22,28 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from tests.power.judges import false_alarms, trial
+from tests.power.honest import on_cpu
+from tests.power.judges import false_alarms, ours, trial
 from tests.power.plots import plot_sharpness
-from tests.power.rivals import GENERATORS
+from tests.power.rivals import GENERATORS, grid
 from tests.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, sight
 from tests.power.workers import pool
-from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
-from verification.backends.kernels import cpu_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.flags import recorded_flags
 from verification.rules import RULES
 
 OURS = next(iter(RULES))
+SOURCES = ("ours", "fixed grid")
 Result = dict[str, Any]
 
 
-def honest() -> dict[str, Backend]:
-    """By name."""
-    return {backend.name: backend for backend in (AttnCore(), HONEST_SPLIT_DECODE, *cpu_kernels())}
-
-
-def judged(fault: str, seed: int, problems: int) -> Result:
+def judged(fault: str, source: str, seed: int, problems: int) -> Result:
     """A fault of merging is compared with the honest merge."""
+    backend = FAULTS[fault].backend()
     twin = HONEST_SPLIT_DECODE if len(FAULTS[fault].swaps) > 1 else AttnCore()
-    return {"fault": fault, **asdict(trial(FAULTS[fault].backend(), twin, seed, problems))}
+    tried = ours(backend, seed, problems) if source == "ours" else grid()
+    return {"fault": fault, "problems from": source, **asdict(trial(backend, twin, tried))}
 
 
 def generated(fault: str, generator: str, seed: int, seconds: float) -> Result:
@@ -58,7 +55,7 @@ def generated(fault: str, generator: str, seed: int, seconds: float) -> Result:
 
 def alarms(name: str, dtype: str, seed: int, problems: int) -> Result:
     """Of an honest implementation under every rule."""
-    counted = false_alarms(honest()[name], dtype, seed, problems)
+    counted = false_alarms(on_cpu()[name], dtype, seed, problems)
     return {"implementation": name, "dtype": dtype, "problems": counted["problems"], **{r: counted[r] for r in RULES}}
 
 
@@ -70,10 +67,10 @@ def seen(profile: str, dtype: str, place: str, seed: int, problems: int) -> Resu
 def jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result]]]:
     """What there is to do, by the part of the report that it is for."""
     faults, seed = options.fault or list(FAULTS), options.seed
-    curves, names = list(product(PROFILES, DTYPES, PLACES)), product(honest(), DTYPES)
+    curves, names = list(product(PROFILES, DTYPES, PLACES)), product(on_cpu(), DTYPES)
     return {
         "generators": [partial(generated, f, g, seed, options.seconds) for g, f in product(GENERATORS, faults)],
-        "judges": [partial(judged, fault, seed, options.problems) for fault in faults],
+        "judges": [partial(judged, f, source, seed, options.problems) for source, f in product(SOURCES, faults)],
         "alarms": [partial(alarms, name, dtype, seed, 4 * options.problems) for name, dtype in names],
         "sharpness": [partial(seen, *curve, seed, options.curve) for curve in curves],
     }
@@ -105,14 +102,21 @@ def generator_table(results: list[Result]) -> Table:
 
 
 def judge_table(results: list[Result], alarms: list[Result]) -> Table:
-    """Of the faults that show in an output at all."""
-    visible = [r for r in results if r["visible"]]
-    table = Table("rule", "faults seen", "problems, median", "false alarms", title="rules, same outputs")
+    """Of the faults that show in an output of ours at all; a fault not seen costs all of the time."""
+    visible = {r["fault"] for r in results if r["visible"]}
+    columns = [
+        f"{what}, {source}" for source in SOURCES for what in ("faults seen", "problems, median", "seconds, all")
+    ]
+    table = Table("rule", *columns, "false alarms", title="rules, same outputs")
     for name in RULES:
-        found = sorted(r["found"][name] for r in visible if name in r["found"])
+        cells = []
+        for source in SOURCES:
+            mine = [r for r in results if r["problems from"] == source and r["fault"] in visible]
+            found = sorted(r["found"][name] for r in mine if name in r["found"])
+            median = str(found[len(found) // 2]) if found else "-"
+            cells += [f"{len(found)} of {len(mine)}", median, f"{sum(r['seconds'][name] for r in mine):.1f}"]
         wrong, tried = (sum(r[key] for r in alarms) for key in (name, "problems"))
-        median = str(found[len(found) // 2]) if found else "-"
-        table.add_row(name, f"{len(found)} of {len(visible)}", median, f"{wrong:,} in {tried:,}")
+        table.add_row(name, *cells, f"{wrong:,} in {tried:,}")
     return table
 
 
@@ -142,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     report = {"flags": recorded_flags(), "seed": options.seed, "errors": ERRORS, **results}
     (options.reports / "power.json").write_text(json.dumps(report, indent=1))
     plot_sharpness(results["sharpness"], ERRORS, options.reports / "sharpness.svg")
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(generator_table(results["generators"]))
     console.print(judge_table(results["judges"], results["alarms"]))
     console.print(sharpness_table(results["sharpness"]))

@@ -1,8 +1,8 @@
 """The false-alarm run: honest implementations on fresh problems, and every score above 1 is the harness's own mistake.
 
 ``python -m tests.power.soundness [--examples N] [--device cpu|cuda] [--dtype D ...] [--implementation NAME ...]
-[--seed N] [--workers N] [--reports DIR] [--require-cuda]``. N counts problems per implementation and dtype. Exits with
-1 on a false alarm and with 3 where nothing was run; writes ``soundness-DEVICE.json`` and ``.svg``.
+[--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]``. N counts problems per implementation and
+dtype. Exits with 1 on a false alarm and with 3 where nothing was run; writes ``soundness-DEVICE.json`` and ``.svg``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.power.measure import LAMBDA, Chunk, Sample, chunk_seed, honest, run_chunk
+from tests.power.honest import every
+from tests.power.measure import LAMBDA, Chunk, Sample, chunk_seed, run_chunk
 from tests.power.plots import plot_scores
 from tests.power.results import EDGES, Cell, soundness_table, summary
 from tests.power.workers import pool, settle
@@ -48,16 +49,22 @@ def _cannot_run(device: str) -> str:
     return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
 
 
-def chunks(cell: Cell, base_seed: int, examples: int) -> Iterator[Chunk]:
+def chunks(cell: Cell, base_seed: int, examples: int, probabilistic: float) -> Iterator[Chunk]:
     for number, start in enumerate(range(0, examples, _CHUNK)):
         seed = chunk_seed(base_seed, cell.dtype, number)
-        yield Chunk(cell.implementation, cell.device, cell.dtype, seed, min(_CHUNK, examples - start))
+        size = min(_CHUNK, examples - start)
+        yield Chunk(cell.implementation, cell.device, cell.dtype, seed, size, probabilistic)
 
 
 def measure(wanted: Sequence[Cell], options: argparse.Namespace, backends: Backends, console: Console) -> list[Cell]:
     """All cells, spread over processes."""
     samples: dict[tuple[str, str, str], list[Sample]] = {}
-    todo = [c for cell in wanted if not cell.skipped for c in chunks(cell, options.seed, options.examples)]
+    todo = [
+        c
+        for cell in wanted
+        if not cell.skipped
+        for c in chunks(cell, options.seed, options.examples, options.probabilistic)
+    ]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with pool(options.workers) as workers, Progress(*columns, console=console) as progress:
         task = progress.add_task("problems", total=sum(chunk.examples for chunk in todo))
@@ -89,7 +96,7 @@ def report(measured: Sequence[Cell], options: argparse.Namespace, console: Conso
         content = {
             "seed": options.seed,
             "examples": options.examples,
-            "lambda": LAMBDA,
+            "lambda": options.probabilistic,
             "edges": EDGES.tolist(),
             "flags": recorded_flags(),
             "cells": [cell.to_dict() for cell in here],
@@ -107,6 +114,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", nargs="+", default=[])
     parser.add_argument("--implementation", nargs="+", default=[])
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--lambda", type=float, default=LAMBDA, dest="probabilistic", help="of float32's second judge")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     parser.add_argument("--require-cuda", action="store_true", help="fail where there is no CUDA device")
@@ -115,7 +123,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None, backends: Backends = honest) -> int:
+def main(arguments: Sequence[str] | None = None, backends: Backends = every) -> int:
     """The exit code. ``backends`` must be importable: worker processes call it as well."""
     options, console = parsed(arguments), Console(width=160)
     settle()  # the flags that the report records

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.power.measure import KEPT_ALARMS, Alarm, Sample, chunk_seed, honest, sample
+from tests.power.honest import every
+from tests.power.measure import KEPT_ALARMS, Alarm, Sample, chunk_seed, sample
 from tests.power.results import EDGES, Judge, summary
 from tests.power.soundness import FALSE_ALARM, NOTHING_RUN, Backends, main
 from verification.backend import Backend
@@ -35,7 +36,7 @@ def dishonest() -> list[Backend]:
     return [DISHONEST]
 
 
-def run(reports: Path, *arguments: str, backends: Backends = honest) -> tuple[int, dict[str, Any]]:
+def run(reports: Path, *arguments: str, backends: Backends = every) -> tuple[int, dict[str, Any]]:
     """The exit code and the report of the CPU."""
     code = main([*arguments, "--reports", str(reports), "--seed", "5", "--workers", "1"], backends)
     path = reports / "soundness-cpu.json"
@@ -135,7 +136,7 @@ def test_alarms_that_are_kept_are_few() -> None:
 
 
 def test_the_honest_are_named_once() -> None:
-    names = [(backend.name, backend.device) for backend in honest()]
+    names = [(backend.name, backend.device) for backend in every()]
     assert len(names) == len(set(names))
 
 

@@ -60,7 +60,7 @@ def test_no_promise_about_nan_no_law_about_it() -> None:
 
 
 def test_its_future_is_finite() -> None:
-    """Large numbers still; poison that nobody sees may be NaN."""
+    """And so are its scores; poison that nobody sees may be NaN."""
     _, broken = fuzz(BY_NAME["the_future_does_not_matter"], watched(), "float16", 1, examples=80)
     assert broken is None
 

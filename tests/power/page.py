@@ -1,0 +1,171 @@
+"""docs/power.md, from the files that the sessions wrote.
+
+``python -m tests.power.page --faults F.json ... --soundness S.json ... --power P.json > docs/power.md``. The first of
+the faults' files is shown whole, the others in a line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from tests.power.power import SOURCES
+from tests.power.rivals import GENERATORS
+from verification.faults import FAULTS
+from verification.rules import RULES
+
+Data = dict[str, Any]
+TEMPLATE = Path(__file__).with_name("power.md.jinja")
+
+
+def of_faults(reports: list[Data]) -> Data:
+    """A line a run, then the first one fault by fault."""
+    runs = []
+    for report in reports:
+        planted, controls = ([r for r in report["rows"] if r["honest"] is honest] for honest in (False, True))
+        killed = [r for r in planted if r["killed"]]
+        sizes = [r["tokens"] for r in killed]
+        alarms = f"{sum(r['killed'] for r in controls)} in {sum(r['problems'] for r in controls):,}"
+        checks, size = median(r["problems"] for r in killed), f"{median(sizes):g}, {max(sizes)}"
+        count = f"{len(killed)} of {len(planted)}"
+        runs.append((report["seed"], count, f"{checks:g}", f"{report['seconds']:.0f}", size, alarms))
+    rows = [r for r in reports[0]["rows"] if not r["honest"]]
+    faults = [
+        (
+            f"`{r['id']}`",
+            " ".join(FAULTS[r["id"]].sentence.split()),
+            FAULTS[r["id"]].citation or "-",
+            f"`{r['law']}`" if r["killed"] else "**survived**",
+            *(f"{r['problems']:,}", f"{r['seconds']:.2f}", r["tokens"]),
+        )
+        for r in rows
+    ]
+    minimal = [(r["id"], r["words"]) for r in rows if r["killed"]]
+    return {"runs": runs, "faults": faults, "minimal": minimal, "workers": reports[0]["workers"]}
+
+
+def of_soundness(reports: list[Data]) -> Data:
+    """A row a cell, and the sum of each implementation."""
+    cells, sums = [], defaultdict(lambda: [0, 0])
+    for report, cell, device in _cells(reports):
+        name, problems, first = (cell[key] for key in ("implementation", "problems", "first"))
+        scores = (f"{first['largest']:.3f}", f"{first['median_rounded']:.3f}", f"{first['exact']:.0%}")
+        cells.append((device, name, cell["dtype"], f"{problems:,}", first["false_alarms"], *scores))
+        sums[device, name][0] += problems
+        sums[device, name][1] += first["false_alarms"]
+    totals = [(*key, f"{problems:,}", alarms) for key, (problems, alarms) in sums.items()]
+    return {"cells": cells, "totals": totals}
+
+
+def of_second_judge(reports: list[Data]) -> Data:
+    """float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
+    rows = []
+    for report, cell, device in _cells(reports):
+        if cell["second"]:
+            judges = [cell["second"], cell["first"]]
+            scores = (f"{judge[key]:.3f}" for key in ("largest", "median_rounded") for judge in judges)
+            alarms = cell["second"]["false_alarms"]
+            rows.append((report["lambda"], device, cell["implementation"], f"{cell['problems']:,}", alarms, *scores))
+    return {"second": sorted(rows, key=lambda row: row[0])}
+
+
+def _cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
+    for report in reports:
+        for cell in report["cells"]:
+            if cell["problems"]:
+                yield report, cell, "CPU" if cell["device"] == "cpu" else report["flags"]["device"]
+
+
+def of_generators(results: list[Data]) -> Data:
+    """How each did, and where another was quicker than ours."""
+    by = {(r["fault"], r["generator"]): r for r in results}
+    faults = list(dict.fromkeys(r["fault"] for r in results))
+    rows = []
+    for name in GENERATORS:
+        mine = [by[fault, name] for fault in faults]
+        killed = [r for r in mine if r["law"]]
+        quicker = sum(r["seconds"] < by[r["fault"], "ours"]["seconds"] for r in killed)
+        checks, seconds = median(r["problems"] for r in killed), sum(r["seconds"] for r in mine)
+        rows.append((name, f"{len(killed)} of {len(mine)}", f"{checks:g}", f"{seconds:.0f}", quicker))
+    contest = [
+        (
+            f"`{f}`",
+            *(
+                f"{r['problems']:,} in {r['seconds']:.2f} s" if r["law"] else "-"
+                for r in (by[f, n] for n in GENERATORS)
+            ),
+        )
+        for f in faults
+    ]
+    return {"generators": rows, "generator_names": list(GENERATORS), "contest": contest}
+
+
+def of_rules(judged: list[Data], alarms: list[Data]) -> Data:
+    """The same outputs under each rule."""
+    visible = {r["fault"] for r in judged if r["visible"]}
+    rows, unseen = [], []
+    for name in RULES:
+        cells: list[str] = []
+        for source in SOURCES:
+            mine = [r for r in judged if r["problems from"] == source and r["fault"] in visible]
+            seen = sum(name in r["found"] for r in mine)
+            cells += [f"{seen} of {len(mine)}", f"{sum(r['seconds'][name] for r in mine):.1f}"]
+            if (name, source) == (next(iter(RULES)), "ours"):
+                unseen = [r["fault"] for r in mine if name not in r["found"]]
+        wrong, tried = (sum(r[key] for r in alarms) for key in (name, "problems"))
+        rows.append((name, *cells, f"{wrong:,} in {tried:,}"))
+    return {"rules": rows, "visible": len(visible), "unseen": unseen}
+
+
+def of_sharpness(sights: list[Data]) -> Data:
+    """The least error seen, and for one in the scale how the rules compare."""
+    rows, ratios = [], []
+    ours, twice, percent, _ = RULES
+    for sight in sights:
+        least = sight["smallest"]
+        best = min(error for error in least.values() if error)
+        shown = {
+            name: f"{error:.1e}" if error else f"none, {sight['alarms'][name]} false alarms"
+            for name, error in least.items()
+        }
+        cells = (f"**{shown[name]}**" if least[name] == best else shown[name] for name in RULES)
+        rows.append((sight["profile"], sight["dtype"], sight["place"], *cells))
+        if sight["place"] == "scale":
+            factors = (f"{least[other] / least[ours]:.0f}" for other in (twice, percent))
+            ratios.append((sight["profile"], sight["dtype"], *factors))
+    return {"sharpness": rows, "ratios": ratios, "rule_names": list(RULES), "curve": sights[0]["problems"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=Path, nargs="+", required=True)
+    parser.add_argument("--soundness", type=Path, nargs="+", required=True)
+    parser.add_argument("--second", type=Path, nargs="*", default=[], help="more files, for the second judge alone")
+    parser.add_argument("--power", type=Path, required=True)
+    parser.add_argument("--figures", nargs="*", default=[], help="as the page names them")
+    options = parser.parse_args()
+    runs, reports = ([json.loads(path.read_text()) for path in paths] for paths in (options.faults, options.soundness))
+    second = [json.loads(path.read_text()) for path in options.second]
+    power = json.loads(options.power.read_text())
+    flags = [report["flags"] for report in (*reports, power)]
+    machines = dict.fromkeys(f"{f['device']}, torch {f['torch']}, {f['threads']} thread a process" for f in flags)
+    page = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
+        TEMPLATE.read_text()
+    )
+    parts = (
+        of_faults(runs) | of_soundness(reports) | of_second_judge(reports + second) | of_generators(power["generators"])
+    )
+    parts |= of_rules(power["judges"], power["alarms"]) | of_sharpness(power["sharpness"])
+    sys.stdout.write(page.render(machines=list(machines), figures=options.figures, **parts))
+
+
+if __name__ == "__main__":
+    main()
