@@ -55,7 +55,7 @@ def of_faults(reports: list[Data]) -> Data:
 def of_soundness(reports: list[Data]) -> Data:
     """A row a cell, and the sum of each implementation."""
     cells, sums = [], defaultdict(lambda: [0, 0])
-    for report, cell, device in _cells(reports):
+    for _, cell, device in _cells(reports):
         name, problems, first = (cell[key] for key in ("implementation", "problems", "first"))
         scores = (f"{first['largest']:.3f}", f"{first['median_rounded']:.3f}", f"{first['exact']:.0%}")
         cells.append((device, name, cell["dtype"], f"{problems:,}", first["false_alarms"], *scores))
