@@ -1,7 +1,7 @@
 """docs/power.md, from the files that the sessions wrote.
 
-``python -m tests.power.page --faults F.json ... --soundness S.json ... --power P.json > docs/power.md``. The first of
-the faults' files is shown whole, the others in a line each.
+``python -m tests.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``. The
+first of the faults' files is shown whole, the others in a line each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tests.power.plots import plot_scores, plot_sharpness
 from tests.power.power import SOURCES
+from tests.power.results import Cell, Judge
 from tests.power.rivals import GENERATORS
 from verification.faults import FAULTS
 from verification.rules import RULES
@@ -144,19 +146,31 @@ def of_sharpness(sights: list[Data]) -> Data:
     return {"sharpness": rows, "ratios": ratios, "rule_names": list(RULES), "curve": sights[0]["problems"]}
 
 
-def main() -> None:
+def draw(folder: Path, reports: list[Data], power: Data) -> list[str]:
+    """The figures; returns what the page calls those of the scores, one a device."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_sharpness(power["sharpness"], power["errors"], folder / "sharpness.svg")
+    names = []
+    for device in dict.fromkeys(cell["device"] for _, cell, _ in _cells(reports)):
+        cells = [cell | {"first": Judge(**cell["first"])} for _, cell, _ in _cells(reports) if cell["device"] == device]
+        plot_scores([Cell(**cell) for cell in cells], folder / f"soundness-{device}.svg")
+        names.append(f"{folder.name}/soundness-{device}.svg")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=Path, nargs="+", required=True)
     parser.add_argument("--soundness", type=Path, nargs="+", required=True)
     parser.add_argument("--second", type=Path, nargs="*", default=[], help="more files, for the second judge alone")
     parser.add_argument("--power", type=Path, required=True)
-    parser.add_argument("--figures", nargs="*", default=[], help="as the page names them")
-    options = parser.parse_args()
+    parser.add_argument("--figures", type=Path, help="a folder beside the page to draw the figures in")
+    options = parser.parse_args(arguments)
     runs, reports = ([json.loads(path.read_text()) for path in paths] for paths in (options.faults, options.soundness))
     second = [json.loads(path.read_text()) for path in options.second]
     power = json.loads(options.power.read_text())
     flags = [report["flags"] for report in (*reports, power)]
-    machines = dict.fromkeys(f"{f['device']}, torch {f['torch']}, {f['threads']} thread a process" for f in flags)
+    machines = dict.fromkeys(f"{f['device']}, torch {f['torch']}" for f in flags)
     page = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         TEMPLATE.read_text()
     )
@@ -164,7 +178,8 @@ def main() -> None:
         of_faults(runs) | of_soundness(reports) | of_second_judge(reports + second) | of_generators(power["generators"])
     )
     parts |= of_rules(power["judges"], power["alarms"]) | of_sharpness(power["sharpness"])
-    sys.stdout.write(page.render(machines=list(machines), figures=options.figures, **parts))
+    figures = draw(options.figures, reports, power) if options.figures else []
+    sys.stdout.write(page.render(machines=list(machines), figures=figures, **parts))
 
 
 if __name__ == "__main__":

@@ -15,26 +15,30 @@ import numpy as np
 
 from tests.power.results import EDGES, Cell
 
+plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "attention"}  # letters as text, equal ids every time
+
 
 def plot_scores(cells: Sequence[Cell], path: Path) -> None:
     """A panel a dtype, a line an implementation: the share of problems by their largest err/bound."""
-    dtypes = list(dict.fromkeys(cell.dtype for cell in cells))
-    figure, panels = plt.subplots(1, len(dtypes), figsize=(4 * len(dtypes), 3.2), sharey=True, squeeze=False)
+    dtypes, names = (list(dict.fromkeys(getattr(cell, key) for cell in cells)) for key in ("dtype", "implementation"))
+    size = (3.6 * len(dtypes), 3.4)
+    figure, panels = plt.subplots(1, len(dtypes), figsize=size, sharey=True, squeeze=False, layout="constrained")
     ticks = {0: "0", **{bin_: f"$2^{{{round(np.log2(EDGES[bin_ - 1]))}}}$" for bin_ in range(9, len(EDGES) + 1, 8)}}
     for panel, dtype in zip(panels[0], dtypes, strict=True):
         for cell in cells:
             if cell.dtype == dtype and cell.first:
                 shares = [count / cell.problems for count in cell.first.histogram]
-                panel.step(range(len(shares)), shares, where="mid", label=cell.implementation, linewidth=1)
+                color, label = f"C{names.index(cell.implementation)}", cell.implementation
+                panel.step(range(len(shares)), shares, where="mid", color=color, label=label, linewidth=1)
         panel.set_title(dtype)
         panel.set_yscale("log")
         panel.set_xlabel("largest err/bound of a problem")
         panel.set_xticks(list(ticks), list(ticks.values()))
         panel.axvline(len(EDGES) + 0.5, color="black", linestyle="--", linewidth=0.8)  # false alarms lie behind it
     panels[0][0].set_ylabel("share of problems")
-    panels[0][-1].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path)
+    lines = {line.get_label(): line for panel in panels[0] for line in panel.get_lines() if line.get_label() in names}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
@@ -55,5 +59,5 @@ def plot_sharpness(sights: Sequence[dict[str, Any]], errors: Sequence[float], pa
         row[0].set_ylabel("share of problems seen")
     panels[0][0].legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -27,7 +27,7 @@ from tests.power.judges import false_alarms, ours, trial
 from tests.power.plots import plot_sharpness
 from tests.power.rivals import GENERATORS, grid
 from tests.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, sight
-from tests.power.workers import pool
+from tests.power.workers import pool, settle
 from verification.backends.attn_core import AttnCore
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.flags import recorded_flags
@@ -90,6 +90,14 @@ def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Pro
     return {part: [future.result() for future in waiting] for part, waiting in futures.items()}
 
 
+def write(reports: Path, results: dict[str, list[Result]], seed: int) -> None:
+    """``power.json`` and the curve."""
+    reports.mkdir(parents=True, exist_ok=True)
+    report = {"flags": recorded_flags(), "seed": seed, "errors": ERRORS, **results}
+    (reports / "power.json").write_text(json.dumps(report, indent=1))
+    plot_sharpness(results["sharpness"], ERRORS, reports / "sharpness.svg")
+
+
 def generator_table(results: list[Result]) -> Table:
     """Killed, and the time that all took: a survivor costs the whole budget."""
     table = Table("generator", "faults killed", "checks to kill, median", "seconds, all", title="generators")
@@ -139,13 +147,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", choices=list(FAULTS))
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     options = parser.parse_args(arguments)
+    settle()
     start = time.monotonic()
     with pool(options.workers) as workers, Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         results = run(options, workers, progress)
-    options.reports.mkdir(parents=True, exist_ok=True)
-    report = {"flags": recorded_flags(), "seed": options.seed, "errors": ERRORS, **results}
-    (options.reports / "power.json").write_text(json.dumps(report, indent=1))
-    plot_sharpness(results["sharpness"], ERRORS, options.reports / "sharpness.svg")
+    write(options.reports, results, options.seed)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(generator_table(results["generators"]))
     console.print(judge_table(results["judges"], results["alarms"]))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from argparse import Namespace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from properties.profile import try_each
+from tests.power import faults, page, power
 from tests.power.judges import false_alarms, ours, trial
 from tests.power.rivals import GENERATORS, GRID, GRID_HEADS, element_by_element, grid, mostly_zeros
 from tests.power.sharpness import ERRORS, PROFILES, sight
@@ -80,19 +79,21 @@ def test_ours_is_the_sharpest_rule_without_false_alarms(profile: str) -> None:
     assert min(share) == 1.0
 
 
-def test_the_page_is_made_from_the_reports(tmp_path: Path) -> None:
-    """Every part of it, from a run of one fault."""
-    run = [sys.executable, "-m"]
-    common = ["--reports", str(tmp_path), "--seed", "1", "--workers", "1"]
-    subprocess.run([*run, "tests.power.faults", *common, "--fault", "mask-strict"], check=True, capture_output=True)
-    soundness([*common, "--examples", "20", "--device", "cpu", "--dtype", "float32"])
-    small = ["--problems", "20", "--seconds", "1", "--curve", "1", "--fault", "mask-strict"]
-    subprocess.run([*run, "tests.power.power", *common, *small], check=True, capture_output=True)
-    files = [str(tmp_path / name) for name in ("faults-run.json", "soundness-cpu.json", "power.json")]
-    made = [*run, "tests.power.page", "--faults", files[0], "--soundness", files[1], "--power", files[2]]
-    page = subprocess.run(made, check=True, capture_output=True, text=True).stdout
+def test_the_page_is_made_from_the_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every part of it, from a run of one fault under one control."""
+    monkeypatch.setattr(power, "on_cpu", lambda: {HONEST.name: HONEST})
+    options = Namespace(fault=["mask-strict"], seed=1, seconds=0.5, problems=20, curve=1)
+    results = {part: [job() for job in todo] for part, todo in power.jobs(options).items()}
+    power.write(tmp_path, results, seed=1)
+    faults.write(tmp_path, [faults.hunted("mask-strict", 1)], {"seed": 1, "seconds": 2.0, "workers": 1})
+    soundness(["--reports", str(tmp_path), "--seed", "1", "--examples", "20", "--device", "cpu", "--dtype", "float32"])
+    capsys.readouterr()
+    files = {"--faults": "faults-run.json", "--soundness": "soundness-cpu.json", "--power": "power.json"}
+    page.main([part for option, name in files.items() for part in (option, str(tmp_path / name))])
+    text = capsys.readouterr().out
     for part in ("Planted faults", "False alarms", "Generators", "Rules", "Sharpness"):
-        assert f"\n## {part}\n" in page
-    assert "| `mask-strict` | A query cannot see its own key." in page
+        assert f"\n## {part}\n" in text
+    assert "| `mask-strict` | A query cannot see its own key." in text
     assert (tmp_path / "sharpness.svg").exists()
-    assert json.loads((tmp_path / "power.json").read_text())["seed"] == 1
