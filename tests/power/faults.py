@@ -23,7 +23,7 @@ from rich.table import Table
 
 from properties.hunt import ROUNDS, hunt
 from tests.power.honest import on_cpu
-from tests.power.workers import pool
+from tests.power.workers import cores, pool
 from verification.describe import describe
 from verification.faults import FAULTS
 from verification.flags import recorded_flags
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
             progress.console.print(line, style=style, markup=False, highlight=False)
     ordered = [rows[name] for name in names]
     seconds = time.monotonic() - start
-    write(options.reports, ordered, {"seed": options.seed, "seconds": seconds, "workers": workers._max_workers})
+    write(options.reports, ordered, {"seed": options.seed, "seconds": seconds, "workers": options.workers or cores()})
     console.print(table(ordered))
     for row in ordered:
         if row.killed:

@@ -19,7 +19,11 @@ def settle() -> None:
     gc.freeze()
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pool(workers: int | None) -> ProcessPoolExecutor:
     """One process a core unless told otherwise; spawned, since a forked one may not use CUDA."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ProcessPoolExecutor(workers or available, multiprocessing.get_context("spawn"), initializer=settle)
+    return ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn"), initializer=settle)
