@@ -111,20 +111,23 @@ def of_generators(results: list[Data]) -> Data:
 
 
 def of_rules(judged: list[Data], alarms: list[Data]) -> Data:
-    """The same outputs under each rule."""
+    """The same outputs under each rule, and where another did better than ours."""
     visible = {r["fault"] for r in judged if r["visible"]}
-    rows, unseen = [], []
+    mine = {source: [r for r in judged if r["problems from"] == source and r["fault"] in visible] for source in SOURCES}
+    rows, better, ours = [], [], next(iter(RULES))
+    best: dict[str, tuple[int, float]] = {}
     for name in RULES:
         cells: list[str] = []
-        for source in SOURCES:
-            mine = [r for r in judged if r["problems from"] == source and r["fault"] in visible]
-            seen = sum(name in r["found"] for r in mine)
-            cells += [f"{seen} of {len(mine)}", f"{sum(r['seconds'][name] for r in mine):.1f}"]
-            if (name, source) == (next(iter(RULES)), "ours"):
-                unseen = [r["fault"] for r in mine if name not in r["found"]]
+        for source, trials in mine.items():
+            seen, seconds = sum(name in r["found"] for r in trials), sum(r["seconds"][name] for r in trials)
+            best.setdefault(source, (seen, seconds))
+            cells += [f"{seen} of {len(trials)}", f"{seconds:.1f}"]
+            better += [f"{name} sees more on {source} problems"] if seen > best[source][0] else []
+            better += [f"{name} is quicker on {source} problems"] if seconds < best[source][1] else []
         wrong, tried = (sum(r[key] for r in alarms) for key in (name, "problems"))
         rows.append((name, *cells, f"{wrong:,} in {tried:,}"))
-    return {"rules": rows, "visible": len(visible), "unseen": unseen}
+    unseen = [r["fault"] for r in mine["ours"] if ours not in r["found"]]
+    return {"rules": rows, "visible": len(visible), "unseen": unseen, "better": better}
 
 
 def of_sharpness(sights: list[Data]) -> Data:
