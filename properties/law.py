@@ -39,3 +39,8 @@ class Law:
     def statement(self) -> str:
         """The mathematics, from the docstring of the check."""
         return getdoc(self.check) or ""
+
+    def speaks_of(self, problem: Problem, device: str) -> bool:
+        """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
+        special = bool(problem.specials) or problem.cache_format != problem.dtype
+        return problem.phase in self.phases and device in self.devices and not (self.plain and special)

@@ -15,6 +15,8 @@ from verification.valid import INT64, ProblemError, check_problem, shortened
 
 VERSION = 1
 MAX_CHARACTERS = 4_000_000
+# From the fields of a version to those of the next: whoever raises VERSION says how older files are read.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def to_json(problem: Problem) -> str:
@@ -29,7 +31,7 @@ def from_json(text: str) -> Problem:
     if len(text) > MAX_CHARACTERS:
         raise ProblemError(f"problem: {len(text)} characters, more than {MAX_CHARACTERS}")
     try:
-        data = json.loads(text, object_pairs_hook=_unique_fields)
+        data = json.loads(text, object_pairs_hook=unique_fields)
     except ProblemError:
         raise
     except (RecursionError, ValueError) as error:
@@ -37,12 +39,15 @@ def from_json(text: str) -> Problem:
     if not isinstance(data, dict):
         raise ProblemError(f"problem: must be an object, not {type(data).__name__}")
     version = data.pop("version", None)
-    if version != VERSION or type(version) is not int:
-        raise ProblemError(f"version: {shortened(version)} (this release reads version {VERSION})")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ProblemError(f"version: {shortened(version)} (this release reads versions 1 to {VERSION})")
+    for older in range(version, VERSION):
+        data = MIGRATIONS[older](data)
     return check_problem(_record(Problem, "", data))
 
 
-def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`, which keeps the last of two fields with one name."""
     data = dict(pairs)
     if len(data) < len(pairs):
         names = [name for name, _ in pairs]

@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 
 from tests.fuzz.cells import Cell
+from verification.findings import read
 from verification.flags import exact_float32
-from verification.json_io import from_json
 from verification.problem import Problem
 from verification.results import CellResult
 from verification.tables import law_table, matrix_table
@@ -27,13 +27,14 @@ _RECORD = "fuzz cell"
 
 @dataclass(frozen=True)
 class Budget:
-    """How much each cell may try. ``problem`` replaces generation by one problem."""
+    """How much each cell may try. ``problem`` replaces generation by one problem; ``findings`` keeps what breaks."""
 
     seed: int
     examples: int
     seconds_per_cell: float | None
     require_cuda: bool
     problem: Problem | None
+    findings: Path
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -44,6 +45,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--dtype", action="append", help="only cells of this dtype; may be repeated")
     group.addoption("--device", action="append", help="only cells of this device; may be repeated")
     group.addoption("--problem", help="a problem as JSON, or a file of one: check it instead of generating")
+    group.addoption("--findings", default="findings", help="the folder that keeps what breaks a law (default findings)")
     group.addoption("--require-cuda", action="store_true", help="fail, not skip, where there is no CUDA device")
     group.addoption("--table", choices=("laws", "matrix"), default="laws", help="the table printed at the end")
 
@@ -166,8 +168,9 @@ def budget(request: pytest.FixtureRequest) -> Budget:
     problem = None
     if option.problem:
         text = option.problem if option.problem.lstrip().startswith("{") else Path(option.problem).read_text()
-        problem = from_json(text)
-    return Budget(option.seed, option.examples or DEFAULT_EXAMPLES, seconds, option.require_cuda, problem)
+        problem = read(text).problem
+    examples = option.examples or DEFAULT_EXAMPLES
+    return Budget(option.seed, examples, seconds, option.require_cuda, problem, Path(option.findings))
 
 
 @pytest.fixture

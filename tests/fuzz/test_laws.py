@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from properties.law import Law, OutsideLaw
@@ -9,6 +11,7 @@ from properties.run import Broken, fuzz
 from tests.fuzz.cells import Cell, cells
 from tests.fuzz.plugin import Budget
 from verification.describe import describe
+from verification.findings import Finding, save
 from verification.json_io import to_json
 from verification.judge import Violation
 from verification.problem import Problem
@@ -21,8 +24,8 @@ def test_law(cell: Cell, budget: Budget, record_cell) -> None:
         record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
         (pytest.fail if budget.require_cuda else pytest.skip)(reason)
     if budget.problem is not None:
-        if budget.problem.dtype != cell.dtype or budget.problem.phase not in cell.law.phases:
-            reason = f"the problem is a {budget.problem.phase} in {budget.problem.dtype}"
+        if budget.problem.dtype != cell.dtype or not cell.law.speaks_of(budget.problem, cell.backend.device):
+            reason = f"the law does not speak of this {budget.problem.phase} in {budget.problem.dtype}"
             record_cell(CellResult(cell.law.name, cell.dtype, cell.backend.device, cell.backend.name, skipped=reason))
             pytest.skip(reason)
         result, broken = _replay(cell, budget.problem)
@@ -30,7 +33,17 @@ def test_law(cell: Cell, budget: Budget, record_cell) -> None:
         result, broken = fuzz(cell.law, cell.backend, cell.dtype, budget.seed, budget.examples, budget.seconds_per_cell)
     record_cell(result)
     if broken is not None:
-        pytest.fail(_report(cell, broken), pytrace=False)
+        pytest.fail(f"{_report(cell, broken)}\n{_keep(cell, broken, budget.findings)}", pytrace=False)
+
+
+def _keep(cell: Cell, broken: Broken, folder: Path) -> str:
+    """Where the finding is, or why it is nowhere but on the screen."""
+    backend = cell.backend
+    finding = Finding(broken.problem, cell.law.name, backend.name, backend.device, str(broken.violation))
+    try:
+        return f"Kept in {save(finding, folder)}"
+    except OSError as error:
+        return f"NOT KEPT in {folder}: {error.strerror or error}; the problem is the one above"
 
 
 def _replay(cell: Cell, problem: Problem) -> tuple[CellResult, Broken | None]:

@@ -117,7 +117,7 @@ def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> 
     start, tried = time.monotonic(), 0
     for problem in stream:
         for law in LAWS:
-            if problem.phase not in law.phases or backend.device not in law.devices:
+            if not law.speaks_of(problem, backend.device):
                 continue
             tried += 1
             try:

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.verification.samples import DECODE
+from verification.findings import load
 from verification.json_io import to_json
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -19,11 +21,12 @@ FEW = ("--examples", "3", "-k", "cpu and float16 and (agrees_with_reference or c
 
 
 @cache
-def session(*arguments: str, run: int = 0) -> subprocess.CompletedProcess[str]:
-    """``python -m pytest tests/fuzz ...``; ``run`` tells repetitions apart."""
-    command = [sys.executable, "-m", "pytest", "tests/fuzz", *arguments]
+def session(*arguments: str, run: int = 0, planted: str = "") -> subprocess.CompletedProcess[str]:
+    """``python -m pytest tests/fuzz ...``; ``run`` tells repetitions apart, ``planted`` is a fault in the layer."""
+    plugin = ("-p", "tests.properties.plant") if planted else ()
+    command = [sys.executable, "-m", "pytest", "tests/fuzz", *plugin, *arguments]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = {**inherited, "ATTN_CHECK_SHAPES": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    environment = {**inherited, "ATTN_CHECK_SHAPES": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "160", "PLANTED": planted}
     assert run >= 0
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -84,3 +87,37 @@ def test_a_hostile_problem_is_no_pass() -> None:
     done = session("--problem", to_json(DECODE).replace('"decode"', '"encode"'), "-k", "cpu and agrees_with_reference")
     assert done.returncode != 0
     assert "phase: 'encode'" in done.stdout
+
+
+def test_what_breaks_a_law_is_kept_and_replayed(tmp_path: Path) -> None:
+    """As a file that breaks the law again, and holds once the bug is mended."""
+    law = ("--dtype", "float16", "--device", "cpu", "-k", "agrees_with_reference")
+    done = session("--findings", str(tmp_path), "--seed", "5", *law, planted="mask-one-future")
+    assert done.returncode == 1
+    [path] = tmp_path.iterdir()
+    assert f"Kept in {path}" in done.stdout
+    finding = load(path)
+    assert (finding.law, finding.backend, finding.device) == ("agrees_with_reference", "attn_core/eager", "cpu")
+    assert "out of bound" in finding.message
+    replay = ("--findings", str(tmp_path / "again"), "--problem", str(path), *law)
+    assert session(*replay, planted="mask-one-future").returncode == 1
+    assert session(*replay).returncode == 0
+
+
+def test_what_cannot_be_kept_is_printed(tmp_path: Path) -> None:
+    """The folder is a file: one line says so, and the problem stands above it."""
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    law = ("--dtype", "float16", "--device", "cpu", "-k", "agrees_with_reference")
+    done = session("--findings", str(taken), "--seed", "5", *law, planted="mask-one-future")
+    assert done.returncode == 1
+    assert f"NOT KEPT in {taken}" in done.stdout
+    assert '"phase": "prefill"' in done.stdout
+
+
+def test_the_corpus_names_the_file_that_breaks() -> None:
+    """In every dtype, whatever the law is called by now; the honest layer passes all of it."""
+    assert session("-k", "corpus and cpu").returncode == 0
+    done = session("-k", "corpus and cpu", "--dtype", "bfloat16", planted="table-slides")
+    assert done.returncode == 1
+    assert "corpus/table-slides.json: " in done.stdout

@@ -1,0 +1,80 @@
+"""Findings as files: a problem, the law that broke on it, and whose. They outlive tests, strategies and databases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from verification.json_io import MAX_CHARACTERS, from_json, to_json, unique_fields
+from verification.problem import Problem
+from verification.valid import ProblemError, shortened
+
+_TEXTS = ("law", "backend", "device", "message")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``law`` is a name and may have been given up since; the problem is what counts. A bare problem has no texts."""
+
+    problem: Problem
+    law: str = ""
+    backend: str = ""
+    device: str = ""
+    message: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Equal for equal problems under one law."""
+        digest = sha256(f"{self.law} {to_json(self.problem)}".encode()).hexdigest()[:12]
+        return f"{self.law or 'problem'}-{digest}.json"
+
+    def to_json(self) -> str:
+        """A field a line."""
+        fields = [f' "{name}": {json.dumps(getattr(self, name))}' for name in _TEXTS if getattr(self, name)]
+        return "{\n" + ",\n".join([*fields, f' "problem": {to_json(self.problem)}']) + "\n}\n"
+
+
+def save(finding: Finding, folder: Path) -> Path:
+    """Write it whole or not at all. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, draft = folder / finding.file_name, folder / f".{finding.file_name}.draft"
+    try:
+        draft.write_text(finding.to_json())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> Finding:
+    """What `save` wrote, or a bare problem. Raises ProblemError, one line that names the file and the field."""
+    try:
+        return read(path.read_text())
+    except (OSError, UnicodeDecodeError, ProblemError) as error:
+        raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def read(text: str) -> Finding:
+    """`load` without the file."""
+    if len(text) > MAX_CHARACTERS:
+        raise ProblemError(f"problem: {len(text)} characters, more than {MAX_CHARACTERS}")
+    try:
+        data = json.loads(text, object_pairs_hook=unique_fields)
+    except (RecursionError, ValueError):
+        data = None
+    if not isinstance(data, dict) or "problem" not in data:
+        return Finding(from_json(text))
+    for name, value in data.items():
+        if name not in (*_TEXTS, "problem"):
+            raise ProblemError(f"{shortened(name)}: unknown field")
+        if name in _TEXTS and not isinstance(value, str):
+            raise ProblemError(f"{name}: {shortened(value)} (must be a text)")
+    texts = {name: data[name] for name in _TEXTS if name in data}
+    return Finding(from_json(json.dumps(data["problem"])), **texts)
+
+
+def kept(folder: Path) -> dict[str, Finding]:
+    """Every finding of a folder by file name; none where there is no folder."""
+    return {path.name: load(path) for path in sorted(folder.glob("*.json"))}
