@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
 
 
 def _judge(scores: NDArray[np.float64]) -> Judge:
+    scores = np.minimum(scores, float_info.max)  # JSON has no infinity
     rounded = scores[scores > 0]
     # Bin 0 is for zeros alone: half-open on the left, so that a score of exactly 1 is no alarm.
     bins = np.where(scores > 0, 1 + np.searchsorted(EDGES, scores, side="left"), 0)

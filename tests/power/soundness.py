@@ -102,7 +102,7 @@ def report(measured: Sequence[Cell], options: argparse.Namespace, console: Conso
             "cells": [cell.to_dict() for cell in here],
         }
         path = options.reports / f"soundness-{device}.json"
-        path.write_text(json.dumps(content, indent=1))
+        path.write_text(json.dumps(content, indent=1, allow_nan=False))
         plot_scores([cell for cell in here if cell.first], path.with_suffix(".svg"))
         console.print(f"written: {path}, {path.with_suffix('.svg')}")
 

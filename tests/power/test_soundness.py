@@ -81,6 +81,7 @@ def test_one_that_raises_is_an_alarm() -> None:
     measured = sample(backend, "float16", 1, 20)
     assert np.isinf(measured.scores).any()
     assert "out of order" in measured.alarms[0].message
+    assert "Infinity" not in json.dumps(summary(CELL, [measured]).to_dict())
 
 
 def test_nothing_run_has_not_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
