@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from sys import float_info
 from time import perf_counter
 from zlib import crc32
 
@@ -64,6 +63,7 @@ class Sample:
 
 
 KEPT_ALARMS = 20
+LARGEST = 1e300  # stands for an infinite score: JSON has none
 Judged = tuple[float, float | None, str]
 
 
@@ -86,7 +86,7 @@ def sample(backend: Backend, dtype: str, base_seed: int, examples: int, probabil
         if other is not None:
             second.append(other)
         if score > 1.0 and len(alarms) < KEPT_ALARMS:
-            alarms.append(Alarm(to_json(problem), min(score, float_info.max), message))
+            alarms.append(Alarm(to_json(problem), min(score, LARGEST), message))
 
     contract = backend.contract
     strategy = problems(dtype, plain=not contract.nonfinite, head_dims=contract.head_dims or HEAD_DIMS)

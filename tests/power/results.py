@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from sys import float_info
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from tests.power.measure import KEPT_ALARMS, Alarm, Sample
+from tests.power.measure import KEPT_ALARMS, LARGEST, Alarm, Sample
 
 # Half octaves: the bins of a histogram are 0, up to 2^-12, between two of the edges, and above 1.
 EDGES = 2.0 ** (np.arange(-24, 1) / 2)
@@ -66,7 +65,7 @@ def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
 
 
 def _judge(scores: NDArray[np.float64]) -> Judge:
-    scores = np.minimum(scores, float_info.max)  # JSON has no infinity
+    scores = np.minimum(scores, LARGEST)
     rounded = scores[scores > 0]
     # Bin 0 is for zeros alone: half-open on the left, so that a score of exactly 1 is no alarm.
     bins = np.where(scores > 0, 1 + np.searchsorted(EDGES, scores, side="left"), 0)
