@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from verification.json_io import MAX_CHARACTERS, from_json, to_json, unique_fields
+from verification.json_io import from_data, parsed, to_json
 from verification.problem import Problem
 from verification.valid import ProblemError, shortened
 
@@ -58,21 +58,16 @@ def load(path: Path) -> Finding:
 
 def read(text: str) -> Finding:
     """`load` without the file."""
-    if len(text) > MAX_CHARACTERS:
-        raise ProblemError(f"problem: {len(text)} characters, more than {MAX_CHARACTERS}")
-    try:
-        data = json.loads(text, object_pairs_hook=unique_fields)
-    except (RecursionError, ValueError):
-        data = None
+    data = parsed(text)
     if not isinstance(data, dict) or "problem" not in data:
-        return Finding(from_json(text))
+        return Finding(from_data(data))
     for name, value in data.items():
         if name not in (*_TEXTS, "problem"):
             raise ProblemError(f"{shortened(name)}: unknown field")
         if name in _TEXTS and not isinstance(value, str):
             raise ProblemError(f"{name}: {shortened(value)} (must be a text)")
     texts = {name: data[name] for name in _TEXTS if name in data}
-    return Finding(from_json(json.dumps(data["problem"])), **texts)
+    return Finding(from_data(data["problem"]), **texts)
 
 
 def kept(folder: Path) -> dict[str, Finding]:

@@ -28,25 +28,35 @@ def to_json(problem: Problem) -> str:
 
 def from_json(text: str) -> Problem:
     """The problem that `to_json` wrote. Raises ProblemError."""
+    return from_data(parsed(text))
+
+
+def parsed(text: str) -> Any:
+    """JSON as data, whatever it holds. Raises ProblemError."""
     if len(text) > MAX_CHARACTERS:
         raise ProblemError(f"problem: {len(text)} characters, more than {MAX_CHARACTERS}")
     try:
-        data = json.loads(text, object_pairs_hook=unique_fields)
+        return json.loads(text, object_pairs_hook=_unique_fields)
     except ProblemError:
         raise
     except (RecursionError, ValueError) as error:
         raise ProblemError(f"problem: not JSON ({str(error).splitlines()[0]})") from None
+
+
+def from_data(data: Any) -> Problem:
+    """A problem from parsed JSON, of this version or an older one. Raises ProblemError."""
     if not isinstance(data, dict):
         raise ProblemError(f"problem: must be an object, not {type(data).__name__}")
-    version = data.pop("version", None)
+    version = data.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ProblemError(f"version: {shortened(version)} (this release reads versions 1 to {VERSION})")
+    fields_ = {name: value for name, value in data.items() if name != "version"}
     for older in range(version, VERSION):
-        data = MIGRATIONS[older](data)
-    return check_problem(_record(Problem, "", data))
+        fields_ = MIGRATIONS[older](fields_)
+    return check_problem(_record(Problem, "", fields_))
 
 
-def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """For `json.loads`, which keeps the last of two fields with one name."""
     data = dict(pairs)
     if len(data) < len(pairs):
