@@ -11,7 +11,7 @@ from hypothesis.errors import Flaky
 from properties.law import Law, OutsideLaw
 from properties.profile import try_each
 from properties.reduce import reduced
-from properties.strategies import HEAD_DIMS, problems
+from properties.strategies import problems_within
 from verification.backend import Backend
 from verification.judge import Violation
 from verification.problem import Problem
@@ -101,9 +101,8 @@ def fuzz(
 
 
 def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
-    law, contract = tally.law, tally.backend.contract
-    plain = law.plain or not contract.nonfinite
-    strategy = problems(dtype, law.phases, plain, law.bad_input, contract.head_dims or HEAD_DIMS)
+    law = tally.law
+    strategy = problems_within(tally.backend.contract, dtype, law.phases, law.plain, law.bad_input)
     try:
         try_each(strategy, tally.check, round_seed, examples, shrink=True)
     except Flaky:  # a law that breaks now and then is broken all the same

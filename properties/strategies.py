@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import hypothesis.strategies as st
 
 from properties.paging import NO_CACHE, decode_paging, prefill_paging
+from verification.contract import Contract
 from verification.misuse import MISUSES
 from verification.problem import CausalAlignment, Phase, Problem, ScoreKind, Special, ValueKind
 
@@ -244,3 +245,14 @@ def _misused(draw: st.DrawFn, problem: Problem) -> Problem:
         return problem
     name = draw(st.sampled_from(names))
     return replace(problem, misuse=name, on_invalid="raise" if MISUSES[name].raises else "drop")
+
+
+def problems_within(
+    contract: Contract,
+    dtype: str,
+    phases: tuple[str, ...] = ("prefill", "decode"),
+    plain: bool = False,
+    bad_input: bool = False,
+) -> st.SearchStrategy[Problem]:
+    """`problems` that the contract speaks of."""
+    return problems(dtype, phases, plain or not contract.nonfinite, bad_input, contract.head_dims or HEAD_DIMS)

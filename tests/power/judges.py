@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 
 from properties.profile import try_each
-from properties.strategies import HEAD_DIMS, problems
+from properties.strategies import problems_within
 from verification.backend import Backend
 from verification.expectation import expect
-from verification.inputs import Array, make_inputs
+from verification.inputs import Array, Inputs, make_inputs
 from verification.judge import Violation, answered
 from verification.observe import observe
 from verification.problem import Problem
@@ -45,8 +45,9 @@ def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
     start = time.perf_counter()
     for problem in tried:
         result.problems += 1
-        expectation = expect(make_inputs(problem), backend.precision)
-        wrong, right = (_output(b, problem) for b in (backend, honest))
+        inputs = make_inputs(problem)
+        expectation = expect(inputs, backend.precision)
+        wrong, right = (_output(b, inputs) for b in (backend, honest))
         shared += time.perf_counter() - start
         for name, rule in RULES.items():
             if name in result.found:
@@ -69,7 +70,7 @@ def ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
     """Chunks of each dtype in turn."""
     for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
         chunk: list[Problem] = []
-        _over(chunk.append, backend, dtype, base_seed + number)
+        try_each(problems_within(backend.contract, dtype), chunk.append, base_seed + number, _CHUNK)
         yield from chunk
 
 
@@ -78,25 +79,20 @@ def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Co
     alarms: Counter[str] = Counter()
 
     def check(problem: Problem) -> None:
-        expectation, output = expect(make_inputs(problem), honest.precision), _output(honest, problem)
+        inputs = make_inputs(problem)
+        expectation, output = expect(inputs, honest.precision), _output(honest, inputs)
         assert output is not None
         alarms["problems"] += 1
         alarms.update(name for name, rule in RULES.items() if not rule(output, expectation, problem))
 
     for number in range(0, budget, _CHUNK):
-        _over(check, honest, dtype, base_seed + number)
+        try_each(problems_within(honest.contract, dtype), check, base_seed + number, _CHUNK)
     return alarms
 
 
-def _over(check: Callable[[Problem], None], backend: Backend, dtype: str, base_seed: int) -> None:
-    contract = backend.contract
-    strategy = problems(dtype, plain=not contract.nonfinite, head_dims=contract.head_dims or HEAD_DIMS)
-    try_each(strategy, check, base_seed, _CHUNK)
-
-
-def _output(backend: Backend, problem: Problem) -> Array | None:
+def _output(backend: Backend, inputs: Inputs) -> Array | None:
     """None where the call raises: every rule sees that."""
     try:
-        return answered(observe(backend, make_inputs(problem)))
+        return answered(observe(backend, inputs))
     except Violation:
         return None

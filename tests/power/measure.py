@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from properties.profile import try_each
-from properties.strategies import HEAD_DIMS, problems
+from properties.strategies import problems_within
 from tests.power.honest import every
 from verification.backend import Backend
 from verification.expectation import expect
@@ -88,10 +88,8 @@ def sample(backend: Backend, dtype: str, base_seed: int, examples: int, probabil
         if score > 1.0 and len(alarms) < KEPT_ALARMS:
             alarms.append(Alarm(to_json(problem), min(score, LARGEST), message))
 
-    contract = backend.contract
-    strategy = problems(dtype, plain=not contract.nonfinite, head_dims=contract.head_dims or HEAD_DIMS)
     start = perf_counter()
-    try_each(strategy, check, base_seed, examples)
+    try_each(problems_within(backend.contract, dtype), check, base_seed, examples)
     return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
 
 
