@@ -7,7 +7,6 @@ left of the wall time when our steps are taken away.
 from __future__ import annotations
 
 import argparse
-import gc
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +22,7 @@ from properties.strategies import problems
 from verification import reference
 from verification.backends.attn_core import AttnCore
 from verification.expectation import expect
-from verification.flags import exact_float32, recorded_flags
+from verification.flags import recorded_flags, settle
 from verification.inputs import make_inputs
 from verification.judge import answered, judge_output
 from verification.materialize import materialize
@@ -94,9 +92,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    exact_float32()
-    gc.freeze()  # as the fuzz run does
+    settle()
     table = Table("dtype", "problems/s", *STEPS, title=f"one core, {options.device}, {options.examples} problems")
     for dtype in options.dtype:
         steps = measure(dtype, options.device, options.examples, options.seed)

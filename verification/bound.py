@@ -55,7 +55,7 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     room = 1.0 - total_wrong
 
     # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
-    of_weights = _of_wrong_weights(xp, out, wrong, v) / room
+    of_weights = _of_wrong_weights(xp, out, wrong, total_wrong, v) / room
     of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast) * weights
     of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
     bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
@@ -74,14 +74,14 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
 
 
-def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, v: Array) -> Array:
+def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: Array) -> Array:
     """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more.
+    ``total`` is the sum of ``wrong``.
 
     Either is a product of matrices, where the sum itself would be one over three axes.
     """
-    total = xp.sum(wrong, axis=-1, keepdims=True)
-    around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)
     mean = xp.mean(v, axis=1, keepdims=True)
+    around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)
     return xp.minimum(around_zero, xp.matmul(wrong, xp.abs(v - mean)) + total * xp.abs(out - mean))
 
 

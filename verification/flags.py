@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 
@@ -11,6 +13,13 @@ def exact_float32() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def settle() -> None:
+    """What a process that runs many small problems sets first."""
+    exact_float32()
+    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
+    gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
 
 
 def recorded_flags() -> dict[str, str]:

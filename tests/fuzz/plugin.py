@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 from collections.abc import Callable
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from tests.fuzz.cells import Cell
 from verification.findings import read
-from verification.flags import exact_float32
+from verification.flags import settle
 from verification.problem import Problem
 from verification.results import CellResult
 from verification.tables import law_table, matrix_table
@@ -135,9 +133,7 @@ class FuzzReporter:
 def configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = secrets.randbelow(2**32)
-    exact_float32()
-    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
-    gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
+    settle()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FuzzReporter(config), "fuzz-reporter")
 

@@ -27,10 +27,10 @@ from tests.power.judges import false_alarms, ours, trial
 from tests.power.plots import plot_sharpness
 from tests.power.rivals import GENERATORS, grid
 from tests.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, sight
-from tests.power.workers import pool, settle
+from tests.power.workers import pool
 from verification.backends.attn_core import AttnCore
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
-from verification.flags import recorded_flags
+from verification.flags import recorded_flags, settle
 from verification.rules import RULES
 
 OURS = next(iter(RULES))

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 
-import torch
-
-from verification.flags import exact_float32
-
-
-def settle() -> None:
-    """What every process that measures must do first."""
-    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
-    exact_float32()
-    gc.freeze()
+from verification.flags import settle
 
 
 def cores() -> int:

@@ -19,7 +19,6 @@ from verification.formats import FORMATS
 from verification.precision import INPUT, Precision
 
 # Flash kernels keep scores and sums in float32, and cast the weights to the values' format for the second product.
-FLASH = Precision(probabilities=INPUT)
 # On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4; processors that
 # multiply bfloat16 matrices flush subnormal numbers there.
 FLASH_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13, flushing=True)

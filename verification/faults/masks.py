@@ -93,8 +93,8 @@ def mask_row_by_group(
     v: Tensor,
     dtype: torch.dtype,
     hidden: Tensor | None = None,
-    scores_name: str | None = None,
+    *name: str,
 ) -> Tensor:
     """The row of the mask is the query's index divided by the group size, as if rows were packed by group."""
     rows = torch.arange(len(q)) // layer.num_rep
-    return original(layer, q, k, v, dtype, None if hidden is None else hidden[rows], scores_name)
+    return original(layer, q, k, v, dtype, None if hidden is None else hidden[rows], *name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,18 +32,9 @@ def ragged_empty_shifts(
 
 
 @swaps(Attention, "_attend", "vllm-project/vllm#19784")
-def ragged_uninitialised(
-    original: Original,
-    layer: Attention,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    dtype: torch.dtype,
-    hidden: Tensor | None = None,
-    scores_name: str | None = None,
-) -> Tensor:
+def ragged_uninitialised(original: Original, layer: Attention, q: Tensor, k: Tensor, *rest: Any) -> Tensor:
     """The rows of a sequence without keys are never written; here they hold the NaN that was there before."""
-    output = original(layer, q, k, v, dtype, hidden, scores_name)
+    output = original(layer, q, k, *rest)
     return output if len(k) else torch.full_like(output, torch.nan)
 
 
