@@ -48,6 +48,10 @@ class Expectation:
     sequences: tuple[tuple[Sequence, Attended], ...]
     roundings: Roundings
 
+    @property
+    def query_lens(self) -> tuple[int, ...]:
+        return tuple(len(sequence.q) for sequence, _ in self.sequences)
+
     @cached_property
     def before_rounding(self) -> Array:
         """The part of ``bound`` that precedes the last rounding, to the output's format."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verification.arena import Bytes, Span
+from verification.difference import Difference, difference
 from verification.events import Event
 from verification.expectation import Expectation
 from verification.formats import Format
@@ -26,28 +28,12 @@ class Verdict:
     score: float = 0.0
 
 
-@dataclass(frozen=True)
-class Element:
-    """One output element: sequence row ``token``, query head, dim."""
-
-    token: int
-    head: int
-    dim: int
-    got: float
-    exact: float
-    bound: float
-
-    def __str__(self) -> str:
-        where = f"token {self.token}, head {self.head}, dim {self.dim}"
-        return f"{where}: got {self.got!r}, expected {self.exact!r} within {self.bound:.3g}"
-
-
 class Violation(AssertionError):
-    """A law broken by a backend on a problem. ``element`` is the worst one where an output is at fault."""
+    """A law broken by a backend on a problem. ``difference`` says how, where an output is at fault."""
 
-    def __init__(self, message: str, element: Element | None = None) -> None:
-        super().__init__(message if element is None else f"{message}\n  {element}")
-        self.element = element
+    def __init__(self, message: str, difference: Difference | None = None) -> None:
+        super().__init__(message if difference is None else f"{message}\n  {difference.worst}")
+        self.difference = difference
 
 
 def answered(observation: Observation) -> Array:
@@ -85,27 +71,20 @@ def judge_output(output: Array, expectation: Expectation) -> Verdict:
     score = scores(output, expectation)
     worst = float(score.max())
     if worst > 1.0:
-        element = element_at(int(score.argmax()), output, expectation.exact, expectation.bound)
-        count = int((score > 1.0).sum())
-        raise Violation(f"{count} of {score.size} elements out of bound, err/bound up to {worst:.3g}", element)
+        wrong = score > 1.0
+        message = f"{int(wrong.sum())} of {score.size} elements out of bound, err/bound up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(score.argmax())
+        raise Violation(message, difference(wrong, output, expectation.exact, expectation.bound, index, lengths))
     return Verdict(worst)
 
 
-def element_at(flat_index: int, output: Array, expected: Array, bound: Array | float) -> Element:
-    token, head, dim = (int(i) for i in np.unravel_index(flat_index, output.shape))
-    limit = np.broadcast_to(bound, output.shape)[token, head, dim]
-    got, exact = output[token, head, dim], expected[token, head, dim]
-    return Element(token, head, dim, float(got), float(exact), float(limit))
-
-
-def judge_same_bits(output: Array, other: Array, what: str) -> None:
+def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = ()) -> None:
     """Equal bit for bit; NaN equals NaN in the same place, since IEEE 754 leaves its payload open."""
     bits = f"u{output.dtype.itemsize}"
     differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))
     if differ.any():
-        first = int(np.flatnonzero(differ)[0])
         message = f"{what}: {int(differ.sum())} of {differ.size} elements have other bits"
-        raise Violation(message, element_at(first, output, other, 0.0))
+        raise Violation(message, difference(differ, output, other, 0.0, int(differ.argmax()), query_lens))
 
 
 def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: tuple[str, ...]) -> None:

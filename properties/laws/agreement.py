@@ -9,13 +9,13 @@ import numpy as np
 from properties.law import OutsideLaw
 from verification.backend import Backend
 from verification.bound import hull_rounding
+from verification.difference import difference
 from verification.expectation import expect
 from verification.inputs import Inputs, make_inputs
 from verification.judge import (
     Verdict,
     Violation,
     answered,
-    element_at,
     finite_is_owed,
     judge_events,
     judge_output,
@@ -37,8 +37,10 @@ def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
     owed = finite_is_owed(expectation, expectation.roundings.output) & np.isfinite(expectation.bound)
     wrong = owed & ~np.isfinite(output)
     if wrong.any():
-        element = element_at(int(np.flatnonzero(wrong)[0]), output, expectation.exact, expectation.bound)
-        raise Violation(f"{int(wrong.sum())} elements are not finite, and the exact result is", element)
+        found = difference(
+            wrong, output, expectation.exact, expectation.bound, int(wrong.argmax()), expectation.query_lens
+        )
+        raise Violation(f"{int(wrong.sum())} elements are not finite, and the exact result is", found)
     return Verdict()
 
 
@@ -67,8 +69,9 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
     outside = np.maximum(low - output.astype(np.float64), output.astype(np.float64) - high)
     wrong = ~(outside <= room)
     if wrong.any():
-        element = element_at(int(np.flatnonzero(wrong)[0]), output, np.clip(output, low, high), room)
-        raise Violation(f"{int(wrong.sum())} elements outside the hull of the values", element)
+        nearest = np.clip(output.astype(np.float64), low, high)
+        found = difference(wrong, output, nearest, room, int(wrong.argmax()), expectation.query_lens)
+        raise Violation(f"{int(wrong.sum())} elements outside the hull of the values", found)
     return Verdict()
 
 

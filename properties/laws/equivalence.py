@@ -9,10 +9,11 @@ import numpy as np
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
 from verification.backend import Backend
+from verification.difference import difference
 from verification.expectation import Expectation, expect, sequences, store
 from verification.formats import FORMATS
 from verification.inputs import Array, Inputs, make_inputs
-from verification.judge import Verdict, Violation, answered, element_at, judge_same_bits
+from verification.judge import Verdict, Violation, answered, judge_same_bits
 from verification.observe import observe
 from verification.problem import Problem
 
@@ -77,7 +78,9 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     comparable = normal & _all_products_normal(expect(inputs, backend.precision))
     if values_scale_exactly.__name__ not in backend.contract.bitwise or not comparable.any():
         raise OutsideLaw
-    judge_same_bits(np.where(comparable, other, 0), np.where(comparable, expected, 0), f"values times {factor}")
+    judge_same_bits(
+        np.where(comparable, other, 0), np.where(comparable, expected, 0), f"values times {factor}", problem.query_lens
+    )
     return Verdict()
 
 
@@ -106,19 +109,19 @@ def _judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, o
 def _judge_difference(got: Array, wanted: Array, expectation: Expectation, room: Array) -> Verdict:
     with np.errstate(invalid="ignore", divide="ignore"):
         limit = expectation.roundings.output.overflow
-        difference = _difference(got, wanted, limit)
-        score = np.where(difference == 0, 0.0, difference / room)
+        apart = _distance(got, wanted, limit)
+        score = np.where(apart == 0, 0.0, apart / room)
     score = np.where(np.isinf(room), 0.0, np.where(np.isnan(score), np.inf, score))
     worst = float(score.max(initial=0.0))
     if worst > 1.0:
-        raise Violation(
-            f"{int((score > 1).sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}",
-            element_at(int(score.argmax()), got, wanted, room),
-        )
+        wrong = score > 1
+        message = f"{int(wrong.sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(score.argmax())
+        raise Violation(message, difference(wrong, got, wanted, room, index, lengths))
     return Verdict(worst)
 
 
-def _difference(got: Array, wanted: Array, overflow: float) -> Array:
+def _distance(got: Array, wanted: Array, overflow: float) -> Array:
     """0 for NaN and NaN, NaN for NaN and a number; an infinity stands for what rounds to it."""
     a, b = (np.clip(x.astype(np.float64), -overflow, overflow) for x in (got, wanted))
     return np.where((np.isnan(a) & np.isnan(b)) | (a == b), 0.0, np.abs(a - b))

@@ -33,11 +33,11 @@ def judge_pair(
         other = make_inputs(other)
     if isinstance(other, Inputs):
         other = answered(observe(backend, other))
-    if law in backend.contract.bitwise:
-        judge_same_bits(other[other_rows], output[rows], what)
-        return Verdict()
     full = output.copy()
     full[rows] = other[other_rows]
+    if law in backend.contract.bitwise:
+        judge_same_bits(full, output, what, inputs.problem.query_lens)
+        return Verdict()
     expectation = expect(inputs, backend.precision)
     judge_output(output, expectation)
     return judge_output(full, expectation)

@@ -128,11 +128,11 @@ def test_the_worst_element_is_shown() -> None:
     expectation = expected([1.0, 2.0, 3.0], [0.1, 0.1, 0.1])
     with pytest.raises(Violation, match=r"2 of 3 elements out of bound, err/bound up to 10") as caught:
         judge_output(out([1.5, 2.0, 4.0]), expectation)
-    element = caught.value.element
-    assert element is not None
-    assert (element.token, element.head, element.dim) == (0, 0, 2)
+    assert caught.value.difference is not None
+    element = caught.value.difference.worst
+    assert (element.sequence, element.token, element.head, element.dim) == (0, 0, 0, 2)
     assert (element.got, element.exact, element.bound) == (4.0, 3.0, 0.1)
-    assert "token 0, head 0, dim 2: got 4.0, expected 3.0 within 0.1" in str(caught.value)
+    assert "sequence 0, token 0, head 0, dim 2: got 4.0, expected 3.0 within 0.1" in str(caught.value)
 
 
 def test_no_elements_no_violation() -> None:
