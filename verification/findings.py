@@ -6,12 +6,21 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from verification.json_io import from_data, parsed, to_json
+from verification.json_io import from_data, to_json
 from verification.problem import Problem
-from verification.valid import ProblemError, shortened
+from verification.reading import Reader, parsed, record
+from verification.reading import text as a_text
+from verification.valid import ProblemError
 
 _TEXTS = ("law", "backend", "device", "message")
+
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(_TEXTS, a_text),
+    "problem": lambda where, value: from_data(value),  # noqa: ARG005 (its fields have names of their own)
+}
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,18 @@ class Finding:
 
     @property
     def file_name(self) -> str:
-        """Equal for equal problems under one law."""
-        digest = sha256(f"{self.law} {to_json(self.problem)}".encode()).hexdigest()[:12]
+        """Equal for equal problems under one law by one backend."""
+        whose = f"{self.law} {self.backend} {self.device} {to_json(self.problem)}"
+        digest = sha256(whose.encode()).hexdigest()[:12]
         return f"{self.law or 'problem'}-{digest}.json"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `to_json` writes it."""
+        return {name: getattr(self, name) for name in _TEXTS} | {"problem": json.loads(to_json(self.problem))}
+
+    def to_line(self) -> str:
+        """As `to_json`, for a command line; the message, which may quote, is left out."""
+        return json.dumps({name: value for name, value in self.to_dict().items() if value and name != "message"})
 
     def to_json(self) -> str:
         """A field a line."""
@@ -41,7 +59,7 @@ def save(finding: Finding, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path, draft = folder / finding.file_name, folder / f".{finding.file_name}.draft"
     try:
-        draft.write_text(finding.to_json())
+        draft.write_text(finding.to_json(), encoding="utf-8")
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -51,7 +69,7 @@ def save(finding: Finding, folder: Path) -> Path:
 def load(path: Path) -> Finding:
     """What `save` wrote, or a bare problem. Raises ProblemError, one line that names the file and the field."""
     try:
-        return read(path.read_text())
+        return read(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ProblemError) as error:
         raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
 
@@ -61,13 +79,8 @@ def read(text: str) -> Finding:
     data = parsed(text)
     if not isinstance(data, dict) or "problem" not in data:
         return Finding(from_data(data))
-    for name, value in data.items():
-        if name not in (*_TEXTS, "problem"):
-            raise ProblemError(f"{shortened(name)}: unknown field")
-        if name in _TEXTS and not isinstance(value, str):
-            raise ProblemError(f"{name}: {shortened(value)} (must be a text)")
-    texts = {name: data[name] for name in _TEXTS if name in data}
-    return Finding(from_data(data["problem"]), **texts)
+    finding: Finding = record(Finding, READERS, "", data)
+    return finding
 
 
 def kept(folder: Path) -> dict[str, Finding]:

@@ -23,7 +23,8 @@ def test_it_comes_back_whole(tmp_path: Path) -> None:
     """Named by its law and its problem; the same finding is one file."""
     path = save(FINDING, tmp_path / "made" / "on demand")
     assert path == save(replace(FINDING, message="in other words"), path.parent)
-    assert path != save(replace(FINDING, law="x"), path.parent)
+    for other in (replace(FINDING, law="x"), replace(FINDING, backend="y"), replace(FINDING, problem=PREFILL)):
+        assert path != save(other, path.parent)
     assert path.name.startswith("agrees_with_reference-")
     save(FINDING, path.parent)
     assert load(path) == FINDING
@@ -98,8 +99,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is an OSError, and no half a file stays behind."""
 
-    def full(self: Path, text: str) -> int:
-        with self.open("w") as file:
+    def full(self: Path, text: str, encoding: str) -> int:
+        with self.open("w", encoding=encoding) as file:
             file.write(text[:10])
         raise OSError(28, "No space left on device")
 
