@@ -53,7 +53,7 @@ def scores(output: Array, expectation: Expectation) -> Array:
     exact, bound = expectation.exact, expectation.bound
     got = output.astype(np.float64)
     overflow = expectation.roundings.output.overflow
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         # An infinity stands for everything that rounds to it.
         reached = np.where(np.isfinite(exact), np.clip(got, -overflow, overflow), got)
         error = np.abs(reached - exact)

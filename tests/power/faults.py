@@ -14,6 +14,7 @@ import sys
 import time
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from properties.hunt import ROUNDS, hunt
+from properties.session import cores
 from tests.power.honest import on_cpu
-from tests.power.workers import cores, pool
+from tests.power.workers import pool
 from verification.describe import describe
 from verification.faults import FAULTS
 from verification.flags import recorded_flags
 from verification.json_io import to_json
+from verification.reporting.events import Event, FaultHunted, RunEnded, RunStarted, to_line
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,38 @@ def totals(rows: list[Row]) -> str:
 
 
 def write(reports: Path, rows: list[Row], run: dict[str, Any]) -> None:
-    """``faults.json``: the faults, a list. ``faults-run.json``: the same with the controls and how the run was made."""
+    """``faults.json``: the faults, a list. ``faults-run.json``: the same with the controls and how the run was made.
+    ``faults.jsonl``: the faults as events, for ``attn-verify report``.
+    """
     reports.mkdir(parents=True, exist_ok=True)
     data = [asdict(row) for row in rows]
     planted = [row for row in data if not row["honest"]]
     (reports / "faults.json").write_text(json.dumps(planted, indent=1))
     (reports / "faults-run.json").write_text(json.dumps({**run, "flags": recorded_flags(), "rows": data}, indent=1))
     (reports / "faults.md").write_text(markdown(rows, run["seed"]))
+    (reports / "faults.jsonl").write_text("".join(f"{to_line(event)}\n" for event in events(rows, run)))
+
+
+def events(rows: list[Row], run: dict[str, Any]) -> list[Event]:
+    """A run like any other."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    started = RunStarted(now, run["seed"], "nox -s faults", workers=run["workers"], machine=recorded_flags())
+    hunts: list[Event] = [
+        FaultHunted(
+            row.id,
+            " ".join(FAULTS[row.id].sentence.split()),
+            FAULTS[row.id].citation,
+            row.law,
+            row.dtype,
+            row.problems,
+            row.seconds,
+            row.tokens,
+            row.words,
+        )
+        for row in rows
+        if not row.honest
+    ]
+    return [started, *hunts, RunEnded(run["seconds"], 0 if all(row.as_it_should_be for row in rows) else 1)]
 
 
 def main(arguments: list[str] | None = None) -> int:

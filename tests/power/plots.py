@@ -13,7 +13,8 @@ matplotlib.use("svg")  # no display, no toolkit
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tests.power.results import EDGES, Cell
+from tests.power.results import Cell
+from verification.histogram import EDGES
 
 plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "attention"}  # letters as text, equal ids every time
 

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from tests.power.measure import KEPT_ALARMS, LARGEST, Alarm, Sample
-
-# Half octaves: the bins of a histogram are 0, up to 2^-12, between two of the edges, and above 1.
-EDGES = 2.0 ** (np.arange(-24, 1) / 2)
+from verification.histogram import histogram
 
 
 @dataclass(frozen=True)
 class Judge:
     """One judge's scores. ``median_rounded`` leaves out the problems on which nothing was rounded: score 0.
 
-    ``histogram`` counts zeros, scores up to the first edge, up to the second, ..., and above 1.
+    ``histogram`` is of the kind that `verification.histogram` makes.
     """
 
     false_alarms: int
@@ -67,15 +65,13 @@ def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
 def _judge(scores: NDArray[np.float64]) -> Judge:
     scores = np.minimum(scores, LARGEST)
     rounded = scores[scores > 0]
-    # Bin 0 is for zeros alone: half-open on the left, so that a score of exactly 1 is no alarm.
-    bins = np.where(scores > 0, 1 + np.searchsorted(EDGES, scores, side="left"), 0)
     return Judge(
         false_alarms=int((scores > 1.0).sum()),
         largest=float(scores.max()),
         median=float(np.median(scores)),
         median_rounded=float(np.median(rounded)) if len(rounded) else 0.0,
         exact=1.0 - len(rounded) / len(scores),
-        histogram=tuple(np.bincount(bins, minlength=len(EDGES) + 2).tolist()),
+        histogram=histogram(scores),
     )
 
 

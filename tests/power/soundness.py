@@ -22,10 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.power.honest import every
 from tests.power.measure import LAMBDA, Chunk, Sample, chunk_seed, run_chunk
 from tests.power.plots import plot_scores
-from tests.power.results import EDGES, Cell, soundness_table, summary
+from tests.power.results import Cell, soundness_table, summary
 from tests.power.workers import pool
 from verification.backend import Backend
 from verification.flags import recorded_flags, settle
+from verification.histogram import EDGES
 
 DEVICES = ("cpu", "cuda")
 _CHUNK = 400

@@ -11,6 +11,8 @@ from tests.power import faults, honest
 from tests.power.faults import Row, hunted, totals, write
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.json_io import from_json
+from verification.reporting.events import read_events
+from verification.reporting.summary import Summary
 
 KEYS = {"id", "killed", "law", "problems", "seconds", "minimal"}
 
@@ -28,6 +30,8 @@ def test_a_hunt_is_written_down(tmp_path: Path) -> None:
         assert from_json(json.dumps(row["minimal"])).num_tokens == row["tokens"] <= 4
     run = json.loads((tmp_path / "faults-run.json").read_text())
     assert (run["seed"], len(run["rows"])) == (1, 3)
+    summary = Summary(read_events(tmp_path / "faults.jsonl"))
+    assert [(fault.id, bool(fault.law)) for fault in summary.faults] == [(row.id, True) for row in rows]
     page = (tmp_path / "faults.md").read_text()
     assert "2 of 2 faults killed" in totals(rows)
     assert "| mask-one-future | The diagonal lies one key too far" in page

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from tests.power.honest import every
 from tests.power.measure import KEPT_ALARMS, Alarm, Sample, chunk_seed, sample
-from tests.power.results import EDGES, Judge, summary
+from tests.power.results import Judge, summary
 from tests.power.soundness import FALSE_ALARM, NOTHING_RUN, Backends, main
 from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.kernels import MATH, sdpa_math
+from verification.histogram import EDGES
 from verification.json_io import from_json
 
 CELL = ("name", "cpu", "float32")
