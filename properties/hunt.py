@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from properties.laws import LAWS
-from properties.run import Broken, fuzz
+from properties.run import Broken, Round, fuzz
 from verification.backend import Backend
 from verification.results import CellResult
 
@@ -33,7 +33,7 @@ class Hunt:
 def hunt(backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS) -> Hunt:
     """The ordinary laws on the ordinary problems, nothing tuned to what is hunted. Equal seeds hunt equally."""
     problems, seconds = 0, 0.0
-    for result, broken in _cells(backend, base_seed, rounds):
+    for result, broken, _ in _cells(backend, base_seed, rounds):
         problems += result.problems
         seconds += result.found_after if broken else result.seconds
         if broken:
@@ -41,7 +41,7 @@ def hunt(backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS) -> 
     return Hunt(problems, seconds)
 
 
-def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...]) -> Iterator[tuple[CellResult, Broken | None]]:
+def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...]) -> Iterator[Round]:
     dtypes = cycle(dtype for dtype in _DTYPES if dtype in backend.contract.dtypes)
     for i, (examples, dtype) in enumerate(zip(rounds, dtypes, strict=False)):
         for law in LAWS:

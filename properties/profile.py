@@ -35,7 +35,7 @@ def try_each(
     strategy: SearchStrategy[Any], check: Callable[[Any], None], base_seed: int, examples: int, *, shrink: bool = False
 ) -> None:
     """``check`` on ``examples`` draws of ``strategy``. What it raises ends the run, after shrinking where asked for."""
-    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
+    phases = (Phase.generate, Phase.shrink, Phase.explain) if shrink else (Phase.generate,)
     profile = settings(settings.get_profile(PROFILE), max_examples=examples, phases=phases)
 
     def test(drawn: Any) -> None:

@@ -1,43 +1,64 @@
-"""Try a law on problems until it breaks or the budget is spent."""
+"""Try a law on a round of problems until it breaks, or until somebody wants it to stop."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 from hypothesis.errors import Flaky
 
+from properties.explain import lines_run
 from properties.law import Law, OutsideLaw
+from properties.minimise import simplified
 from properties.profile import try_each
 from properties.reduce import reduced
 from properties.strategies import problems_within
 from verification.backend import Backend
+from verification.coverage import Coverage
+from verification.features import labels
+from verification.histogram import histogram
 from verification.judge import Violation
 from verification.problem import Problem
 from verification.results import CellResult
 
-_ROUND = 50
+
+class Stopped(BaseException):
+    """Somebody wants the round to end. No `Exception`: neither Hypothesis nor a backend may take it for a failure."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The smallest problem on which the law broke, and how."""
+    """The smallest problem on which the law broke, how, and the lines that `lines_run` tells of."""
 
     problem: Problem
     violation: Violation
+    lines: tuple[str, ...] = ()
+
+
+class Round(NamedTuple):
+    """What a round came to, and which features its problems had."""
+
+    result: CellResult
+    broken: Broken | None
+    coverage: Coverage
 
 
 @dataclass
 class _Tally:
     law: Law
     backend: Backend
+    stop: Callable[[], bool]
     problems: int = 0
     outside: int = 0
-    score: float = 0.0
     digest: int = 0
-    broken: Broken | None = field(default=None)
-    found: float | None = field(default=None)
+    scores: list[float] = field(default_factory=list)
+    labels: list[list[int]] = field(default_factory=list)
+    broken: Broken | None = None
+    found: float = 0.0
 
     def breaks(self, problem: Problem) -> bool:
         """Whether the law breaks on one more problem, which is kept if it does."""
@@ -49,19 +70,24 @@ class _Tally:
 
     def check(self, problem: Problem) -> None:
         """Counts until the first violation; what Hypothesis tries after it is shrinking."""
-        if self.broken is None:
+        if self.stop():
+            raise Stopped
+        counting = self.broken is None
+        if counting:
             self.problems += 1
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
+            self.labels.append(labels(problem))
         try:
             verdict = self.law.check(self.backend, problem)
         except OutsideLaw:
-            self.outside += self.broken is None
+            self.outside += counting
         except Violation as violation:
             self.broken = Broken(problem, violation)
             self.found = self.found or time.monotonic()
             raise
         else:
-            self.score = max(self.score, verdict.score)
+            if counting:
+                self.scores.append(verdict.score)
 
 
 def fuzz(
@@ -69,22 +95,27 @@ def fuzz(
     backend: Backend,
     dtype: str,
     base_seed: int,
-    examples: int | None = None,
-    seconds: float | None = None,
-) -> tuple[CellResult, Broken | None]:
-    """``examples`` problems, or rounds with fresh seeds for ``seconds``. The same seed tries the same problems whatever
+    examples: int,
+    round_: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Round:
+    """``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems whatever
     the device.
     """
-    tally = _Tally(law, backend)
-    start = time.monotonic()
-    cell_seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode())
-    if seconds is None:
-        _round(tally, dtype, cell_seed, examples or _ROUND)
-    else:
-        round_ = 0
-        while tally.broken is None and (round_ == 0 or time.monotonic() - start < seconds):
-            _round(tally, dtype, cell_seed + round_, _ROUND)
-            round_ += 1
+    tally, start = _Tally(law, backend, stop), time.monotonic()
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
+    seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_
+    lines: tuple[str, ...] = ()
+    try:
+        try_each(strategy, tally.check, seed, examples, shrink=True)
+    except Flaky:  # a law that breaks now and then is broken all the same
+        if tally.broken is None:
+            raise
+    except Violation as violation:
+        lines = lines_run(violation)
+        _made_small(tally)
+    except Stopped:
+        pass
     result = CellResult(
         law.name,
         dtype,
@@ -92,25 +123,24 @@ def fuzz(
         backend.name,
         problems=tally.problems,
         outside=tally.outside,
-        score=tally.score,
+        score=max(tally.scores, default=0.0),
         seconds=time.monotonic() - start,
         found_after=tally.found - start if tally.found else 0.0,
         digest=tally.digest,
+        histogram=histogram(tally.scores) if any(tally.scores) else (),
+        failure=str(tally.broken.violation) if tally.broken else "",
     )
-    return result, tally.broken
+    broken = Broken(tally.broken.problem, tally.broken.violation, lines) if tally.broken else None
+    return Round(result, broken, Coverage.of(tally.labels))
 
 
-def _round(tally: _Tally, dtype: str, round_seed: int, examples: int) -> None:
-    law = tally.law
-    strategy = problems_within(tally.backend.contract, dtype, law.phases, law.plain, law.bad_input)
-    try:
-        try_each(strategy, tally.check, round_seed, examples, shrink=True)
-    except Flaky:  # a law that breaks now and then is broken all the same
-        if tally.broken is None:
-            raise
-    except Violation:  # Hypothesis ends with the smallest failing problem, which is the last one tallied
-        assert tally.broken is not None
-        reduced(tally.broken.problem, tally.breaks)
+def _made_small(tally: _Tally) -> None:
+    """Hypothesis ends with the smallest failing problem, which is the last one tallied; then fewer tokens, then numbers
+    that a person can read.
+    """
+    assert tally.broken is not None
+    with suppress(Stopped):
+        simplified(reduced(tally.broken.problem, tally.breaks), tally.breaks)
 
 
 def _fingerprint(problem: Problem) -> int:

@@ -44,7 +44,7 @@ def watched(**contract: object) -> Watched:
 
 def test_only_plain_problems_of_its_head_dims() -> None:
     backend = watched(head_dims=(3, 16))
-    _, broken = fuzz(BY_NAME["agrees_with_reference"], backend, "float16", 1, examples=80)
+    _, broken, _ = fuzz(BY_NAME["agrees_with_reference"], backend, "float16", 1, examples=80)
     assert broken is None
     assert {inputs.problem.head_dim for inputs in backend.seen} == {3, 16}
     assert not any(inputs.problem.specials or inputs.problem.cache_dtype for inputs in backend.seen)
@@ -54,14 +54,14 @@ def test_no_promise_about_nan_no_law_about_it() -> None:
     backend = watched()
     with pytest.raises(OutsideLaw):
         visible_nan_appears(backend, Problem("prefill", "float16", 1, 1, 1, (1,), (1,)))
-    result, _ = fuzz(BY_NAME["visible_nan_appears"], backend, "float16", 1, examples=20)
+    result, _, _ = fuzz(BY_NAME["visible_nan_appears"], backend, "float16", 1, examples=20)
     assert result.outside == 20
     assert not backend.seen
 
 
 def test_its_future_is_finite() -> None:
     """And so are its scores; poison that nobody sees may be NaN."""
-    _, broken = fuzz(BY_NAME["the_future_does_not_matter"], watched(), "float16", 1, examples=80)
+    _, broken, _ = fuzz(BY_NAME["the_future_does_not_matter"], watched(), "float16", 1, examples=80)
     assert broken is None
 
 
@@ -69,6 +69,6 @@ def test_every_law_holds_for_a_kernel() -> None:
     """Within its contract: a dense kernel is a backend like any other."""
     for law in LAWS:
         if "cpu" in law.devices:
-            result, broken = fuzz(law, FLASH, "bfloat16", 3, examples=25)
+            result, broken, _ = fuzz(law, FLASH, "bfloat16", 3, examples=25)
             assert broken is None, (law.name, broken)
             assert result.problems

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -47,10 +46,10 @@ def crashes(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
 def test_equal_seeds_try_equal_problems() -> None:
     """In the same order, and the digest says so."""
     TRIED.clear()
-    one, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
+    one, _, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
     first = TRIED.copy()
     TRIED.clear()
-    other, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
+    other, _, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
     assert first == TRIED
     assert one.digest == other.digest != 0
     assert one.problems == len(first) == 60
@@ -58,8 +57,8 @@ def test_equal_seeds_try_equal_problems() -> None:
 
 def test_the_device_has_no_say_in_what_is_tried() -> None:
     """Nor has the backend."""
-    one, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=40)
-    other, _ = fuzz(Law(holds), Wrapped(device="elsewhere"), "float16", 5, examples=40)
+    one, _, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=40)
+    other, _, _ = fuzz(Law(holds), Wrapped(device="elsewhere"), "float16", 5, examples=40)
     assert one.digest == other.digest
     assert (other.device, other.implementation) == ("elsewhere", "wrapped")
 
@@ -69,15 +68,15 @@ def test_the_device_has_no_say_in_what_is_tried() -> None:
 )
 def test_other_cells_try_other_problems(dtype: str, law: object, seed: int) -> None:
     """Each has a seed of its own."""
-    one, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=30)
-    other, _ = fuzz(Law(law), HONEST, dtype, seed, examples=30)  # type: ignore[arg-type]
+    one, _, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=30)
+    other, _, _ = fuzz(Law(law), HONEST, dtype, seed, examples=30)  # type: ignore[arg-type]
     assert one.digest != other.digest
 
 
 def test_what_was_measured_is_kept() -> None:
     """The largest score, and no violation."""
     TRIED.clear()
-    result, broken = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
+    result, broken, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
     assert broken is None
     assert result.score == max(problem.num_queries for problem in TRIED) / 1000
     assert (result.law, result.dtype, result.outside, result.failure) == ("holds", "float16", 0, "")
@@ -86,14 +85,14 @@ def test_what_was_measured_is_kept() -> None:
 
 def test_problems_outside_the_law_are_counted_apart() -> None:
     """They were tried, and not verified."""
-    result, broken = fuzz(Law(says_nothing), HONEST, "float16", 5, examples=40)
+    result, broken, _ = fuzz(Law(says_nothing), HONEST, "float16", 5, examples=40)
     assert (result.problems, result.outside, result.verified, broken) == (40, 40, 0, None)
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_a_broken_law_ends_at_the_smallest_problem(phase: str) -> None:
     """One of everything, in the words of the violation; shrinking is not counted."""
-    result, broken = fuzz(Law(never_holds, phases=(phase,)), HONEST, "float16", 5, examples=200)
+    result, broken, _ = fuzz(Law(never_holds, phases=(phase,)), HONEST, "float16", 5, examples=200)
     assert broken is not None
     assert str(broken.violation) == "a query and a key"
     problem = broken.problem
@@ -101,25 +100,38 @@ def test_a_broken_law_ends_at_the_smallest_problem(phase: str) -> None:
     assert sizes == (1, 1, 1, (1,), (1,))
     assert (problem.scores, problem.values, problem.layout, problem.specials) == ("ones", "ones", "contiguous", ())
     assert result.problems < 60
-    again, same = fuzz(Law(never_holds, phases=(phase,)), HONEST, "float16", 5, examples=200)
+    again, same, _ = fuzz(Law(never_holds, phases=(phase,)), HONEST, "float16", 5, examples=200)
     assert same is not None
     assert same.problem == problem
     assert again.digest == result.digest
 
 
-def test_a_budget_of_seconds_ends_a_run() -> None:
-    """After the round in which it ran out; there is always one."""
-    short, _ = fuzz(Law(holds), HONEST, "float16", 5, seconds=0.0)
-    longer, _ = fuzz(Law(holds), HONEST, "float16", 5, seconds=0.6)
-    assert 0 < short.problems < longer.problems
-    assert 0.6 <= longer.seconds < 3
+def test_a_round_ends_where_it_is_told_to() -> None:
+    """With what was tried by then; a problem on which the law broke is kept, though it is not small yet."""
+    TRIED.clear()
+    result, broken, coverage = fuzz(Law(holds), HONEST, "float16", 5, 60, stop=lambda: len(TRIED) >= 7)
+    assert (result.problems, coverage.problems, broken) == (7, 7, None)
+    calls = iter(range(1000))
+    _, broken, _ = fuzz(Law(never_holds), HONEST, "float16", 5, 200, stop=lambda: next(calls) > 30)
+    assert broken is not None
+    assert next(calls) < 40
 
 
 def test_rounds_try_fresh_problems() -> None:
-    """A minute does not repeat its first second."""
-    TRIED.clear()
-    fuzz(Law(holds), HONEST, "float16", 5, seconds=0.6)
-    assert len({replace(p) for p in TRIED if p.num_queries}) > 0.9 * len([p for p in TRIED if p.num_queries])
+    """A minute does not repeat its first second; and equal rounds are equal."""
+    tried = []
+    for round_ in (0, 1, 1):
+        TRIED.clear()
+        fuzz(Law(holds), HONEST, "float16", 5, 60, round_)
+        tried.append([problem for problem in TRIED if problem.num_queries])
+    assert tried[1] == tried[2]
+    assert len({*tried[0], *tried[1]}) > 0.9 * len(tried[0] + tried[1])
+
+
+def test_what_was_tried_is_counted_by_feature() -> None:
+    """Of the problems that count: not of those that made a failure small."""
+    result, _, coverage = fuzz(Law(never_holds), HONEST, "float16", 5, 200)
+    assert result.problems == coverage.problems < 60
 
 
 def test_errors_of_the_harness_are_not_caught() -> None:
@@ -146,14 +158,14 @@ def holds(backend, problem):
     return Verdict()
 
 profile = settings.get_profile(PROFILE)
-result, _ = fuzz(Law(holds), AttnCore(), "float16", 5, examples=130)
+result, _, _ = fuzz(Law(holds), AttnCore(), "float16", 5, examples=130)
 print(result.problems, result.digest, profile.deadline, profile.database, profile.derandomize)
 """
 
 
 def test_ci_changes_nothing() -> None:
     """Hypothesis swaps in another profile where CI is set; and another process makes the same digest."""
-    result, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=130)
+    result, _, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=130)
     environment = {**os.environ, "CI": "1", "PYTHONHASHSEED": "77"}
     command = [sys.executable, "-c", SCRIPT]
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
