@@ -12,9 +12,11 @@ from attn_core.attention import Implementation
 from verification.backend import Call
 from verification.contract import Contract
 from verification.formats import FORMATS
+from verification.layout import used_names
 from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.script.snippets import Snippet
 
 CLAIMS = frozenset(
     {
@@ -49,6 +51,30 @@ class AttnCore:
 
     def prepare(self, problem: Problem) -> Call:
         return EngineCall(layer_for(problem, implementation=self.implementation))
+
+    def snippet(self, problem: Problem) -> Snippet:
+        """`EngineCall` as a script spells it, with the options that are not the layer's default."""
+        sizes = ("num_heads", "head_dim", "num_kv_heads", "block_size")
+        options = {"causal_alignment": "top_left", "on_invalid": "drop", "max_heads": 32, "implementation": "eager"}
+        chosen = {
+            "causal_alignment": problem.causal_alignment,
+            "on_invalid": problem.on_invalid,
+            "max_heads": max(32, problem.num_heads),
+            "implementation": self.implementation,
+        }
+        given = {name: getattr(problem, name) for name in sizes}
+        given |= {name: value for name, value in chosen.items() if value != options[name]}
+        prefill = problem.phase == "prefill"
+        lengths = ["max_seqlen_q", "max_seqlen_k"] if prefill else []
+        names = [*(name for name in used_names(problem) if name not in ("q", "k", "v", "k_cache", "v_cache")), *lengths]
+        context = ", ".join([f"is_prefill={prefill}", *(f"{name}={name}" for name in names)])
+        assign = "layer.k_cache, layer.v_cache = k_cache, v_cache\n" if problem.num_blocks else ""
+        step = f"context = Context({context})\nwith attention_context(context):\n    return layer(q, k, v)"
+        return Snippet(
+            imports="from attn_core import Attention, Context, attention_context",
+            make=f"Attention({', '.join(f'{name}={value!r}' for name, value in given.items())})",
+            call=assign + step,
+        )
 
 
 def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:

@@ -22,6 +22,8 @@ from verification.backends.attn_core import EngineCall, layer_for
 from verification.contract import Contract
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.script.carved import carved
+from verification.script.snippets import Snippet
 
 # dense(q [H, Lq, D], k [H, Lk, D], v [H, Lk, D], causal, scale) -> [H, Lq, D], all in one dtype, the last dim
 # contiguous, Lq and Lk positive. Where causal, Lq == Lk.
@@ -30,16 +32,29 @@ Dense = Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]
 
 @dataclass(frozen=True)
 class DenseBackend:
-    """``dense`` decides about numbers; the store, the block tables and what is refused are the layer's."""
+    """``dense`` decides about numbers; the store, the block tables and what is refused are the layer's.
+
+    ``plain`` is how a script spells a call of ``dense``, with ``{causal}`` and ``{scale}`` in it; where it is empty the
+    script has the source of ``dense``.
+    """
 
     name: str
     dense: Dense = field(repr=False)
     contract: Contract = field(repr=False)
     precision: Precision = field(default=Precision(), repr=False)
     device: str = "cpu"
+    plain: Snippet | None = field(default=None, repr=False)
 
     def on(self, device: str) -> DenseBackend:
         return replace(self, device=device)
+
+    def kernel_snippet(self, causal: bool, scale: float) -> Snippet:
+        """A call of ``dense`` with ``q``, ``k`` and ``v`` alone."""
+        if self.plain:
+            return replace(self.plain, call=self.plain.call.format(causal=causal, scale=repr(scale)))
+        call = f"return {self.dense.__name__}(q, k, v, causal={causal}, scale={scale!r})"
+        imports, functions = carved([self.dense])
+        return Snippet(imports=imports, call=call, functions=functions)
 
     def prepare(self, problem: Problem) -> Call:
         return EngineCall(layer_for(problem, _Paged, dense=self.dense))

@@ -17,6 +17,7 @@ from verification.backends.compiled_flex import flex_compiled
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.formats import FORMATS
 from verification.precision import INPUT, Precision
+from verification.script.snippets import Snippet
 
 # Flash kernels keep scores and sums in float32, and cast the weights to the values' format for the second product.
 # On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4; processors that
@@ -102,11 +103,21 @@ def flex_eager_precision() -> Precision:
     return Precision(scores=INPUT, probabilities=INPUT, unscaled_scores=True, flushing=True)
 
 
+def _plain(kernel: str) -> Snippet:
+    """`_sdpa` as a script spells it."""
+    return Snippet(
+        imports="from torch.nn.attention import SDPBackend, sdpa_kernel\n"
+        "from torch.nn.functional import scaled_dot_product_attention",
+        call=f"with sdpa_kernel(SDPBackend.{kernel}):\n"
+        "    return scaled_dot_product_attention(q[None], k[None], v[None], is_causal={causal}, scale={scale})[0]",
+    )
+
+
 def cpu_kernels() -> list[DenseBackend]:
     every = dense_contract(tuple(FORMATS))
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH),
+        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_plain("FLASH_ATTENTION")),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_plain("MATH")),
         DenseBackend("flex/eager", flex_eager, every, flex_eager_precision()),
     ]
 
@@ -117,10 +128,12 @@ def cuda_kernels() -> list[DenseBackend]:
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda"),
-        DenseBackend("sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda"),
+        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _plain("FLASH_ATTENTION")),
+        DenseBackend(
+            "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _plain("EFFICIENT_ATTENTION")
+        ),
         DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda"),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _plain("MATH")),
         DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda"),
         DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
     ]

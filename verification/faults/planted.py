@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import getdoc
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
 from torch import Tensor
 
+import attn_core
 from verification.backend import Backend, Call
 from verification.backends.attn_core import AttnCore
 from verification.contract import Contract
 from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.script.carried import carried
+from verification.script.carved import carved
+from verification.script.snippets import Snippet
 
 Original = Callable[..., Tensor]
 
@@ -37,6 +42,17 @@ class Swap:
             return function(original, *args, **kwargs)
 
         return mock.patch.object(self.owner, self.target, replacement)
+
+    def in_words(self) -> tuple[str, str]:
+        """For a script: a line that imports the owner, and one that swaps."""
+        module = self.owner.__name__ if isinstance(self.owner, ModuleType) else self.owner.__module__
+        folder, _, name = module.rpartition(".")
+        if not isinstance(self.owner, ModuleType):
+            folder, name = module, self.owner.__name__
+        ours = module.startswith(f"{attn_core.__name__}.")
+        owner = name if ours else "sys.modules[__name__]"
+        line = f'swap({owner}, "{self.target}", {self.function.__name__})'
+        return f"from {folder} import {name}" if ours else "import sys", line
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,13 @@ class Swapped:
                 return call(tensors)
 
         return swapped
+
+    def snippet(self, problem: Problem) -> Snippet:
+        """As attn_core's, with attn_core and what is swapped in it at the end."""
+        honest = self.honest.snippet(problem)
+        imports, lines = zip(*(swap.in_words() for swap in self.swaps), strict=True)
+        fault = carved([swap.function for swap in self.swaps], swaps.__name__, imports)
+        return replace(honest, imports="", library=carried(attn_core, honest.imports, fault, lines))
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:

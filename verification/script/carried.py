@@ -1,0 +1,49 @@
+"""A library that the reader of a script cannot install, at the end of the script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from verification.script.carved import package_sources, quoted
+
+_RULE = "# " + "-" * 98
+_HEADING = f"""\
+{_RULE}
+# The library under test, carried along. First what is wrong in it: functions that are swapped into it. Behind them
+# the library itself, {{name}}, whole. The script goes on at the end of the file.
+{_RULE}"""
+_LOADER = """\
+sys.modules["{name}"] = package = types.ModuleType("{name}")
+package.__path__ = []
+for name, source in {{**LIBRARY, "planted_fault": PLANTED_FAULT}}.items():
+    module = package if name == "{name}" else types.ModuleType(name)
+    sys.modules[name] = vars(package)[name.rpartition(".")[2]] = module
+    exec(compile(source, name, "exec"), vars(module))
+
+{imports}
+"""
+_SWAP = """\
+def swap(owner, name, function):
+    original = getattr(owner, name)
+    setattr(owner, name, lambda *args, **kwargs: function(original, *args, **kwargs))"""
+
+
+def carried(package: ModuleType, imports: str, fault: tuple[str, str], swaps: Sequence[str]) -> str:
+    """Code that makes ``package``, swaps in the ``fault``, its imports and its functions, and then runs ``imports``."""
+    name, (fault_imports, functions) = package.__name__, fault
+    head = f"from __future__ import annotations\n\n{fault_imports}"
+    module = "\n\n\n".join([head, functions, _SWAP, "\n".join(swaps)])
+    modules = [f"LIBRARY[{of!r}] = {quoted(_set_off(text))}" for of, text in package_sources(package).items()]
+    parts = [
+        _HEADING.format(name=name),
+        f"PLANTED_FAULT = {quoted(_set_off(module))}",
+        "LIBRARY = {}",
+        *modules,
+        _LOADER.format(name=name, imports=imports),
+    ]
+    return "\n\n".join(parts)
+
+
+def _set_off(text: str) -> str:
+    return f"\n{text.strip()}\n"

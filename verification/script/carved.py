@@ -1,0 +1,134 @@
+"""Functions cut out of their modules with all that they stand on, and a package as source text."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from verification.script.snippets import ScriptError
+
+OURS = ("verification", "properties", "tests")
+
+
+def carved(
+    functions: Sequence[Callable[..., Any]], without: str = "", more_imports: Iterable[str] = ()
+) -> tuple[str, str]:
+    """Import lines, and the functions' source behind that of what they use in their modules. Annotations are not
+    followed, and decorators named ``without`` are left out.
+    """
+    wanted = [(function.__module__, function.__name__) for function in functions]
+    parts: dict[tuple[str, str], ast.stmt] = {}
+    imports = set(more_imports)
+    while wanted:
+        module, name = wanted.pop()
+        node = _top_level(module).get(name)
+        if node is None:
+            raise ScriptError(f"{name}: not at the top of {module} (a script must find its source there)")
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found = _imported(node, name)
+            imports |= {found} if isinstance(found, str) else set()
+            wanted += [] if isinstance(found, str) else [found]
+        elif (module, name) not in parts:
+            parts[module, name] = node
+            wanted += [(module, used) for used in _used(node, without) if used in _top_level(module)]
+    names = [name for _, name in parts]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ScriptError(f"{', '.join(sorted(twice))}: in two modules (a script has one of a name)")
+    order = {module: i for i, module in enumerate(dict.fromkeys(module for module, _ in reversed(parts)))}
+    ordered = sorted(parts, key=lambda at: (order[at[0]], parts[at].lineno))
+    texts = [_source(module, parts[module, name], without) for module, name in ordered]
+    return "\n".join(sorted(imports, key=lambda line: (line.startswith("from"), line))), "\n\n\n".join(texts)
+
+
+def package_sources(package: ModuleType) -> dict[str, str]:
+    """Every module's text in an order in which they can be made, the package itself last; without jaxtyping, whose
+    names stand in annotations alone.
+    """
+    folder = Path(str(package.__file__)).parent
+    texts = {f"{package.__name__}.{path.stem}": path.read_text() for path in folder.glob("*.py")}
+    texts[package.__name__] = texts.pop(f"{package.__name__}.__init__")
+    uses = {name: _modules_named(text) & texts.keys() - {package.__name__} for name, text in sorted(texts.items())}
+    order = [name for name in TopologicalSorter(uses).static_order() if name != package.__name__]
+    return {
+        name: re.sub(r"^from jaxtyping import .*\n", "", texts[name], flags=re.M) for name in [*order, package.__name__]
+    }
+
+
+def quoted(text: str) -> str:
+    """A literal that reads as the text does."""
+    plain = "'''" not in text and not text.endswith(("'", "\\")) and text.isascii()
+    return f"r'''{text}'''" if plain else repr(text)
+
+
+def _modules_named(text: str) -> set[str]:
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in imports for alias in node.names} | {
+        str(node.module) for node in imports
+    }
+
+
+@cache
+def _top_level(module: str) -> dict[str, ast.stmt]:
+    """What a module's top level defines, by name."""
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+        for name in _defined(node):
+            found[name] = node
+    return found
+
+
+def _defined(node: ast.stmt) -> Iterable[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def _imported(node: ast.Import | ast.ImportFrom, name: str) -> str | tuple[str, str]:
+    """The line that imports ``name`` alone; where it comes from us, the module and the name to follow instead."""
+    alias = next(alias for alias in node.names if name in (alias.asname, alias.name, alias.name.split(".")[0]))
+    renamed = f" as {alias.asname}" if alias.asname else ""
+    if isinstance(node, ast.Import):
+        return f"import {alias.name}{renamed}"
+    if str(node.module).split(".")[0] not in OURS:
+        return f"from {node.module} import {alias.name}{renamed}"
+    if renamed or f"{node.module}.{alias.name}" in sys.modules:
+        raise ScriptError(f"{name}: imported from {node.module} in a way that no script can follow (import the name)")
+    return str(node.module), alias.name
+
+
+def _used(node: ast.stmt, without: str) -> set[str]:
+    """Names that must exist when it runs: those of annotations need not."""
+    names: set[str] = set()
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, ast.Name) and at.id not in vars(builtins):
+            names.add(at.id)
+        for field, value in ast.iter_fields(at):
+            if field not in ("annotation", "returns"):
+                kept = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, ast.AST)]
+                waiting += [x for x in kept if field != "decorator_list" or not _is_call_of(x, without)]
+    return names
+
+
+def _is_call_of(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def _source(module: str, node: ast.stmt, without: str) -> str:
+    decorators = getattr(node, "decorator_list", [])
+    kept = [decorator.lineno for decorator in decorators if not _is_call_of(decorator, without)]
+    lines = inspect.getsource(sys.modules[module]).splitlines()[min([node.lineno, *kept]) - 1 : node.end_lineno]
+    return "\n".join(re.sub(r"\s+# noqa.*$", "", line) for line in lines)

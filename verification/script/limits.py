@@ -1,0 +1,46 @@
+"""What a right answer may be, as literals: how far off, and what it must log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verification.expectation import Expectation
+from verification.precision import Roundings
+from verification.predicted_events import Prediction
+from verification.script.literals import Literals
+
+
+def allowed(expectation: Expectation, literals: Literals) -> dict[str, Any]:
+    bound, output = expectation.bound, expectation.roundings.output
+    one = not bound.size or bool((bound == bound.flat[0]).all())
+    limit = repr(float(bound.flat[0]) if bound.size else 0.0) if one else f"np.array({literals.flat(bound.tolist())})"
+    reach = np.abs(expectation.exact) + bound
+    overflows = bool((np.isfinite(reach) & (reach >= output.overflow)).any())
+    return {
+        "allowed": limit,
+        "overflow": repr(output.overflow) if overflows else "",
+        "roundings": _in_words(expectation.roundings),
+    }
+
+
+def _in_words(roundings: Roundings) -> str:
+    weights = "" if roundings.probabilities == roundings.accumulate else f", weights in {roundings.probabilities.name}"
+    return f"sums in {roundings.accumulate.name}{weights}, one rounding to {roundings.output.name} at the end"
+
+
+def logged(predictions: tuple[Prediction, ...]) -> dict[str, Any]:
+    """Of each warning that is owed, a line a field."""
+    owed: list[str] = []
+    for prediction in predictions:
+        if prediction.owed:
+            owed += [f'"{prediction.tensor}": {{', *(f"    {line}," for line in _fields(prediction)), "},"]
+    return {"owed": owed, "optional": [p.tensor for p in predictions if p.allowed and not p.owed]}
+
+
+def _fields(prediction: Prediction) -> list[str]:
+    names = ["dropped"] if prediction.dropped else ["max", "min", "nonfinite"]
+    if prediction.uncertain:  # whatever it says of what may have overflowed; a NaN that is there it must see
+        names = ["nonfinite"] if prediction.nonfinite else []
+    return [f'"{name}": {getattr(prediction, name)!r}' for name in names]

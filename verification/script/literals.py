@@ -1,0 +1,143 @@
+"""Tensors as Python literals: every number as it is, every stride that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from verification.arena import contiguous_strides
+from verification.formats import FORMATS
+from verification.inputs import POISON_BYTE, Inputs
+from verification.layout import used_names
+from verification.materialize import Tensors
+from verification.misuse import MISUSES
+from verification.observe import to_numpy
+from verification.script.snippets import ScriptError
+from verification.script.text import WIDTH
+
+Array = NDArray[Any]
+MOST_NUMBERS = 20_000
+AXES = {"q": "THD", "k": "TGD", "v": "TGD", "k_cache": "NSGD", "v_cache": "NSGD", "block_tables": "BM"}
+_FULL_FROM = 64
+
+
+class Literals:
+    """Writes assignments, and counts the numbers in them."""
+
+    def __init__(self, device: str) -> None:
+        self.numbers = 0
+        self.restrided = False
+        self._device = "" if device == "cpu" else f', device="{torch.device(device).type}"'
+
+    def call(self, tensors: Tensors, suffix: str, spoiled: bool) -> list[str]:
+        """The tensors of a call as they were before it, under the field's names and ``suffix``."""
+        problem, inputs, lines = tensors.inputs.problem, tensors.inputs, list[str]()
+        memory = torch.from_numpy(tensors.before)
+        before: dict[str, Any] = {name: span.on_device(memory) for name, span in tensors.spans.items()}
+        tensors = replace(tensors, **before)
+        if spoiled:
+            tensors = MISUSES[problem.misuse].apply(tensors)
+        joined: dict[str, list[str]] = {}
+        if not spoiled and problem.layout == "fused":
+            joined |= self._fused(inputs, suffix)
+        if not spoiled and problem.num_blocks and problem.cache_layout == "interleaved":
+            joined |= self._interleaved(inputs, suffix)
+        for name in used_names(problem):
+            if name in joined:
+                lines += joined[name]
+            else:
+                poison = problem.poison[name.startswith("v")]
+                gap = np.full(8, POISON_BYTE[poison], np.uint8).view(FORMATS[problem.dtype].numpy)[:1]
+                strided = problem.layout == "strided" and name in ("q", "k", "v")
+                value, axes = getattr(tensors, name), AXES.get(name, "B")
+                lines += self.assignment(f"{name}{suffix}", value, axes, gap if strided else None, exactly=True)
+        return lines
+
+    def assignment(
+        self, name: str, value: Any, axes: Sequence[str], gap: Array | None = None, exactly: bool = False
+    ) -> list[str]:
+        """``name = ...`` for a tensor, or for what was given in its place. ``gap`` lies between its elements; the
+        strides of axes of one element are kept only where ``exactly`` is asked for.
+        """
+        if not isinstance(value, Tensor):
+            return [f"{name} = ({self.flat(value)})" if isinstance(value, list) else f"{name} = {value!r}"]
+        if value.device.type == "meta":
+            return [f'{name} = torch.empty({tuple(value.shape)}, dtype={value.dtype}, device="meta")']
+        sizes = (
+            value.shape if len(axes) != value.dim() else [f"{a}={n}" for a, n in zip(axes, value.shape, strict=True)]
+        )
+        note = f"  # [{', '.join(map(str, sizes))}]"
+        packed = contiguous_strides(tuple(value.shape), 1) if exactly else value.stride()
+        if not value.numel() or (value.is_contiguous() and value.stride() == packed):
+            return self._filled(name, to_numpy(value), value.dtype, note)
+        self.restrided = True
+        lines = self._filled(name, to_numpy(value), value.dtype, note)
+        between = "" if gap is None or not gap.any() else f", {_plain(gap)[0]!r}"
+        return [*lines, f"{name} = restrided({name}, {tuple(value.stride())}{between})"]
+
+    def flat(self, values: Any, indent: str = "    ") -> str:
+        """Nested lists of numbers, on lines of `WIDTH` where one is too short."""
+        text = repr(values)
+        self.numbers += text.count(",") + 1
+        if self.numbers > MOST_NUMBERS:
+            raise ScriptError(f"tensors: more than {MOST_NUMBERS} numbers to write down (must be a smaller problem)")
+        if len(text) + 40 <= WIDTH:
+            return text
+        room = WIDTH - len(indent)
+        lines = wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        return f"\n{indent}" + f"\n{indent}".join(lines) + "\n"
+
+    def _filled(self, name: str, array: Array, dtype: torch.dtype, note: str) -> list[str]:
+        """A large tensor that is nearly all one number is written as that number and the rows that hold others."""
+        if not array.size:
+            return [f"{name} = torch.empty({array.shape}, dtype={dtype}{self._device}){note}"]
+        bits = array.reshape(len(array), -1).view(f"u{array.dtype.itemsize}")
+        patterns, counts = np.unique(bits, return_counts=True)
+        common = patterns[counts.argmax()]
+        rows = np.flatnonzero((bits != common).any(axis=1))
+        if array.size < _FULL_FROM or 2 * len(rows) > len(array):
+            return [self._tensor(name, array, dtype, note)]
+        fill = array.reshape(-1)[int(np.flatnonzero(bits.reshape(-1) == common)[0])]
+        lines = [f"{name} = torch.full({array.shape}, {_plain(fill)!r}, dtype={dtype}{self._device}){note}"]
+        if len(rows):
+            lines.append(self._tensor(f"{name}[{self.flat(rows.tolist())}]", array[rows], dtype, ""))
+        return lines
+
+    def _tensor(self, name: str, array: Array, dtype: torch.dtype, note: str) -> str:
+        numbers = self.flat(_plain(array))
+        if numbers.startswith("\n"):
+            return f"{name} = torch.tensor({numbers[:-1]},\n    dtype={dtype}{self._device},\n){note}"
+        return f"{name} = torch.tensor({numbers}, dtype={dtype}{self._device}){note}"
+
+    def _fused(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
+        """q, k and v as head ranges of one tensor, where they have equally many tokens; else k and v."""
+        names = ("q", "k", "v") if len(inputs.q) == len(inputs.k) else ("k", "v")
+        whole = np.concatenate([getattr(inputs, name) for name in names], axis=1)
+        joined, start, lines = f"{''.join(names)}{suffix}", 0, []
+        for name in names:
+            stop = start + getattr(inputs, name).shape[1]
+            lines.append(f"{name}{suffix} = {joined}[:, {start}:{stop}]")
+            start = stop
+        made = self._filled(joined, whole, FORMATS[inputs.problem.dtype].torch, f"  # {', '.join(names)} side by side")
+        return {names[0]: [*made, *lines], **{name: [] for name in names[1:]}}
+
+    def _interleaved(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
+        joined = f"kv_cache{suffix}"
+        whole = np.stack([inputs.k_cache, inputs.v_cache], axis=1)
+        note = "  # [N, 2, S, G, D]: both caches, block by block"
+        made = self._filled(joined, whole, FORMATS[inputs.problem.cache_format].torch, note)
+        return {"k_cache": [*made, f"k_cache{suffix}, v_cache{suffix} = {joined}.unbind(1)"], "v_cache": []}
+
+
+def _plain(array: Any) -> Any:
+    """Python numbers: of a float format, exactly the value."""
+    if array.dtype.kind in "iu":
+        return array.tolist()
+    return array.astype(np.float64).tolist()

@@ -1,0 +1,171 @@
+"""A script as text: the literal tensors, the call, the exact answer beside it, and an assert."""
+
+from __future__ import annotations
+
+import platform
+import re
+from typing import Any
+
+import numpy as np
+import torch
+
+from verification.backend import Backend
+from verification.describe import describe
+from verification.expectation import Expectation, expect
+from verification.layout import used_names
+from verification.materialize import Tensors
+from verification.misuse import MISUSES
+from verification.script.case import About, Case, KernelCall
+from verification.script.limits import allowed, logged
+from verification.script.literals import Literals
+from verification.script.snippets import Scripted, ScriptError, Snippet
+from verification.script.text import TEMPLATES, comment, printable
+
+_DECODE = ("q", "k_cache", "v_cache", "context_lens", "block_tables")
+_PREFILL = ("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k")
+
+
+def script_for(case: Case, backend: Backend, about: About) -> str:
+    """Raises ScriptError where the backend does not say how it is called, and where a tensor is too large."""
+    if not isinstance(backend, Scripted):
+        kind = type(backend).__name__
+        raise ScriptError(f"{kind}: says not how it is called (it must have snippet(problem) -> Snippet)")
+    last = case.steps[-1].tensors
+    problem = last.inputs.problem
+    given = used_names(problem)
+    if any(used_names(step.tensors.inputs.problem) != given for step in case.steps):
+        raise ScriptError("calls: of two kinds (must all be prefills or all decodes, with a cache or without)")
+    literals, suffixes, lines = Literals(backend.device), _suffixes(case), []
+    spoiled = case.kind == "refusal"
+    for tensors, suffix in suffixes.values():
+        written = literals.call(tensors, suffix, spoiled)
+        lines += ["", _call_comment(tensors, suffix), *written, *_longest(tensors, suffix)]
+    parameters = [*given, *(line.split(" = ")[0] for line in _longest(last, ""))]
+    suffix = suffixes[id(last)][1]
+    names = {name: f"{name}{suffix}" for name in given}
+    after = {"k_cache": "k_after", "v_cache": "v_after"} if case.kind == "answer" else {}
+    asked = _DECODE if problem.phase == "decode" else _PREFILL
+    calls, compared = _calls(case, backend, suffixes, parameters)
+    return _page(
+        about,
+        backend.snippet(problem),
+        literals,
+        kind=case.kind,
+        tensors=lines[1:],
+        parameters=["layer", *parameters],
+        steps=calls,
+        compared=compared,
+        names=names,
+        asked=[after.get(name, names[name]) for name in asked],
+        has_cache="k_cache" in given,
+        watched=[names[name] for name in case.watched],
+        given=f"given = dict({', '.join(f'{name}={names[name]}' for name in case.watched)})",
+        raised=case.steps[-1].observation.error is not None,
+        rows=list(case.rows),
+        other_rows=list(case.other_rows),
+        argument=MISUSES[problem.misuse].argument if case.kind == "refusal" else "",
+        axes=("token", "head", "dim"),
+        exact=_exact(decode=problem.phase == "decode", bottom_right=problem.causal_alignment == "bottom_right"),
+        **allowed(expect(last.inputs, backend.precision), literals),
+        **logged(expect(last.inputs, backend.precision).predictions),
+    )
+
+
+def kernel_script(call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About) -> str:
+    """The plain call of a dense function, without the paging around it."""
+    literals, lines = Literals(device), ["# The one call: as the kernel was given it."]
+    for name, axes in (("q", ("H", "Lq", "D")), ("k", ("H", "Lk", "D")), ("v", ("H", "Lk", "D"))):
+        lines += literals.assignment(name, getattr(call, name), axes)
+    return _page(
+        about,
+        snippet,
+        literals,
+        kind="answer",
+        tensors=lines,
+        parameters=["q", "k", "v"],
+        steps=["call(q, k, v)"],
+        names={name: name for name in "qkv"},
+        asked=["q", "k", "v"],
+        has_cache=False,
+        watched=[],
+        raised=call.output is None,
+        axes=("head", "query", "dim"),
+        exact=_exact(kernel=True, causal=call.causal, scale=repr(call.scale)),
+        **allowed(expectation, literals),
+    )
+
+
+def _page(about: About, snippet: Snippet, literals: Literals, **parts: Any) -> str:
+    tensors = "\n".join(parts.pop("tensors"))
+    numbers = f"{tensors} {parts['allowed']} {parts.get('owed')}"
+    text = TEMPLATES.get_template("script.py.jinja").render(
+        header=_header(about, snippet),
+        snippet=snippet,
+        restrided=literals.restrided,
+        tensors=tensors,
+        special=sorted(set(re.findall(r"\b(inf|nan)\b", numbers))),
+        **parts,
+    )
+    return re.sub(r"\n{4,}", "\n\n\n", text)
+
+
+def _header(about: About, snippet: Snippet) -> str:
+    """Fixed lines first: a comment in the first two could name the file's encoding."""
+    needs = "This file needs numpy and torch alone"
+    if snippet.library:
+        needs += ": the library under test is at its end"
+    elif snippet.make:
+        needs = "This file needs numpy, torch and the library under test"
+    versions = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+    indent = "#     "
+    return "\n".join(
+        [
+            "# A wrong result of an attention kernel, reproduced.",
+            f"# {needs}.",
+            "#",
+            comment(f"What should hold ({about.law}):"),
+            comment(about.statement, indent),
+            comment(f"What {about.backend} did on {about.device} ({platform.machine()}) with {versions}:"),
+            comment(about.message, indent),
+            "# The problem, as attention-verification replays it:",
+            f"{indent}{printable(about.problem)}",
+        ]
+    )
+
+
+def _suffixes(case: Case) -> dict[int, tuple[Tensors, str]]:
+    """By identity: calls on the same tensors share their names."""
+    different = {id(step.tensors): step.tensors for step in case.steps}
+    several = len(different) > 1
+    return {key: (tensors, f"_{i}" if several else "") for i, (key, tensors) in enumerate(different.items(), start=1)}
+
+
+def _call_comment(tensors: Tensors, suffix: str) -> str:
+    which = f"Call {suffix[1:]}" if suffix else "The call"
+    return comment(f"{which}: {describe(tensors.inputs.problem)}".partition("\nscores")[0])
+
+
+def _longest(tensors: Tensors, suffix: str) -> list[str]:
+    problem = tensors.inputs.problem
+    lengths = (("q", problem.query_lens), ("k", problem.key_lens)) if problem.phase == "prefill" else ()
+    return [f"max_seqlen_{name}{suffix} = {max(given, default=0)}" for name, given in lengths]
+
+
+def _calls(
+    case: Case, backend: Scripted, suffixes: dict[int, tuple[Tensors, str]], parameters: list[str]
+) -> tuple[list[str], int]:
+    """A line a call, and one before the first call on each object; which line is compared."""
+    lines, compared, layers = [], 0, list(dict.fromkeys(step.layer for step in case.steps))
+    for i, step in enumerate(case.steps):
+        layer = f"layer_{layers.index(step.layer) + 1}" if len(layers) > 1 else "layer"
+        if all(step.layer != earlier.layer for earlier in case.steps[:i]):
+            lines.append(f"{layer} = {backend.snippet(step.tensors.inputs.problem).make}")
+        if i == case.compared:
+            compared = len(lines)
+        suffix = suffixes[id(step.tensors)][1]
+        lines.append(f"call({', '.join([layer, *(name + suffix for name in parameters)])})")
+    return lines, compared
+
+
+def _exact(**how: Any) -> str:
+    return TEMPLATES.get_template("exact.jinja").render(kernel=how.pop("kernel", False), **how).rstrip()

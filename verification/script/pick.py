@@ -1,0 +1,135 @@
+"""Which of the calls that a law made is the one to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from verification.backend import Backend
+from verification.expectation import expect, sequences, store
+from verification.inputs import Inputs
+from verification.judge import Violation, answered, judge_events, judge_memory, judge_output, judge_same_bits
+from verification.layout import INDEX_NAMES, used_names
+from verification.materialize import Tensors, materialize
+from verification.memory import expected_memory
+from verification.observe import Observation, observe_call
+from verification.script.case import Case, Step
+from verification.script.snippets import ScriptError
+
+Wrong = Callable[[Observation], bool]
+_CACHES = ("k_cache", "v_cache")
+_GIVEN = ("q", "k", "v", *INDEX_NAMES)
+
+
+def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool) -> Case:
+    """The first call that is wrong in what it answered or changed; else one that is in what it logged; else, where bits
+    are claimed, two that differ. Raises ScriptError where no call and no two of them show anything.
+    """
+    if bad_input:
+        return Case("refusal", tuple(steps), watched=_tensors_of(steps[-1].tensors))
+
+    def answers_wrong(observation: Observation) -> bool:
+        return _breaks(_judge_answer, observation, backend)
+
+    def logs_wrong(observation: Observation) -> bool:
+        return _breaks(_judge_log, observation, backend)
+
+    for i, step in enumerate(steps):
+        if answers_wrong(step.observation):
+            changed = tuple(name for name in _GIVEN if _has_changed(step.observation, (name,)))
+            return Case("answer", _needed(steps[: i + 1], backend, answers_wrong), watched=changed)
+    for i, step in enumerate(steps):
+        if backend.contract.range_events and logs_wrong(step.observation):
+            return Case("log", _needed(steps[: i + 1], backend, logs_wrong))
+    for i in range(len(steps) if same_bits else 0):
+        for j in range(i):
+            if case := _pair(steps, j, i, backend):
+                return case
+    if any(_has_changed(step.observation, ()) for step in steps):
+        raise ScriptError("memory outside of the tensors was written: a script of literal tensors does not show it")
+    raise ScriptError("no single call is wrong by itself, and no two of equal numbers differ: nothing to show")
+
+
+def _tensors_of(tensors: Tensors) -> tuple[str, ...]:
+    """What can be looked at again after the call."""
+    given = {name: getattr(tensors, name) for name in used_names(tensors.inputs.problem)}
+    return tuple(name for name, x in given.items() if getattr(getattr(x, "device", None), "type", "meta") != "meta")
+
+
+def _breaks(judge: Callable[[Observation, Backend], None], observation: Observation, backend: Backend) -> bool:
+    try:
+        judge(observation, backend)
+    except Violation:
+        return True
+    return False
+
+
+def _judge_answer(observation: Observation, backend: Backend) -> None:
+    """The output in bound, the caches exact, and all else that was given as it was."""
+    tensors = observation.tensors
+    judge_output(answered(observation), expect(tensors.inputs, backend.precision))
+    if _has_changed(observation, (*_CACHES, *_GIVEN)):
+        raise Violation("what it wrote")
+
+
+def _judge_log(observation: Observation, backend: Backend) -> None:
+    judge_events(observation.events, expect(observation.tensors.inputs, backend.precision).predictions)
+
+
+def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:
+    tensors = observation.tensors
+    try:
+        judge_memory(observation.memory, expected_memory(tensors, store(tensors.inputs)), tensors.spans, names)
+    except Violation:
+        return True
+    return False
+
+
+def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step, ...]:
+    """The last call, alone if it goes wrong on a new object too; else all that were made on its object."""
+    last = steps[-1]
+    before = tuple(step for step in steps[:-1] if step.layer == last.layer)
+    if before:
+        inputs = last.tensors.inputs
+        alone = observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
+        if not wrong(alone):
+            return (*before, last)
+    return (last,)
+
+
+def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> Case | None:
+    """Two calls of which rows ask the same of the same numbers, and differ."""
+    one, other = steps[first], steps[second]
+    outputs = [answered(step.observation) for step in (one, other)]
+    asked = [_questions(step.tensors.inputs) for step in (one, other)]
+    rows = [(row, asked[1].index(question)) for row, question in enumerate(asked[0]) if question in asked[1]]
+    if not rows or outputs[0].shape[1:] != outputs[1].shape[1:]:
+        return None
+    mine, others = (np.array(column) for column in zip(*rows, strict=True))
+
+    def differs(answer: np.ndarray, from_: np.ndarray) -> bool:
+        try:
+            judge_same_bits(answer, from_, "")
+        except Violation:
+            return True
+        return False
+
+    if not differs(outputs[0][mine], outputs[1][others]):
+        return None
+    before = _needed(steps[: first + 1], backend, lambda alone: not differs(answered(alone), outputs[0]))
+    after = _needed(steps[: second + 1], backend, lambda alone: not differs(answered(alone), outputs[1]))
+    made = [*before, *(step for step in after if all(step is not earlier for earlier in before))]
+    return Case("bits", tuple(made), len(before) - 1, tuple(mine.tolist()), tuple(others.tolist()))
+
+
+def _questions(inputs: Inputs) -> list[tuple[bytes, ...]]:
+    """By row, what it asks: its query, and the keys and values that it sees, for each query head."""
+    n_rep = inputs.problem.num_heads // inputs.problem.num_kv_heads
+    asked: dict[int, tuple[bytes, ...]] = {}
+    for sequence in sequences(store(inputs)):
+        keys, values = (np.repeat(x, n_rep, axis=1) for x in (sequence.keys, sequence.values))
+        for i, count in enumerate(sequence.counts):
+            seen = (sequence.q[i], keys[:count], values[:count])
+            asked[sequence.rows.start + i] = (str(count).encode(), *(x.tobytes() for x in seen))
+    return [asked[row] for row in range(len(inputs.q))]

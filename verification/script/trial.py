@@ -1,0 +1,43 @@
+"""Does a script do what it says? It is run here before it is handed over."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+
+from verification.events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.script.snippets import ScriptError
+
+
+def failure_of(text: str) -> str:
+    """What its assert says, empty where it passes. Raises ScriptError where it ends in any other way."""
+    with _left_as_it_was(), captured_events(), np.errstate(), redirect_stdout(io.StringIO()):
+        try:
+            exec(compile(text, "script.py", "exec"), {"__name__": "__main__"})
+        except AssertionError as error:
+            return str(error) or "assert"
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ScriptError(f"the script itself fails with {said}") from error
+    return ""
+
+
+@contextmanager
+def _left_as_it_was() -> Iterator[None]:
+    """A script may bring modules of its own under names that are in use here, and listen to loggers."""
+    modules = dict(sys.modules)
+    handlers = [(logger, logger.handlers[:]) for logger in map(logging.getLogger, (RANGE_LOG, INDEX_LOG))]
+    try:
+        yield
+    finally:
+        for name in set(sys.modules) - set(modules):
+            if name.split(".")[0] in ("attn_core", "planted_fault"):
+                del sys.modules[name]
+        sys.modules.update({name: module for name, module in modules.items() if name.split(".")[0] == "attn_core"})
+        for logger, before in handlers:
+            logger.handlers[:] = before
