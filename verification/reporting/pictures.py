@@ -1,0 +1,174 @@
+"""A problem as a picture: who sees which key, which blocks are read, where new tokens go. Plain data for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from verification.difference import Element
+from verification.problem import Problem
+from verification.visibility import visible_counts
+
+_SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
+
+
+@dataclass(frozen=True)
+class Key:
+    """``slot`` is where it is stored, "" without a cache; ``planted`` the NaN or Inf that it holds."""
+
+    index: int
+    slot: str
+    dropped: bool
+    planted: str
+
+
+@dataclass(frozen=True)
+class Query:
+    index: int
+    wrong: bool
+    planted: str
+    sees: list[bool]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One sequence of a prefill: its queries and the keys that each sees."""
+
+    title: str
+    keys: list[Key]
+    queries: list[Query]
+    cut: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """``kind`` is seen or tail. ``new`` says that a token of this call is stored here."""
+
+    text: str
+    kind: str
+    new: bool
+    planted: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """``kind`` is read, invalid or unused: no position of the context lies in it."""
+
+    id: int
+    kind: str
+    slots: list[Slot]
+    cut: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """One sequence of a decode: its row of the block table, and where its new token goes."""
+
+    title: str
+    wrong: bool
+    blocks: list[Block]
+    stored: str
+    cut: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``cut`` says what is not shown, "" where all is."""
+
+    grids: list[Grid]
+    contexts: list[Context]
+    cut: str
+
+
+def picture(problem: Problem, worst: Element | None) -> Picture:
+    """Each sequence, with the wrong one marked; of many or long ones what is around the wrong element."""
+    shown = _window(problem.num_sequences, _SEQUENCES, worst.sequence if worst else 0)
+    decode = problem.phase == "decode"
+    return Picture(
+        grids=[] if decode else [_grid(problem, i, worst) for i in shown],
+        contexts=[_context(problem, i, worst) for i in shown] if decode else [],
+        cut=_cut("sequences", shown, problem.num_sequences),
+    )
+
+
+def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
+    num_queries, num_keys = problem.query_lens[sequence], problem.key_lens[sequence]
+    counts = visible_counts(num_queries, num_keys, problem.causal_alignment).tolist()
+    wrong = worst.token if worst and worst.sequence == sequence else None
+    rows = _window(num_queries, _ROWS, wrong or 0)
+    edge = counts[wrong or 0] if num_queries else 0  # where the row that matters stops seeing
+    columns = _window(num_keys, _COLUMNS, edge)
+    first_query, first_key = sum(problem.query_lens[:sequence]), sum(problem.key_lens[:sequence])
+    of_keys = _planted(problem, ("k", "v"))
+    of_queries = _planted(problem, ("q",))
+    keys = []
+    for key in columns:
+        slot = problem.slot_mapping[first_key + key] if problem.num_blocks else None
+        dropped = slot is not None and not 0 <= slot < problem.num_slots
+        keys.append(Key(key, "" if slot is None else str(slot), dropped, of_keys.get(first_key + key, "")))
+    return Grid(
+        f"sequence {sequence}: {num_queries:,} {'query' if num_queries == 1 else 'queries'}, "
+        f"{num_keys:,} {'key' if num_keys == 1 else 'keys'}",
+        keys,
+        [Query(a, a == wrong, of_queries.get(first_query + a, ""), [b < counts[a] for b in columns]) for a in rows],
+        "; ".join(filter(None, (_cut("queries", rows, num_queries), _cut("keys", columns, num_keys)))),
+    )
+
+
+def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
+    length, size = problem.key_lens[sequence], problem.block_size
+    table, slot = problem.block_tables[sequence], problem.slot_mapping[sequence]
+    needed = -(-length // size)
+    shown = _window(len(table), _BLOCKS, max(0, needed - 1))
+    goes = f"slot {slot}, which is block {slot // size} at {slot % size}"
+    short = f"; the table ends {needed - len(table)} blocks too early" if needed > len(table) else ""
+    return Context(
+        f"sequence {sequence}: context {length:,}{short}",
+        worst is not None and worst.sequence == sequence,
+        [_block(problem, table[i], length - i * size) for i in shown],
+        goes if 0 <= slot < problem.num_slots else f"nowhere: slot {slot} is outside the cache",
+        _cut("blocks", shown, len(table)),
+    )
+
+
+def _block(problem: Problem, block: int, left: int) -> Block:
+    """``left`` positions of the context lie in this block and those behind it."""
+    valid, size = 0 <= block < problem.num_blocks, problem.block_size
+    if not valid or left <= 0:
+        return Block(block, "unused" if left <= 0 else "invalid", [], "")
+    offsets = _window(size, _SLOTS, min(left, size))
+    written = set(problem.slot_mapping)
+    planted = _planted(problem, ("k_cache", "v_cache")) | {
+        problem.slot_mapping[token]: text for token, text in _planted(problem, ("k", "v")).items()
+    }
+    slots = [block * size + offset for offset in offsets]
+    return Block(
+        block,
+        "read",
+        [
+            Slot(str(slot), "seen" if offset < left else "tail", slot in written, planted.get(slot, ""))
+            for offset, slot in zip(offsets, slots, strict=True)
+        ],
+        _cut("slots", offsets, size),
+    )
+
+
+def _planted(problem: Problem, tensors: Iterable[str]) -> dict[int, str]:
+    """By row: the NaN and Inf put into these tensors."""
+    found: dict[int, str] = {}
+    for special in problem.specials:
+        if special.tensor in tensors:
+            text = f"{special.tensor} = {special.value}"
+            found[special.row] = f"{found[special.row]}, {text}" if special.row in found else text
+    return found
+
+
+def _window(length: int, most: int, center: int) -> range:
+    start = max(0, min(center - most // 2, length - most))
+    return range(start, min(length, start + most))
+
+
+def _cut(noun: str, shown: range, length: int) -> str:
+    if len(shown) == length:
+        return ""
+    return f"{noun} {shown.start:,} to {shown.stop - 1:,} of {length:,} shown"

@@ -1,0 +1,93 @@
+"""Coverage as one triangle: every label against every label of another feature. Plain data for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from typing import NamedTuple
+
+from verification.coverage import Coverage
+from verification.features import FEATURES, LABELS, POSSIBLE, impossible
+
+_RAREST = 20
+
+
+class Square(NamedTuple):
+    """``kind`` is a class of the style sheet: never tried, impossible, same feature, or a power of ten."""
+
+    kind: str
+    text: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """``rows`` are by feature: each label with its squares, of the labels before it and of itself."""
+
+    problems: int
+    possible: int
+    columns: dict[str, tuple[str, ...]]
+    starts: list[int]
+    rows: dict[str, dict[str, list[Square]]]
+    rarest: list[tuple[str, str, int]]
+    untried: dict[str, list[str]]
+    never: int
+
+    @property
+    def tried(self) -> int:
+        return self.possible - self.never
+
+
+def triangle(coverage: Coverage) -> Triangle:
+    """``rarest`` are the pairs tried least often of those tried; ``untried`` has the others by first label."""
+    untried = coverage.untried()
+    return Triangle(
+        problems=coverage.problems,
+        possible=len(POSSIBLE),
+        columns=FEATURES,
+        starts=[0, *accumulate(map(len, FEATURES.values()))][1:-1],
+        rows={
+            feature: {label: _squares(coverage, LABELS.index((feature, label))) for label in labels}
+            for feature, labels in FEATURES.items()
+        },
+        rarest=_rarest(coverage),
+        untried={one: [other for _, other in pairs] for one, pairs in groupby(untried, lambda pair: pair[0])},
+        never=len(untried),
+    )
+
+
+def _squares(coverage: Coverage, row: int) -> list[Square]:
+    return [_square(coverage, row, column) for column in range(row + 1)]
+
+
+def _square(coverage: Coverage, row: int, column: int) -> Square:
+    count, one, other = int(coverage.counts[row, column]), LABELS[row], LABELS[column]
+    if one[0] == other[0]:  # a problem's own labels: how often each was tried; their pairs tell nothing
+        return (
+            Square("own", compact(count), f"{_name(row)}: {count:,} problems") if row == column else Square("", "", "")
+        )
+    pair = f"{_name(row)} with {_name(column)}"
+    if count:
+        return Square(f"p{min(len(str(count)) - 1, 5)}", compact(count), f"{pair}: {count:,} problems")
+    if reason := impossible(row, column):
+        return Square("not", "", f"{pair}: impossible, {reason}")
+    return Square("never", "", f"{pair}: never tried")
+
+
+def _rarest(coverage: Coverage) -> list[tuple[str, str, int]]:
+    counts = coverage.counts[tuple(POSSIBLE.T)]
+    order = [i for i in counts.argsort(kind="stable") if counts[i]][:_RAREST]
+    return [(_name(POSSIBLE[i][0]), _name(POSSIBLE[i][1]), int(counts[i])) for i in order]
+
+
+def compact(count: int) -> str:
+    """Two digits are enough of what is more than 999."""
+    if count < 1000:
+        return str(count)
+    power = (len(str(count)) - 1) // 3
+    value = count / 1000**power
+    return f"{value:.{int(value < 9.95)}f}{'kMGTPE'[power - 1]}"
+
+
+def _name(label: int) -> str:
+    return ": ".join(LABELS[label])
