@@ -1,0 +1,106 @@
+"""A problem drawn in a terminal: who sees what, where it lies, and where new tokens go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from verification.difference import Element
+from verification.problem import Problem
+from verification.visibility import visible_counts
+
+# What fits on a screen. More is cut, and said to be.
+_ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
+
+
+def drawn(problem: Problem, wrong: Element | None = None) -> RenderableType:
+    """A table of sequences, one of the tokens that are stored, and what the tensors hold; ``wrong`` is marked."""
+    tables = [_prefill(problem, wrong) if problem.phase == "prefill" else _decode(problem, wrong)]
+    if problem.num_blocks and problem.slot_mapping:
+        tables.append(_stored(problem))
+    return Group(*tables)
+
+
+def _prefill(problem: Problem, wrong: Element | None) -> Table:
+    table = Table("sequence", "queries", "keys", "who sees what (■ seen, · hidden)", show_lines=True)
+    for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
+        counts = visible_counts(queries, keys, problem.causal_alignment).tolist()
+        grid = Text()
+        for row, seen in _shown(list(enumerate(counts)), _ROWS):
+            here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
+            grid.append(f"q{row:<3} {'■' * min(seen, _KEYS)}{'·' * min(keys - seen, _KEYS - min(seen, _KEYS))}")
+            grid.append("..." if keys > _KEYS else "").append(f"  sees {seen} of {keys}", style="dim")
+            grid.append("  <- wrong" if here else "", style="bold red").append("\n")
+        if queries > _ROWS:
+            grid.append(f"... {queries - _ROWS} more queries\n", style="dim")
+        grid.rstrip()
+        table.add_row(str(i), str(queries), str(keys), grid)
+    return table
+
+
+def _decode(problem: Problem, wrong: Element | None) -> Table:
+    size = problem.block_size
+    table = Table("sequence", "context", "block table", show_lines=True)
+    for i, (context, row) in enumerate(zip(problem.key_lens, problem.block_tables, strict=True)):
+        needed = -(-context // size)
+        lines = Text()
+        for place, block in _shown(list(enumerate(row[:needed])), _BLOCKS):
+            seen = min(size, context - place * size)
+            lines.append(f"[{place}] ").append_text(_block(problem, block, seen)).append("\n")
+        if needed > _BLOCKS:
+            lines.append(f"... {needed - _BLOCKS} more blocks\n", style="dim")
+        if needed > len(row):
+            lines.append(f"the table ends: no token from {len(row) * size} on is seen\n", style="yellow")
+        if row[needed:]:
+            shown = ", ".join(map(str, row[needed : needed + _BLOCKS]))
+            lines.append(f"not needed: {shown}{', ...' if len(row) - needed > _BLOCKS else ''}\n", style="dim")
+        lines.rstrip()
+        mark = Text(str(i)).append("  <- wrong" if wrong and wrong.sequence == i else "", style="bold red")
+        table.add_row(mark, str(context), lines)
+    return table
+
+
+def _block(problem: Problem, block: int, seen: int) -> Text:
+    size = problem.block_size
+    if not 0 <= block < problem.num_blocks:
+        return Text(f"block {block}: not in the cache, its tokens are not seen", style="yellow")
+    first = block * size
+    text = Text(f"block {block}: slots {_range(first, first + seen)} seen")
+    if seen < size:
+        text.append(f", {_range(first + seen, first + size)} not", style="dim")
+    return text
+
+
+def _stored(problem: Problem) -> Table:
+    table = Table("new token", "slot", "", title="slot_mapping", title_justify="left")
+    last = {slot: token for token, slot in enumerate(problem.slot_mapping)}
+    starts = [0, *_sums(problem.key_lens if problem.phase == "prefill" else problem.query_lens)]
+    for token, slot in _shown(list(enumerate(problem.slot_mapping)), _TOKENS):
+        sequence = next(i for i, (start, end) in enumerate(pairwise(starts)) if start <= token < end)
+        if slot == -1:
+            note = "not stored"
+        elif not 0 <= slot < problem.num_slots:
+            note = "not in the cache: dropped"
+        else:
+            note = f"block {slot // problem.block_size}, offset {slot % problem.block_size}"
+            note += f"; token {last[slot]} comes after it" if last[slot] != token else ""
+        table.add_row(f"{token - starts[sequence]} of sequence {sequence}", str(slot), note)
+    if len(problem.slot_mapping) > _TOKENS:
+        table.add_row("...", "", f"{len(problem.slot_mapping) - _TOKENS} more")
+    return table
+
+
+def _shown(items: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
+    yield from items[:most]
+
+
+def _sums(lengths: Sequence[int]) -> list[int]:
+    return [sum(lengths[: i + 1]) for i in range(len(lengths))]
+
+
+def _range(first: int, end: int) -> str:
+    return str(first) if end - first == 1 else f"{first}-{end - 1}"
