@@ -13,18 +13,12 @@ if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
     modules = [f"attn_core.{name}" for name in ("eager", "heads", "masks", "metadata")]
     install_import_hook(modules, "beartype.beartype")
 
-from tests.fuzz import plugin
-
-budget, record_cell = plugin.budget, plugin.record_cell
+from verification.flags import settle
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    plugin.add_options(parser)
+    parser.addoption("--require-cuda", action="store_true", help="fail, not skip, where there is no CUDA device")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    plugin.deselect(config, items)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    plugin.configure(config)
+def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 (the hook's signature)
+    settle()

@@ -1,0 +1,169 @@
+"""The command line, ``attn-verify``: what can be asked, in which words. `properties.commands` answers.
+
+Exit codes: 0 nothing found, 1 a law is broken, 2 the question makes no sense, 3 nothing could be verified, 130 a run
+was interrupted before anything was found.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# The clock of --minutes: loading torch is part of the time that a person waits.
+BEGAN = time.monotonic()
+
+app = typer.Typer(
+    name="attn-verify",
+    help="Is this paged-attention kernel right? Exit codes: 0 nothing found, 1 violation, 2 usage, 3 nothing verified.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="for machines, on standard output")]
+Backends = Annotated[
+    list[str] | None, typer.Option("--backend", help="an implementation, a planted fault, or module:attribute")
+]
+Devices = Annotated[list[str] | None, typer.Option("--device", help="cpu, cuda; may be repeated")]
+
+
+def answered(command: Callable[..., int]) -> Callable[..., None]:
+    """Errors of the one who asks are one line, and the exit code says what was found."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            # Loaded here: `--help` and a misspelt option need not wait for torch, and Ctrl-C may come meanwhile.
+            from properties.errors import EXIT_CODES
+
+            try:
+                code = command(*args, **kwargs)
+            except tuple(EXIT_CODES) as error:
+                typer.echo(f"error: {error}", err=True)
+                code = EXIT_CODES[type(error)]
+        except KeyboardInterrupt:
+            code = 130
+        raise typer.Exit(code)
+
+    return run
+
+
+@app.command()
+@answered
+def fuzz(
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="wall time, start to end")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="problems a cell (default 500)")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="repeats a run; by default fresh, and printed")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("-k", "--only", help="cells with this in law-dtype-device-implementation")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="may be repeated")] = None,
+    device: Devices = None,
+    backend: Backends = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes (default: one a core)")] = None,
+    require_cuda: Annotated[bool, typer.Option("--require-cuda", help="fail where there is no CUDA device")] = False,
+    table: Annotated[str, typer.Option(help="laws or matrix")] = "laws",
+    findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
+    corpus: Annotated[Path, typer.Option(help="is replayed before anything new is tried")] = Path("corpus"),
+    reports: Annotated[Path, typer.Option(help="gets run.jsonl, junit.xml, summary.md, index.html")] = Path("reports"),
+    json: Json = False,
+) -> int:
+    """Try every law on fresh problems: rounds of all cells (law x dtype x device x implementation)."""
+    from properties.commands.fuzz import fuzzed
+
+    return fuzzed(
+        BEGAN,
+        minutes=minutes,
+        examples=examples,
+        seed=seed,
+        only=only or [],
+        dtypes=dtype or [],
+        devices=device or [],
+        backends=backend or ["attn_core/eager"],
+        workers=workers,
+        require_cuda=require_cuda,
+        table=table,
+        findings=findings,
+        corpus=corpus,
+        reports=reports,
+        json=json,
+    )
+
+
+@app.command()
+@answered
+def replay(
+    problem: Annotated[list[str], typer.Argument(help="files of findings or problems, or a problem as JSON")],
+    backend: Annotated[str, typer.Option(help="default: the one in the file")] = "",
+    device: Annotated[str, typer.Option(help="default: the one in the file")] = "",
+    law: Annotated[list[str] | None, typer.Option(help="default: every law that speaks of the problem")] = None,
+    json: Json = False,
+) -> int:
+    """Check problems again, under every law."""
+    from properties.commands.replay import replayed
+
+    return replayed(problem, backend, device, law or [], json)
+
+
+@app.command()
+@answered
+def show(problem: Annotated[str, typer.Argument(help="a file, or a problem as JSON")], json: Json = False) -> int:
+    """Draw a problem: who sees what, where it lies, where new tokens go."""
+    from properties.commands.show import shown
+
+    return shown(problem, json)
+
+
+@app.command()
+@answered
+def script(
+    problem: Annotated[str, typer.Argument(help="a file, or a problem as JSON")],
+    backend: Annotated[str, typer.Option(help="default: the one in the file")] = "",
+    device: Annotated[str, typer.Option(help="default: the one in the file")] = "",
+    law: Annotated[str, typer.Option(help="default: the one in the file")] = "",
+    output: Annotated[Path | None, typer.Option(help="default: standard output")] = None,
+) -> int:
+    """Write one Python file that shows the violation without us: for an upstream report."""
+    from properties.commands.script import scripted
+
+    return scripted(problem, backend, device, law, output)
+
+
+@app.command()
+@answered
+def report(
+    events: Annotated[list[Path], typer.Argument(help="run.jsonl of one run or of several")],
+    output: Annotated[Path, typer.Option(help="the page")] = Path("reports/index.html"),
+) -> int:
+    """One HTML page of one run or several, from whatever machines."""
+    from properties.commands.report import reported
+
+    return reported(events, output)
+
+
+@app.command()
+@answered
+def laws(json: Json = False) -> int:
+    """What must hold, as mathematics."""
+    from properties.commands.lists import list_laws
+
+    return list_laws(json)
+
+
+@app.command()
+@answered
+def backends(
+    faults: Annotated[bool, typer.Option("--faults", help="the planted faults too")] = False, json: Json = False
+) -> int:
+    """Who can be asked here, and what each of them promises."""
+    from properties.commands.lists import list_backends
+
+    return list_backends(faults, json)
+
+
+if __name__ == "__main__":
+    app(prog_name="attn-verify")

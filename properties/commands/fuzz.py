@@ -1,0 +1,94 @@
+"""``attn-verify fuzz``: a plan from the options, reporters for it, and the run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from properties.cells import Cell, cells
+from properties.errors import UsageError
+from properties.session import Plan, cores, run
+from verification.catalogue import DEVICES
+from verification.findings import kept
+from verification.flags import settle
+from verification.formats import FORMATS
+from verification.reporting.events import Reporter
+from verification.reporting.files import Files
+from verification.reporting.json_lines import JsonLines
+from verification.reporting.terminal import Terminal
+
+DEFAULT_EXAMPLES = 500
+# Seconds of the budget that are kept for the reports and for taking leave.
+_RESERVE = 1.5
+
+
+def fuzzed(
+    began: float,
+    *,
+    minutes: float | None,
+    examples: int | None,
+    seed: int | None,
+    only: Sequence[str],
+    dtypes: Sequence[str],
+    devices: Sequence[str],
+    backends: Sequence[str],
+    workers: int | None,
+    require_cuda: bool,
+    table: str,
+    findings: Path,
+    corpus: Path,
+    reports: Path,
+    json: bool,
+) -> int:
+    """The exit code. Raises UsageError, UnknownBackend, ProblemError, WorkerDied."""
+    if minutes is not None and examples is not None:
+        raise UsageError(f"--minutes: {minutes:g} with --examples {examples} (one of them is the budget)")
+    for option, values, allowed in (
+        ("--dtype", dtypes, tuple(FORMATS)),
+        ("--device", devices, DEVICES),
+        ("--table", [table], ("laws", "matrix")),
+    ):
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
+    if corpus.is_dir():
+        kept(corpus)  # a file that cannot be read is said so now, and not by a worker later
+    sys.path.insert(0, "")  # module:attribute is looked for here first, as with `python -m`; workers inherit it
+    settle()
+    plan = Plan(
+        cells=_asked(cells(backends, devices or DEVICES), dtypes, only),
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        examples=None if minutes else examples or DEFAULT_EXAMPLES,
+        minutes=minutes,
+        deadline=began + 60 * minutes - _RESERVE if minutes else float("inf"),
+        workers=workers or cores(),
+        findings=findings,
+        corpus=corpus if corpus.is_dir() else None,
+        require_cuda=require_cuda,
+        command=" ".join(["attn-verify", *sys.argv[1:]]),
+    )
+    console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
+    step = os.environ.get("GITHUB_STEP_SUMMARY")
+
+    def complain(line: str) -> None:
+        console.print(line, style="bold red", markup=False, highlight=False)
+
+    files = Files(reports, complain, Path(step) if step else None)
+    reporters: list[Reporter] = [Terminal(console, began, table), files]
+    return run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
+
+
+def _asked(found: list[Cell], dtypes: Sequence[str], only: Sequence[str]) -> list[Cell]:
+    kept = [
+        cell
+        for cell in found
+        if (not dtypes or cell.dtype in dtypes) and (not only or any(text in cell.id for text in only))
+    ]
+    if not kept:
+        raise UsageError("no cell has what --only, --dtype, --device and --backend ask for (see `attn-verify laws`)")
+    return kept

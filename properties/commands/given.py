@@ -1,0 +1,23 @@
+"""A problem as a person gives it: a file of a finding or of a problem, or JSON itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from verification.backend import Backend
+from verification.catalogue import backend_named
+from verification.findings import Finding, load, read
+
+DEFAULT_BACKEND = "attn_core/eager"
+
+
+def finding_given(text: str) -> Finding:
+    """Raises ProblemError, one line."""
+    return read(text) if text.lstrip().startswith("{") else load(Path(text))
+
+
+def backend_given(finding: Finding, name: str, device: str) -> Backend:
+    """The one asked for, else the one in the file, else ours. Raises UnknownBackend."""
+    sys.path.insert(0, "")  # module:attribute is looked for here first, as with `python -m`
+    return backend_named(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu")

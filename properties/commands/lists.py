@@ -1,0 +1,70 @@
+"""``attn-verify laws`` and ``attn-verify backends``: what can be named."""
+
+from __future__ import annotations
+
+import json as json_lib
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from properties.laws import LAWS
+from verification.catalogue import backend_named, cannot_run, implementations
+from verification.faults import FAULTS
+
+
+def list_laws(json: bool) -> int:
+    rows = [
+        {"name": law.name, "statement": law.statement, "phases": law.phases, "devices": law.devices} for law in LAWS
+    ]
+    if json:
+        return _as_json(rows)
+    table = Table("law", "what must hold", show_lines=True)
+    for law in LAWS:
+        only = "" if len(law.phases) > 1 else f" ({law.phases[0]})"
+        table.add_row(f"{law.name}{only}", law.statement)
+    Console().print(table, markup=False)
+    return 0
+
+
+def list_backends(faults: bool, json: bool) -> int:
+    rows = [_backend(name, device) for name, devices in implementations().items() for device in devices]
+    planted = [
+        {"name": fault.id, "what is wrong": " ".join(fault.sentence.split()), "from": fault.citation}
+        for fault in FAULTS.values()
+    ]
+    if json:
+        return _as_json({"implementations": rows, "faults": planted} if faults else {"implementations": rows})
+    table = Table("implementation", "device", "runs here", "dtypes", "head_dims", "promises")
+    for row in rows:
+        contract = row["contract"]
+        promises = [name for name in ("refuses", "range_events", "nonfinite") if contract[name]]
+        bits = [f"{len(contract['bitwise'])} laws to the bit"] if contract["bitwise"] else []
+        dims = ", ".join(map(str, contract["head_dims"])) or "any"
+        here = row["cannot_run"] or "yes"
+        table.add_row(row["name"], row["device"], here, ", ".join(contract["dtypes"]), dims, ", ".join(promises + bits))
+    console = Console()
+    console.print(table, markup=False)
+    if faults:
+        for fault in planted:
+            console.print(f"{fault['name']}: {fault['what is wrong']}", markup=False, highlight=False)
+    return 0
+
+
+def _backend(name: str, device: str) -> dict[str, Any]:
+    backend = backend_named(name, device)
+    contract = asdict(backend.contract) | {"bitwise": sorted(backend.contract.bitwise)}
+    precision = asdict(backend.precision)
+    return {
+        "name": name,
+        "device": device,
+        "cannot_run": cannot_run(device),
+        "contract": contract,
+        "precision": precision,
+    }
+
+
+def _as_json(data: Any) -> int:
+    Console().out(json_lib.dumps(data, indent=1))
+    return 0

@@ -1,0 +1,54 @@
+"""``attn-verify replay``: problems again, under every law that speaks of them."""
+
+from __future__ import annotations
+
+import json as json_lib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from properties.commands.given import backend_given, finding_given
+from properties.errors import UsageError
+from properties.law import Law
+from properties.laws import LAWS
+from properties.session import NOT_VERIFIED, NOTHING, VIOLATION
+from properties.worker import replay
+from verification.catalogue import cannot_run
+from verification.flags import settle
+from verification.reporting.broken import broken
+
+
+def replayed(given: Sequence[str], backend: str, device: str, names: Sequence[str], json: bool) -> int:
+    """1 where a law breaks, 3 where none says anything. Raises UsageError, ProblemError, UnknownBackend."""
+    settle()
+    laws, codes, console = laws_named(names), [], Console()
+    for text in given:
+        finding = finding_given(text)
+        asked = backend_given(finding, backend, device)
+        if reason := cannot_run(asked.device):
+            raise UsageError(f"device: {asked.device!r} ({reason})")
+        score, failures = replay(finding.problem, asked, laws, backend or finding.backend)
+        # A file replays as the file that it is; what was given as text has none.
+        kept = "" if text.lstrip().startswith("{") else text
+        failures = [replace(failure, kept=kept) for failure in failures]
+        if json:
+            console.out(json_lib.dumps({"problem": text, "score": score, "broken": [f.to_dict() for f in failures]}))
+        else:
+            for failure in failures:
+                console.print(broken(failure))
+            said = "no law says anything of it" if score is None else f"largest err/bound {score:.3f}"
+            verdict = f"{len(failures)} laws broken" if failures else said
+            name = text if kept else "the problem"
+            console.print(f"{name}: {asked.name} on {asked.device}: {verdict}", markup=False, highlight=False)
+        codes.append(VIOLATION if failures else NOT_VERIFIED if score is None else NOTHING)
+    return VIOLATION if VIOLATION in codes else max(codes)
+
+
+def laws_named(names: Sequence[str]) -> list[Law]:
+    """All of them where none is named. Raises UsageError."""
+    known = {law.name: law for law in LAWS}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--law: {name!r} (must be one of {', '.join(known)})")
+    return [known[name] for name in names or known]

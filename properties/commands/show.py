@@ -1,0 +1,30 @@
+"""``attn-verify show``: a problem drawn."""
+
+from __future__ import annotations
+
+import json as json_lib
+
+from rich.console import Console
+
+from properties.commands.given import finding_given
+from properties.laws import LAWS
+from verification.describe import describe
+from verification.reporting.draw import drawn
+
+
+def shown(given: str, json: bool) -> int:
+    """Raises ProblemError."""
+    finding, console = finding_given(given), Console()
+    if json:
+        console.out(json_lib.dumps(finding.to_dict()))
+        return 0
+    if finding.law:
+        statement = {law.name: law.statement for law in LAWS}.get(finding.law, "(no law has that name any more)")
+        where = f" by {finding.backend} on {finding.device}" if finding.backend else ""
+        console.print(f"{finding.law}, broken{where}", style="bold", markup=False, highlight=False)
+        console.print(f"  {statement}\n", style="italic", markup=False, highlight=False)
+    if finding.message:
+        console.print(finding.message, markup=False, highlight=False)
+    console.print(describe(finding.problem), markup=False, highlight=False)
+    console.print(drawn(finding.problem))
+    return 0

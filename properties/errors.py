@@ -1,0 +1,22 @@
+"""Errors that are told in one line, and the exit code of each."""
+
+from __future__ import annotations
+
+from properties.session import NOT_VERIFIED, WorkerDied
+from verification.catalogue import UnknownBackend
+from verification.script.snippets import ScriptError
+from verification.valid import ProblemError
+
+
+class UsageError(ValueError):
+    """An option that makes no sense; the message names it, its value and the rule."""
+
+
+USAGE = 2
+EXIT_CODES: dict[type[BaseException], int] = {
+    UsageError: USAGE,
+    ProblemError: USAGE,
+    UnknownBackend: USAGE,
+    ScriptError: NOT_VERIFIED,
+    WorkerDied: NOT_VERIFIED,
+}

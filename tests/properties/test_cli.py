@@ -1,0 +1,172 @@
+"""The command line in the words of a person: answers, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from properties.cli import app
+from properties.laws import LAWS
+from tests.verification.reporting.samples import events
+from tests.verification.samples import DECODE, PREFILL
+from verification.backends.attn_core import AttnCore
+from verification.catalogue import UnknownBackend, backend_named
+from verification.faults import FAULTS
+from verification.findings import Finding, save
+from verification.json_io import to_json
+from verification.reporting.events import to_line
+
+CORPUS = Path(__file__).parents[2] / "corpus"
+FAULT = str(CORPUS / "mask-one-future.json")
+
+
+def asked(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def refused(*arguments: str, code: int = 2) -> str:
+    """The one line that says why."""
+    result = asked(*arguments)
+    assert result.exit_code == code, result.output
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_finding_is_replayed() -> None:
+    """On the backend of its file, or on another; the exit code says which laws hold."""
+    result = asked("replay", FAULT)
+    assert result.exit_code == 1
+    assert "agrees_with_reference is broken by mask-one-future on cpu" in result.output
+    result = asked("replay", FAULT, "--backend", "attn_core/eager")
+    assert result.exit_code == 0
+    assert "attn_core/eager on cpu: largest err/bound" in " ".join(result.output.split())
+
+
+def test_a_problem_may_be_given_as_text() -> None:
+    """As a report prints it where there is no file."""
+    assert asked("replay", to_json(DECODE)).exit_code == 0
+    finding = Finding(PREFILL, "cache_is_exact", "slot-negative-wraps", "cpu")
+    assert asked("replay", finding.to_line(), "--backend", "attn_core/eager").exit_code == 0
+
+
+def test_one_law_may_be_asked() -> None:
+    """A law that says nothing of the problem verifies nothing."""
+    assert asked("replay", FAULT, "--law", "cache_is_exact").exit_code == 3
+    assert asked("replay", FAULT, "--law", "agrees_with_reference").exit_code == 1
+
+
+def test_replays_for_machines() -> None:
+    """A line of JSON a problem."""
+    result = asked("replay", FAULT, str(CORPUS / "table-slides.json"), "--json", "--law", "agrees_with_reference")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["problem"] for each in found] == [FAULT, str(CORPUS / "table-slides.json")]
+    assert all(each["broken"][0]["finding"]["law"] == "agrees_with_reference" for each in found)
+
+
+def test_a_problem_is_shown() -> None:
+    """With its law, what it broke, and who sees what."""
+    result = asked("show", FAULT)
+    assert result.exit_code == 0
+    for part in ("agrees_with_reference, broken by mask-one-future on cpu", "|out - exact| <= bound", "sees 1 of 2"):
+        assert part in result.output
+    assert json.loads(asked("show", FAULT, "--json").stdout)["law"] == "agrees_with_reference"
+
+
+def test_a_law_that_was_given_up_is_no_error(tmp_path: Path) -> None:
+    """The problem is what counts."""
+    path = save(Finding(PREFILL, "a law of old", "attn_core/eager", "cpu", "it broke"), tmp_path)
+    assert "no law has that name any more" in asked("show", str(path)).output
+    assert asked("replay", str(path)).exit_code == 0
+
+
+def test_a_script_is_written(tmp_path: Path) -> None:
+    """To a file or to standard output."""
+    output = tmp_path / "report.py"
+    assert asked("script", FAULT, "--output", str(output)).exit_code == 0
+    compile(output.read_text(), "report.py", "exec")
+    assert asked("script", FAULT).stdout == output.read_text()
+    assert "--output" in refused("script", FAULT, "--output", str(tmp_path / "none" / "report.py"))
+
+
+def test_nothing_to_script() -> None:
+    """An honest implementation gives no script that fails."""
+    assert "attn_core/eager" in refused("script", FAULT, "--backend", "attn_core/eager", code=3)
+
+
+def test_a_report_of_several_runs(tmp_path: Path) -> None:
+    """One page."""
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path in paths:
+        path.write_text("\n".join(map(to_line, events())))
+    output = tmp_path / "pages" / "index.html"
+    result = asked("report", *map(str, paths), "--output", str(output))
+    assert result.exit_code == 0
+    assert "seed 7, 7" in result.output
+    assert output.read_text().startswith("<!DOCTYPE html>")
+    paths[1].write_text(paths[1].read_text()[:-40])
+    assert "b.jsonl: line" in refused("report", *map(str, paths), "--output", str(output))
+    (tmp_path / "taken").write_text("")
+    assert "--output" in refused("report", str(paths[0]), "--output", str(tmp_path / "taken" / "index.html"))
+
+
+def test_laws_and_backends_are_listed() -> None:
+    """For persons and for machines."""
+    assert {row["name"] for row in json.loads(asked("laws", "--json").stdout)} == {law.name for law in LAWS}
+    assert "agrees_with_reference" in asked("laws").output
+    listed = json.loads(asked("backends", "--json", "--faults").stdout)
+    assert {"attn_core/eager", "sdpa/flash", "flex/compiled"} <= {row["name"] for row in listed["implementations"]}
+    assert {row["name"] for row in listed["faults"]} == set(FAULTS)
+    assert "sdpa/math" in asked("backends").output
+    assert "mask-one-future: " in asked("backends", "--faults").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fuzz", "--dtype", "float8"), "--dtype: 'float8' (must be one of float16"),
+        (("fuzz", "--device", "tpu"), "--device: 'tpu' (must be one of cpu, cuda)"),
+        (("fuzz", "--table", "round"), "--table: 'round' (must be one of laws, matrix)"),
+        (("fuzz", "--minutes", "1", "--examples", "5"), "--minutes: 1 with --examples 5"),
+        (("fuzz", "-k", "nothing has this"), "no cell has what --only"),
+        (("fuzz", "--backend", "vllm"), "backend: 'vllm' (must be one of attn_core/eager"),
+        (("replay", "none.json"), "none.json: "),
+        (("replay", "{}"), "version: None"),
+        (("replay", FAULT, "--law", "gravity"), "--law: 'gravity' (must be one of agrees_with_reference"),
+        (("replay", FAULT, "--backend", "sdpa/cudnn"), "'sdpa/cudnn' has no implementation on cpu (it runs on cuda)"),
+        (("replay", FAULT, "--device", "tpu"), "device: 'tpu' (must be one of cpu, cuda)"),
+        (("replay", FAULT, "--backend", "no_module:backend"), "No module named 'no_module'"),
+        (("replay", FAULT, "--backend", "json:decoder"), "is no backend: it has no name"),
+        (("show", '{"version": 1, "phase": "encode"}'), "phase: 'encode'"),
+        (("report", "none.jsonl"), "none.jsonl: "),
+    ],
+)
+def test_errors_are_one_line(arguments: tuple[str, ...], message: str) -> None:
+    """They name the option or the field, its value and the rule."""
+    assert message in refused(*arguments)
+
+
+def test_usage() -> None:
+    """Wrong types are the command line's own."""
+    assert asked("fuzz", "--minutes", "soon").exit_code == 2
+    assert asked("fly").exit_code == 2
+    assert asked("--help").exit_code == 0
+
+
+def test_a_corpus_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:
+    """Before it starts, in one line."""
+    (tmp_path / "bad.json").write_text('{"version": 99}')
+    assert "bad.json: version: 99" in refused("fuzz", "--corpus", str(tmp_path), "--reports", str(tmp_path / "r"))
+
+
+def test_every_name_finds_its_backend() -> None:
+    """Ours, torch's, planted ones, and anybody's."""
+    for name in ("attn_core/eager", "attn_core/split decode", "sdpa/flash", "mask-one-future"):
+        assert backend_named(name).name == name
+    assert backend_named("tests.properties.wrapped:HONEST") == AttnCore()
+    assert backend_named("verification.backends.attn_core:AttnCore") == AttnCore()
+    with pytest.raises(UnknownBackend, match="backend"):
+        backend_named("tests.properties.wrapped:NOBODY")

@@ -1,0 +1,70 @@
+"""Every implementation that has a name: ours, torch's kernels, planted faults, anybody's as ``module:attribute``."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from inspect import isfunction
+from typing import Any
+
+import torch
+
+from verification.backend import Backend
+from verification.backends.attn_core import AttnCore
+from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.faults import FAULTS, HONEST_SPLIT_DECODE
+
+DEVICES = ("cpu", "cuda")
+
+
+class UnknownBackend(LookupError):
+    """No implementation has that name on that device."""
+
+
+def implementations() -> dict[str, tuple[str, ...]]:
+    """The honest ones by name, and the devices that each runs on."""
+    found: dict[str, tuple[str, ...]] = {}
+    for backend in _all():
+        found[backend.name] = (*found.get(backend.name, ()), backend.device)
+    return found
+
+
+def _all() -> list[Backend]:
+    return [AttnCore(), HONEST_SPLIT_DECODE, *cpu_kernels(), AttnCore("cuda"), *cuda_kernels()]
+
+
+@cache
+def backend_named(name: str, device: str = "cpu") -> Backend:
+    """By name, since a planted fault does not travel between processes. Raises UnknownBackend."""
+    if device not in DEVICES:
+        raise UnknownBackend(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
+    if ":" in name:
+        return _imported(name).on(device)
+    if name in FAULTS:
+        return FAULTS[name].backend(device)
+    for backend in _all():
+        if (backend.name, backend.device) == (name, device):
+            return backend
+    if devices := implementations().get(name):
+        raise UnknownBackend(f"backend: {name!r} has no implementation on {device} (it runs on {', '.join(devices)})")
+    known = ", ".join(implementations())
+    raise UnknownBackend(f"backend: {name!r} (must be one of {known}, a planted fault, or module:attribute)")
+
+
+def cannot_run(device: str) -> str:
+    """Why nothing runs there; empty where it does."""
+    return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
+
+
+def _imported(name: str) -> Backend:
+    """An object, or what makes one."""
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownBackend(f"backend: {name!r} ({error})") from None
+    made: Backend = found() if isinstance(found, type) or isfunction(found) else found
+    missing = [part for part in ("name", "device", "contract", "precision", "prepare", "on") if not hasattr(made, part)]
+    if missing:
+        raise UnknownBackend(f"backend: {name!r} is no backend: it has no {', '.join(missing)}")
+    return made
