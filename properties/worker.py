@@ -107,10 +107,11 @@ def failure_of(
 
 def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = "") -> tuple[float | None, list[Failure]]:
     """A problem under every law that speaks of it: the largest err/bound, None where none said anything; and what
-    broke. The law that once broke on it may have another name by now.
+    broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
+    is not asked.
     """
     scores, failures = [], []
-    for law in laws:
+    for law in laws if backend.contract.speaks_of(problem) else ():
         if not law.speaks_of(problem, backend.device):
             continue
         try:

@@ -15,6 +15,10 @@ from verification.problem import Problem
 Call = Callable[[Tensors], Tensor]
 
 
+class NotPortable(LookupError):
+    """What has this name on another device is another implementation, or there is none."""
+
+
 class Backend(Protocol):
     """An adapter names itself, says what it promises, and turns a problem into something that can be called.
 
@@ -32,5 +36,5 @@ class Backend(Protocol):
     def precision(self) -> Precision: ...
     def prepare(self, problem: Problem) -> Call: ...
     def on(self, device: str) -> Backend:
-        """The same implementation on another device."""
+        """The same implementation on another device. Raises NotPortable where there is none."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from verification.backend import Backend
+from verification.backend import Backend, NotPortable
 from verification.backends.attn_core import AttnCore
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
@@ -24,12 +24,13 @@ class UnknownBackend(LookupError):
 def implementations() -> dict[str, tuple[str, ...]]:
     """The honest ones by name, and the devices that each runs on."""
     found: dict[str, tuple[str, ...]] = {}
-    for backend in _all():
+    for backend in every():
         found[backend.name] = (*found.get(backend.name, ()), backend.device)
     return found
 
 
-def _all() -> list[Backend]:
+def every() -> list[Backend]:
+    """The honest ones, on every device."""
     return [AttnCore(), HONEST_SPLIT_DECODE, *cpu_kernels(), AttnCore("cuda"), *cuda_kernels()]
 
 
@@ -39,10 +40,13 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
     if device not in DEVICES:
         raise UnknownBackend(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
     if ":" in name:
-        return _imported(name).on(device)
+        try:
+            return _imported(name).on(device)
+        except NotPortable as error:
+            raise UnknownBackend(f"backend: {name!r}: {error}") from None
     if name in FAULTS:
         return FAULTS[name].backend(device)
-    for backend in _all():
+    for backend in every():
         if (backend.name, backend.device) == (name, device):
             return backend
     if devices := implementations().get(name):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verification.problem import Problem
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -22,3 +24,13 @@ class Contract:
     range_events: bool = True
     nonfinite: bool = True
     head_dims: tuple[int, ...] = ()
+
+    def speaks_of(self, problem: Problem) -> bool:
+        """Whether anything is promised about it."""
+        special = bool(problem.specials) or problem.cache_format != problem.dtype
+        return (
+            problem.dtype in self.dtypes
+            and problem.phase in self.phases
+            and (not self.head_dims or problem.head_dim in self.head_dims)
+            and (self.nonfinite or not special)
+        )

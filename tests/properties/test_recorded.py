@@ -236,7 +236,7 @@ def _strays(tensors: Tensors, output: Tensor) -> Tensor:
         ("devices_agree", HONEST, PREFILL, "holds on this problem"),
         ("batch_does_not_matter", HONEST, one_head(), "says nothing"),
         ("no_such_law", HONEST, PREFILL, "law: 'no_such_law'"),
-        ("", HONEST, one_head(), "none breaks"),
+        ("", HONEST, one_head(), "no law breaks"),
         ("agrees_with_reference", Wrapped(_bump), PREFILL, "must have snippet"),
         ("agrees_with_reference", Shown(_bump), PREFILL, "the script passes"),
         ("guards_stay_intact", Wrapped(_strays), PREFILL, "outside of the tensors"),

@@ -30,7 +30,13 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "ATTN_CHECK_SHAPES": "0", "COLUMNS": "160", **more}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "ATTN_CHECK_SHAPES": "0",
+        "COLUMNS": "160",
+        **more,
+    }
 
 
 def session(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

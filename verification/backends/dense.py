@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from attn_core import Attention, eager
 from attn_core.heads import repeat_kv
-from verification.backend import Call
+from verification.backend import Call, NotPortable
 from verification.backends.attn_core import EngineCall, layer_for
 from verification.contract import Contract
 from verification.precision import Precision
@@ -35,7 +35,7 @@ class DenseBackend:
     """``dense`` decides about numbers; the store, the block tables and what is refused are the layer's.
 
     ``plain`` is how a script spells a call of ``dense``, with ``{causal}`` and ``{scale}`` in it; where it is empty the
-    script has the source of ``dense``.
+    script has the source of ``dense``. A ``portable`` one does the same arithmetic on every device.
     """
 
     name: str
@@ -44,8 +44,11 @@ class DenseBackend:
     precision: Precision = field(default=Precision(), repr=False)
     device: str = "cpu"
     plain: Snippet | None = field(default=None, repr=False)
+    portable: bool = False
 
     def on(self, device: str) -> DenseBackend:
+        if device != self.device and not self.portable:
+            raise NotPortable(f"device: {device!r} ({self.name} on {self.device} is no kernel of other devices)")
         return replace(self, device=device)
 
     def kernel_snippet(self, causal: bool, scale: float) -> Snippet:

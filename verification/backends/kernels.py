@@ -117,8 +117,8 @@ def cpu_kernels() -> list[DenseBackend]:
     every = dense_contract(tuple(FORMATS))
     return [
         DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_plain("FLASH_ATTENTION")),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_plain("MATH")),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision()),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_plain("MATH"), portable=True),
+        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), portable=True),
     ]
 
 
@@ -133,7 +133,7 @@ def cuda_kernels() -> list[DenseBackend]:
             "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _plain("EFFICIENT_ATTENTION")
         ),
         DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _plain("MATH")),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda"),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _plain("MATH"), portable=True),
+        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda", portable=True),
         DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
     ]

@@ -1,0 +1,59 @@
+"""What a contract promises something about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from properties.law import OutsideLaw
+from properties.laws.equivalence import devices_agree
+from tests.verification.samples import DECODE, PREFILL
+from verification.backend import NotPortable
+from verification.backends.dense import dense_contract
+from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.catalogue import UnknownBackend, backend_named
+from verification.contract import Contract
+from verification.problem import Special
+
+NAN = Special("q", 0, 0, 0, "nan")
+
+
+def test_of_what_it_speaks() -> None:
+    """Formats, phases, head_dims; and NaN, Inf and narrow caches only where they are promised to behave."""
+    every = Contract(("float16",))
+    assert every.speaks_of(PREFILL)
+    assert every.speaks_of(replace(PREFILL, specials=(NAN,)))
+    assert not every.speaks_of(replace(PREFILL, dtype="float32"))
+    assert not Contract(("float16",), phases=("decode",)).speaks_of(PREFILL)
+    assert Contract(("float16",), phases=("decode",)).speaks_of(DECODE)
+    assert not Contract(("float16",), head_dims=(16, 64)).speaks_of(PREFILL)
+    assert Contract(("float16",), head_dims=(4, 64)).speaks_of(PREFILL)
+    finite = dense_contract(("float32",))
+    assert finite.speaks_of(replace(DECODE, dtype="float32"))
+    assert not finite.speaks_of(replace(DECODE, dtype="float32", cache_dtype="float16"))
+    assert not finite.speaks_of(replace(DECODE, dtype="float32", specials=(NAN,)))
+
+
+@pytest.mark.parametrize("backend", [*cpu_kernels(), *cuda_kernels()], ids=lambda b: f"{b.name} {b.device}")
+def test_a_kernel_is_one_of_its_device(backend) -> None:
+    """But for those that are the same arithmetic everywhere: of the others no two devices have to agree."""
+    other = {"cpu": "cuda", "cuda": "cpu"}[backend.device]
+    assert backend.on(backend.device) == backend
+    if backend.name in ("sdpa/math", "flex/eager"):
+        assert backend.on(other).device == other
+        return
+    with pytest.raises(NotPortable, match=other):
+        backend.on(other)
+    if backend.device == "cuda":
+        with pytest.raises(OutsideLaw):
+            devices_agree(backend, PREFILL)
+
+
+def test_an_import_knows_its_devices() -> None:
+    """An error of one line."""
+    with pytest.raises(UnknownBackend, match="is no kernel of other devices"):
+        backend_named("tests.verification.test_contract:FLASH", "cuda")
+
+
+FLASH = cpu_kernels()[0]
