@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,13 @@ def explanations(inputs: Inputs, worst: Element) -> tuple[str, ...]:
 
 def _equal(number: float, other: float, room: float) -> bool:
     return bool(number == other or abs(number - other) <= room or (np.isnan(number) and np.isnan(other)))
+
+
+def _other_stores(slots: Array, num_slots: int) -> Iterator[tuple[str, Array]]:
+    yield "padding were stored in slot 0", np.where(slots == -1, 0, slots)
+    yield "bad slots were stored in the nearest one", np.clip(slots, 0, num_slots - 1)
+    yield "slots wrapped at the cache's ends", slots % num_slots
+    yield "negative slots counted from the cache's end", np.where(slots < -1, slots + num_slots, slots)
 
 
 def _answer(question: _Question) -> Array:
@@ -120,6 +128,9 @@ def _other_slots(inputs: Inputs, stored: Inputs, sequence: int) -> Iterator[tupl
         return keys, values
 
     yield "the new tokens were not stored", rows(table, context, inputs)
+    for words, slots in _other_stores(inputs.slot_mapping.astype(np.int64), problem.num_slots):
+        moved = replace(inputs, slot_mapping=np.clip(slots, -1, problem.num_slots))
+        yield words, rows(table, context, store(moved))
     yield "bad blocks were left out and later ones moved up", rows(table[good], context)
     yield "negative blocks counted from the cache's end", rows(np.where(table < 0, table + blocks, table), context)
     yield "a bad block were block 0", rows(np.where(good, table, 0), context)

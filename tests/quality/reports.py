@@ -1,4 +1,4 @@
-"""Reports of planted faults of six families, as a page: what a person sees, the file, what its script says.
+"""Reports of planted faults of seven families, as a page: what a person sees, the file, what its script says.
 
 ``python -m tests.quality.reports`` writes docs/reports.md anew, after a change of a report.
 """
@@ -24,11 +24,14 @@ from verification.reporting.broken import broken
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reports.md"
-CHOSEN = ("mask-one-future", "scale-after-fp16", "slot-negative-wraps", "table-slides", "gqa-tile", "log-one-sided")
+CHOSEN = (
+    *("mask-one-future", "scale-twice", "slot-wraps", "table-tail-read", "gqa-tile", "ragged-cu-q-for-k", "lse-base2"),
+)
 _TOP = """# What a finding looks like
 
-Six planted faults, one of a family each: the report in a terminal, the file that is kept, and what the script says that
-runs without this project (`attn-verify script FILE`). Made by `python -m tests.quality.reports`; a test keeps it true.
+Seven planted faults, one of a family each: the report in a terminal, the file that is kept, and what the script
+(`attn-verify script FILE`) says, which runs without this project. Made by `python -m tests.quality.reports`; a test
+keeps it true.
 """
 
 

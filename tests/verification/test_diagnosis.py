@@ -93,6 +93,22 @@ def test_what_nobody_stored() -> None:
     assert why(problem, unstored) == ("the new tokens were not stored",)
 
 
+@pytest.mark.parametrize(
+    ("asked", "done", "words"),
+    [
+        ((-1, 3), (0, 3), "padding were stored in slot 0"),
+        ((9, 3), (1, 3), "slots wrapped at the cache's ends"),
+        ((-8, 3), (0, 3), "negative slots counted from the cache's end"),
+        ((-5, 3), (0, 3), "bad slots were stored in the nearest one"),
+    ],
+)
+def test_slots(asked: tuple[int, int], done: tuple[int, int], words: str) -> None:
+    """What must not be stored lies where a context sees it."""
+    problem = replace(DECODE, key_lens=(2, 2), block_tables=((0,), (1,)), slot_mapping=asked, head_dim=16)
+    elsewhere = lambda inputs: replace(inputs, slot_mapping=np.array(done))  # noqa: E731
+    assert words in why(problem, elsewhere)
+
+
 def test_context() -> None:
     """One token less."""
     shorter = lambda inputs: replace(inputs, context_lens=inputs.context_lens - 1)  # noqa: E731
