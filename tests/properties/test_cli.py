@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_a_law_that_was_given_up_is_no_error(tmp_path: Path) -> None:
     path = save(Finding(PREFILL, "a law of old", "attn_core/eager", "cpu", "it broke"), tmp_path)
     assert "no law has that name any more" in asked("show", str(path)).output
     assert asked("replay", str(path)).exit_code == 0
+
+
+def test_what_no_strategy_draws_is_replayed(tmp_path: Path) -> None:
+    """A file outlives the lists of sizes that it was once drawn from; it is shown, broken, explained all the same."""
+    odd = {"num_heads": 14, "num_kv_heads": 7, "head_dim": 7, "block_size": 5, "slot_mapping": (3, 4)}
+    problem = replace(DECODE, **odd, block_tables=((2, 0, -9), (1, 99, 7)))  # type: ignore[arg-type]
+    path = save(Finding(problem, "agrees_with_reference", "attn_core/eager", "cpu"), tmp_path)
+    assert asked("replay", str(path)).exit_code == 0
+    assert "it read kv head" in asked("replay", str(path), "--backend", "gqa-tile").output
+    assert asked("show", str(path)).exit_code == 0
 
 
 def test_a_script_is_written(tmp_path: Path) -> None:

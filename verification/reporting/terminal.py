@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from verification.failure import Failure
@@ -26,7 +26,7 @@ class Terminal:
     def __init__(self, console: Console, began: float, table: str = "laws") -> None:
         self._console, self._began, self._table = console, began, table
         self._summary, self._pace, self._told = Summary(), Pace(began), 0.0
-        columns = (TextColumn("{task.description}"), BarColumn(None), _Now(self._pace))
+        columns = (TextColumn("{task.description}"), BarColumn(20), _Now(self._pace))
         self._bar = Progress(*columns, console=console, transient=True)
 
     def receive(self, event: Event) -> None:
@@ -86,7 +86,7 @@ class _Now(ProgressColumn):
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 (there is one)
         return Text(self._pace.line())
