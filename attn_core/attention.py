@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from attn_core import eager
+from attn_core import eager, gathered, sdpa
 from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
 from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
 from attn_core.context import Context, get_context
@@ -18,7 +18,7 @@ from attn_core.masks import CAUSAL_ALIGNMENTS, CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
 from attn_core.notices import check_numeric_range, one_transfer, report_dropped
 
-Implementation = Literal["eager"]
+Implementation = Literal["eager", "sdpa"]
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
 
 
@@ -28,7 +28,8 @@ class Attention(nn.Module):
     ``num_heads`` H, ``num_kv_heads`` G and ``head_dim`` D are the model's; ``block_size`` S is used where the layer
     allocates its own cache (an engine's cache ``[N, S, G, D]`` brings its own). ``causal_alignment`` says where the
     diagonal lies when a prefill has more keys than queries. ``on_invalid`` says what becomes of slots and blocks
-    outside the cache. ``check_values=False`` skips the checks that would wait for an accelerator.
+    outside the cache. ``check_values=False`` skips the checks that would wait for an accelerator. ``implementation`` is
+    ``"eager"``, to be read, or ``"sdpa"``, vectorised.
 
     Raises ValueError where ``num_heads`` is no multiple of ``num_kv_heads`` or an option is unknown.
     """
@@ -86,11 +87,18 @@ class Attention(nn.Module):
             if self.k_cache.numel() and context.slot_mapping is not None:
                 # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
                 store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
-            if context.is_prefill:
-                output = self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
-            else:
-                output = self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
+            output = self._attention(context, metadata, q, k, v)
             return self._check_numeric_range(output.reshape(len(q), self.num_heads * self.head_dim), "attention_output")
+
+    def _attention(self, context: Context, metadata: HostMetadata, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As the implementation does it; ``[T, H, D]``."""
+        if self.implementation == "sdpa":
+            if context.is_prefill:
+                return sdpa.prefill(self, q, k, v, metadata)
+            return gathered.decode(self, q, context, metadata)
+        if context.is_prefill:
+            return self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
+        return self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
 
     def _init_cache(self, num_blocks: int, like: Float[Tensor, "T H D"]) -> None:
         """Zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""

@@ -21,8 +21,9 @@ class Context:
 
     Prefill reads ``cu_seqlens_q`` and ``cu_seqlens_k``; decode reads ``context_lens`` (tokens to attend to, this
     call's included) and ``block_tables``; both read ``slot_mapping`` where there is a cache. Index tensors are int32
-    or int64, on the host or beside ``q``. ``max_seqlen_q`` and ``max_seqlen_k`` are hints that nothing relies on.
-    ``num_kvcache_blocks`` lets the first forward allocate the cache.
+    or int64, on the host or beside ``q``. ``max_seqlen_q`` and ``max_seqlen_k`` are hints; ``sdpa``
+    trusts the latter in a decode whose ``context_lens`` are on a device. ``num_kvcache_blocks`` lets the first forward
+    allocate the cache.
     """
 
     is_prefill: bool = False

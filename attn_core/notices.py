@@ -1,7 +1,8 @@
 """Warnings that cost one device-to-host transfer a forward.
 
-Whatever a forward wants to warn about is measured where the tensors live and kept as 0-dim tensors; `one_transfer`
-reads them all at once when the forward ends. Outside of it a notice is read and logged at once.
+Whatever a forward wants to warn about is measured where the tensors live and kept there, a number or one for each
+sequence; `one_transfer` reads them all at once when the forward ends. Outside of it a notice is read and logged at
+once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from math import isfinite
 
 import torch
@@ -29,7 +31,7 @@ def check_numeric_range(x: Tensor, name: str) -> Tensor:
     Logger ``attn_core.numeric_range``. The record has ``tensor``, ``max``, ``min`` (NaN where ``x`` holds one),
     ``limit`` and ``nonfinite``.
     """
-    if x.numel() and RANGE_LOG.isEnabledFor(logging.WARNING):
+    if x.numel() and ranges_are_watched():
         _notify(torch.aminmax(x), lambda low, high: _log_range(name, low, high))
     return x
 
@@ -41,6 +43,23 @@ def report_dropped(name: str, dropped: Tensor, limit: int) -> None:
     """
     if INDEX_LOG.isEnabledFor(logging.WARNING):
         _notify((dropped,), lambda count: _log_dropped(name, int(count), limit))
+
+
+def ranges_are_watched() -> bool:
+    """Whether anybody would hear of an overflow."""
+    return RANGE_LOG.isEnabledFor(logging.WARNING)
+
+
+def check_extremes(names: Sequence[str], low: Tensor, high: Tensor) -> None:
+    """`check_numeric_range` of many tensors by their extremes, one each; 0 for an empty one."""
+    if low.numel() and ranges_are_watched():
+        _notify((low, high), lambda *each: _log_all(_log_range, names, *each))
+
+
+def report_each_dropped(names: Sequence[str], dropped: Tensor, limit: int) -> None:
+    """`report_dropped` for each count."""
+    if INDEX_LOG.isEnabledFor(logging.WARNING):
+        _notify((dropped,), lambda counts: _log_all(lambda name, n: _log_dropped(name, int(n), limit), names, counts))
 
 
 @contextmanager
@@ -67,10 +86,22 @@ def _emit(notices: list[_Notice]) -> None:
     if not notices:
         return
     # float64 holds every float16..float64 extreme and every count below 2^53 exactly.
-    remote = [x.to(torch.float64) for measured, _ in notices for x in measured if x.device.type != "cpu"]
-    fetched = iter(torch.stack(remote).tolist() if remote else ())
+    remote = [x.to(torch.float64).flatten() for measured, _ in notices for x in measured if x.device.type != "cpu"]
+    fetched = iter(torch.cat(remote).tolist() if remote else ())
+
+    def on_host(x: Tensor) -> float | list[float]:
+        if x.device.type == "cpu":
+            return x.tolist()
+        numbers = list(islice(fetched, x.numel()))
+        return numbers if x.dim() else numbers[0]
+
     for measured, log in notices:
-        log(*(x.item() if x.device.type == "cpu" else next(fetched) for x in measured))
+        log(*map(on_host, measured))
+
+
+def _log_all(log: Callable[..., None], names: Sequence[str], *measured: Sequence[float]) -> None:
+    for each in zip(names, *measured, strict=True):
+        log(*each)
 
 
 def _log_range(name: str, low: float, high: float) -> None:

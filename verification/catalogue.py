@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from verification.backend import Backend, NotPortable
-from verification.backends.attn_core import AttnCore
+from verification.backends.attn_core import AttnCore, sdpa
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
@@ -31,7 +31,7 @@ def implementations() -> dict[str, tuple[str, ...]]:
 
 def every() -> list[Backend]:
     """The honest ones, on every device."""
-    return [AttnCore(), HONEST_SPLIT_DECODE, *cpu_kernels(), AttnCore("cuda"), *cuda_kernels()]
+    return [AttnCore(), sdpa(), HONEST_SPLIT_DECODE, *cpu_kernels(), AttnCore("cuda"), sdpa("cuda"), *cuda_kernels()]
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verification.predicted_events import Prediction
 from verification.problem import Problem
 
 
@@ -14,7 +15,8 @@ class Contract:
     ``refuses`` says that bad input raises ValueError or TypeError naming the argument, with nothing written;
     ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
     Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
-    means any.
+    means any. ``uncomputed`` are the first parts of names of tensors that the backend never has: no event is owed for
+    them.
     """
 
     dtypes: tuple[str, ...]
@@ -24,6 +26,11 @@ class Contract:
     range_events: bool = True
     nonfinite: bool = True
     head_dims: tuple[int, ...] = ()
+    uncomputed: tuple[str, ...] = ()
+
+    def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """Those of tensors that the backend has."""
+        return tuple(p for p in predictions if not p.tensor.startswith(self.uncomputed))
 
     def speaks_of(self, problem: Problem) -> bool:
         """Whether anything is promised about it."""

@@ -82,7 +82,7 @@ def logs_what_is_owed(backend: Backend, problem: Problem) -> Verdict:
     inputs = make_inputs(problem)
     observation = observe(backend, inputs)
     answered(observation)
-    judge_events(observation.events, expect(inputs, backend.precision).predictions)
+    judge_events(observation.events, backend.contract.owed(expect(inputs, backend.precision).predictions))
     return Verdict()
 
 

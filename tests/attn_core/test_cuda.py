@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from attn_core import store_kvcache
+from attn_core import Attention, store_kvcache
 from tests.attn_core import naive
-from tests.attn_core.calls import DTYPES, Call, D, G, S, bits, decode_call, prefill_call
+from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
 from tests.attn_core.float32 import FASTER, faster_products, product_precisions
 from verification.events import INDEX_LOG, RANGE_LOG, Event, captured_events
 
@@ -278,3 +278,22 @@ def test_tensors_on_another_device_are_refused() -> None:
     call.layer.k_cache, call.layer.v_cache = torch.zeros(2, 4, S, G, D)
     with pytest.raises(ValueError, match=r"^k_cache: device cpu"):
         call.run()
+
+
+def test_a_vectorised_decode_waits_for_nothing() -> None:
+    """With the loggers on it costs their one transfer, else none, wherever the engine's numbers are."""
+    call = _decode()
+    call = Call(Attention(H, D, G, S, implementation="sdpa", check_values=False), call.context, call.q, call.k, call.v)
+    eager_layer = _decode().layer
+    call.layer.k_cache, call.layer.v_cache = eager_layer.k_cache, eager_layer.v_cache
+    for each in (call, _on_device(call)):
+        assert _copies(each, "disabled") == 0
+        assert _copies(each) == 1
+
+
+@CALLS
+def test_a_vectorised_call_is_the_eager_one(call_of: CallOf) -> None:
+    """But for rounding."""
+    eager_one, vectorised = call_of(), call_of()
+    vectorised.layer.implementation = "sdpa"
+    torch.testing.assert_close(vectorised.run(), eager_one.run(), rtol=1e-4, atol=1e-4)

@@ -10,6 +10,7 @@ from torch import Tensor
 from attn_core import Attention, Context, attention_context
 from attn_core.attention import Implementation
 from verification.backend import Call
+from verification.backends.profiles import FLASH_ON_CPU, FLUSHING_FLASH
 from verification.contract import Contract
 from verification.formats import FORMATS
 from verification.layout import used_names
@@ -33,6 +34,15 @@ CLAIMS = frozenset(
 )
 
 
+# Kernels block by the length of what they are given: a longer neighbour may move a rounding.
+SDPA_CLAIMS = frozenset(
+    {"poison_is_invisible", "block_ids_do_not_matter", "index_dtype_does_not_matter", "same_call_same_bits"}
+)
+SDPA_CONTRACT = Contract(dtypes=tuple(FORMATS), bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
+# What is true of every kernel that torch may choose there.
+SDPA_PRECISION = {"cpu": FLASH_ON_CPU, "cuda": FLUSHING_FLASH}
+
+
 @dataclass(frozen=True)
 class AttnCore:
     """The layer as an engine uses it: caches assigned, context set, one forward a call."""
@@ -47,7 +57,7 @@ class AttnCore:
         return f"attn_core/{self.implementation}"
 
     def on(self, device: str) -> AttnCore:
-        return replace(self, device=device)
+        return sdpa(device) if self.implementation == "sdpa" else replace(self, device=device)
 
     def prepare(self, problem: Problem) -> Call:
         return EngineCall(layer_for(problem, implementation=self.implementation))
@@ -75,6 +85,11 @@ class AttnCore:
             make=f"Attention({', '.join(f'{name}={value!r}' for name, value in given.items())})",
             call=assign + step,
         )
+
+
+def sdpa(device: str = "cpu") -> AttnCore:
+    """The vectorised implementation, with what it promises and rounds there."""
+    return AttnCore(device, "sdpa", SDPA_CONTRACT, SDPA_PRECISION[device])
 
 
 def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:

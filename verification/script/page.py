@@ -67,7 +67,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         axes=("token", "head", "dim"),
         exact=_exact(decode=problem.phase == "decode", bottom_right=problem.causal_alignment == "bottom_right"),
         **allowed(expect(last.inputs, backend.precision), literals),
-        **logged(expect(last.inputs, backend.precision).predictions),
+        **logged(backend.contract.owed(expect(last.inputs, backend.precision).predictions)),
     )
 
 

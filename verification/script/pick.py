@@ -74,7 +74,8 @@ def _judge_answer(observation: Observation, backend: Backend) -> None:
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
-    judge_events(observation.events, expect(observation.tensors.inputs, backend.precision).predictions)
+    predictions = expect(observation.tensors.inputs, backend.precision).predictions
+    judge_events(observation.events, backend.contract.owed(predictions))
 
 
 def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:
