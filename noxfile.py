@@ -51,7 +51,9 @@ def fuzz(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def matrix(session: nox.Session) -> None:
     """The pre-merge table dtype x device x implementation; -- --require-cuda fails where there is no CUDA device."""
-    shared(session, "properties.cli", "fuzz", "--table", "matrix", "--examples", "50", *session.posargs, env=FAST)
+    both = ("--backend", "attn_core/eager", "--backend", "attn_core/sdpa")
+    table = ("--table", "matrix", "--examples", "50", *both)
+    shared(session, "properties.cli", "fuzz", *table, *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -20,8 +20,8 @@ from attn_core import eager
 from attn_core.masks import CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
 
-# All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504 loses
-# to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
+# All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
+# loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
 _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.problem import Problem
-from verification.valid import ProblemError, check_problem
+from verification.valid import is_valid
 
 _SEEDS = 8
 _PLAIN = {
@@ -30,7 +30,7 @@ _PLAIN = {
 def reduced(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
     """A problem that breaks the law, none of whose simpler neighbours does."""
     while True:
-        smaller = next((other for other in simpler(problem) if _is_valid(other) and breaks(other)), None)
+        smaller = next((other for other in simpler(problem) if is_valid(other) and breaks(other)), None)
         if smaller is None:
             return problem
         problem = smaller
@@ -135,11 +135,3 @@ def _with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> 
 def _below(length: int) -> list[int]:
     """Smaller lengths worth trying."""
     return sorted({0, 1, 2, 3, length // 2, length - 1} & set(range(length)))
-
-
-def _is_valid(problem: Problem) -> bool:
-    try:
-        check_problem(problem)
-    except ProblemError:
-        return False
-    return True

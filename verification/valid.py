@@ -65,6 +65,15 @@ def check_problem(problem: Problem) -> Problem:
     return problem
 
 
+def is_valid(problem: Problem) -> bool:
+    """Whether `check_problem` has nothing against it."""
+    try:
+        check_problem(problem)
+    except ProblemError:
+        return False
+    return True
+
+
 def _given_size(problem: Problem, tensor: str) -> int:
     """How many `Numbers` a tensor takes."""
     if tensor.endswith("cache"):
