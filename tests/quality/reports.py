@@ -35,14 +35,15 @@ keeps it true.
 """
 
 
-def report(fault: str) -> str:
-    """As ``attn-verify replay corpus/FAULT.json --law LAW`` prints it."""
+def report(fault: str, kept: str = "") -> str:
+    """As ``attn-verify replay corpus/FAULT.json --law LAW`` prints it; or as a run does that found and ``kept`` it."""
     path = ROOT / "corpus" / f"{fault}.json"
     finding = load(path)
     law = next(law for law in LAWS if law.name == finding.law)
     _, [failure] = replay(finding.problem, backend_named(fault), [law])
     stream = io.StringIO()
-    Console(file=stream, width=110, color_system=None).print(broken(replace(failure, kept=f"corpus/{fault}.json")))
+    shown = replace(failure, kept=kept.format(failure.finding.file_name) or f"corpus/{fault}.json")
+    Console(file=stream, width=110, color_system=None).print(broken(shown))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
