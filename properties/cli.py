@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +48,9 @@ def answered(command: Callable[..., int]) -> Callable[..., None]:
                 code = EXIT_CODES[type(error)]
         except KeyboardInterrupt:
             code = 130
+        except Exception:  # a bug, ours or an adapter's, is no violation: exit code 1 would say so
+            traceback.print_exc()
+            code = 3
         raise typer.Exit(code)
 
     return run

@@ -85,9 +85,10 @@ class _Run:
 def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     """The exit code: 0 nothing found, 1 a law is broken, 3 nothing was verified, 130 interrupted with nothing found.
 
-    Raises WorkerDied, after the reports of what was done so far.
+    Raises WorkerDied, or what the harness itself failed with, after the reports of what was done so far.
     """
-    start, state, interrupted, died = time.monotonic(), _Run(plan, reporters), False, ""
+    start, state, interrupted = time.monotonic(), _Run(plan, reporters), False
+    failed: Exception | None = None
     state.tell(_started(plan))
     for cell in plan.cells:
         if reason := cell.cannot_run():
@@ -100,16 +101,18 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     except KeyboardInterrupt:
         interrupted = True
     except BrokenProcessPool as error:
-        died = str(error)
+        failed = WorkerDied(str(error))
+    except Exception as error:  # of the harness or of an adapter: raised again, after the reports
+        failed = error
     finally:
         stop.set()
         workers.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
-    code = NOT_VERIFIED if died and not state.broken else state.exit_code(interrupted)
+    code = NOT_VERIFIED if failed and not state.broken else state.exit_code(interrupted)
     state.tell(RunEnded(time.monotonic() - start, code, interrupted, state.coverage))
-    if died:
-        raise WorkerDied(died)
+    if failed:
+        raise failed
     return code
 
 

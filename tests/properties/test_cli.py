@@ -181,3 +181,15 @@ def test_every_name_finds_its_backend() -> None:
     assert backend_named("verification.backends.attn_core:AttnCore") == AttnCore()
     with pytest.raises(UnknownBackend, match="backend"):
         backend_named("tests.properties.wrapped:NOBODY")
+
+
+def test_a_bug_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its traceback is shown, and nothing was verified."""
+
+    def broken(json: bool) -> int:
+        raise RuntimeError(f"a bug, json {json}")
+
+    monkeypatch.setattr("properties.commands.lists.list_laws", broken)
+    result = asked("laws")
+    assert result.exit_code == 3
+    assert "RuntimeError: a bug" in result.stderr

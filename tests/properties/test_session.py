@@ -148,3 +148,24 @@ def _until_found(folder: Path, wanted: bool) -> None:
     deadline = time.monotonic() + 60
     while wanted and not list(folder.glob("findings/*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+ADAPTER = """
+from verification.backends.attn_core import AttnCore
+
+class Broken(AttnCore):
+    def prepare(self, problem):
+        {what}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("raise MemoryError('no plan')", "no plan"), ("import os; os._exit(9)", "error: ")]
+)
+def test_a_worker_that_fails_is_no_violation(tmp_path: Path, what: str, said: str) -> None:
+    """Neither by an error of its adapter nor by its death: what was done so far is reported, and the exit code is 3."""
+    (tmp_path / "adapter.py").write_text(ADAPTER.format(what=what))
+    done = session(tmp_path, *ONE_LAW, "--examples", "5", "--backend", "adapter:Broken")
+    assert done.returncode == 3, done.stdout
+    assert said in done.stderr
+    assert Summary(read_events(tmp_path / "reports/run.jsonl")).endings[0].exit_code == 3
