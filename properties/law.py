@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 
 from verification.backend import Backend
-from verification.judge import Verdict
+from verification.judge import Verdict, Violation
 from verification.problem import Problem
 
 Check = Callable[[Backend, Problem], Verdict]
@@ -39,6 +39,16 @@ class Law:
     def statement(self) -> str:
         """The mathematics, from the docstring of the check."""
         return getdoc(self.check) or ""
+
+    def breaks(self, backend: Backend, problem: Problem) -> bool:
+        """Whether it does there; where it says nothing it does not."""
+        try:
+            self.check(backend, problem)
+        except Violation:
+            return True
+        except OutsideLaw:
+            pass
+        return False
 
     def speaks_of(self, problem: Problem, device: str) -> bool:
         """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""

@@ -105,19 +105,9 @@ def _law_of(finding: Finding, name: str, backend: Backend) -> Law:
                 return law
         raise ScriptError(f"law: {shortened(wanted)} (must be the name of a law)")
     for law in LAWS:
-        if law.speaks_of(finding.problem, backend.device) and _breaks(finding.problem, law, backend):
+        if law.speaks_of(finding.problem, backend.device) and law.breaks(backend, finding.problem):
             return law
     raise ScriptError(f"problem: no law breaks on it for {backend.name} on {backend.device}")
-
-
-def _breaks(problem: Problem, law: Law, backend: Backend) -> bool:
-    try:
-        law.check(backend, problem)
-    except Violation:
-        return True
-    except OutsideLaw:
-        return False
-    return False
 
 
 def _violation(problem: Problem, law: Law, backend: Backend) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib import import_module
 from inspect import isfunction
@@ -62,6 +63,8 @@ def cannot_run(device: str) -> str:
 
 def _imported(name: str) -> Backend:
     """An object, or what makes one."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the folder that one is in comes first, as with `python -m`
     module, _, attribute = name.partition(":")
     try:
         found: Any = getattr(import_module(module), attribute)

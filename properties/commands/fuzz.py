@@ -58,7 +58,6 @@ def fuzzed(
                 raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
     if corpus.is_dir():
         kept(corpus)  # a file that cannot be read is said so now, and not by a worker later
-    sys.path.insert(0, "")  # module:attribute is looked for here first, as with `python -m`; workers inherit it
     settle()
     plan = Plan(
         cells=_asked(cells(backends, devices or DEVICES), dtypes, only),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from verification.backend import Backend
@@ -19,5 +18,4 @@ def finding_given(text: str) -> Finding:
 
 def backend_given(finding: Finding, name: str, device: str) -> Backend:
     """The one asked for, else the one in the file, else ours. Raises UnknownBackend."""
-    sys.path.insert(0, "")  # module:attribute is looked for here first, as with `python -m`
     return backend_named(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu")

@@ -15,7 +15,6 @@ from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,6 +24,7 @@ from tests.power.plots import plot_scores
 from tests.power.results import Cell, soundness_table, summary
 from tests.power.workers import pool
 from verification.backend import Backend
+from verification.catalogue import cannot_run
 from verification.flags import recorded_flags, settle
 from verification.histogram import EDGES
 
@@ -37,17 +37,13 @@ Backends = Callable[[], list[Backend]]
 def cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
     """What was asked for, empty as yet; what has no device here says so."""
     return [
-        Cell(backend.name, backend.device, dtype, skipped=_cannot_run(backend.device))
+        Cell(backend.name, backend.device, dtype, skipped=cannot_run(backend.device))
         for backend in backends()
         for dtype in backend.contract.dtypes
         if options.device in (None, backend.device)
         and (not options.dtype or dtype in options.dtype)
         and (not options.implementation or backend.name in options.implementation)
     ]
-
-
-def _cannot_run(device: str) -> str:
-    return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
 
 
 def chunks(cell: Cell, base_seed: int, examples: int, probabilistic: float) -> Iterator[Chunk]:
@@ -132,7 +128,7 @@ def main(arguments: Sequence[str] | None = None, backends: Backends = every) -> 
     report(measured, options, console)
     if any(cell.first and cell.first.false_alarms for cell in measured):
         return FALSE_ALARM
-    if options.require_cuda and _cannot_run("cuda"):
+    if options.require_cuda and cannot_run("cuda"):
         console.print("no CUDA device, and --require-cuda")
         return FALSE_ALARM
     return 0 if any(cell.problems for cell in measured) else NOTHING_RUN

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -30,7 +29,7 @@ def _prefill(problem: Problem, wrong: Element | None) -> Table:
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         counts = visible_counts(queries, keys, problem.causal_alignment).tolist()
         grid = Text()
-        for row, seen in _shown(list(enumerate(counts)), _ROWS):
+        for row, seen in islice(enumerate(counts), _ROWS):
             here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
             grid.append(f"q{row:<3} {'■' * min(seen, _KEYS)}{'·' * min(keys - seen, _KEYS - min(seen, _KEYS))}")
             grid.append("..." if keys > _KEYS else "").append(f"  sees {seen} of {keys}", style="dim")
@@ -48,7 +47,7 @@ def _decode(problem: Problem, wrong: Element | None) -> Table:
     for i, (context, row) in enumerate(zip(problem.key_lens, problem.block_tables, strict=True)):
         needed = -(-context // size)
         lines = Text()
-        for place, block in _shown(list(enumerate(row[:needed])), _BLOCKS):
+        for place, block in islice(enumerate(row[:needed]), _BLOCKS):
             seen = min(size, context - place * size)
             lines.append(f"[{place}] ").append_text(_block(problem, block, seen)).append("\n")
         if needed > _BLOCKS:
@@ -78,8 +77,8 @@ def _block(problem: Problem, block: int, seen: int) -> Text:
 def _stored(problem: Problem) -> Table:
     table = Table("new token", "slot", "", title="slot_mapping", title_justify="left")
     last = {slot: token for token, slot in enumerate(problem.slot_mapping)}
-    starts = [0, *_sums(problem.key_lens if problem.phase == "prefill" else problem.query_lens)]
-    for token, slot in _shown(list(enumerate(problem.slot_mapping)), _TOKENS):
+    starts = list(accumulate(problem.key_lens if problem.phase == "prefill" else problem.query_lens, initial=0))
+    for token, slot in islice(enumerate(problem.slot_mapping), _TOKENS):
         sequence = next(i for i, (start, end) in enumerate(pairwise(starts)) if start <= token < end)
         if slot == -1:
             note = "not stored"
@@ -92,14 +91,6 @@ def _stored(problem: Problem) -> Table:
     if len(problem.slot_mapping) > _TOKENS:
         table.add_row("...", "", f"{len(problem.slot_mapping) - _TOKENS} more")
     return table
-
-
-def _shown(items: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
-    yield from items[:most]
-
-
-def _sums(lengths: Sequence[int]) -> list[int]:
-    return [sum(lengths[: i + 1]) for i in range(len(lengths))]
 
 
 def _range(first: int, end: int) -> str:
