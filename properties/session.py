@@ -57,6 +57,7 @@ class _Run:
     plan: Plan
     reporters: Sequence[Reporter]
     broken: set[tuple[str, ...]] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
     verified: int = 0
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
 
@@ -71,7 +72,10 @@ class _Run:
             self.broken.add(outcome.result.cell)
         self.tell(RoundEnded(outcome.result))
         for failure in outcome.failures:
-            self.tell(LawBroken(_saved(failure, self.plan.findings)))
+            # Two rounds of a cell may be under way when its law breaks, and end at the same smallest problem.
+            if failure.finding.file_name not in self.found:
+                self.found.add(failure.finding.file_name)
+                self.tell(LawBroken(_saved(failure, self.plan.findings)))
 
     def exit_code(self, interrupted: bool) -> int:
         missing = self.plan.require_cuda and any(cell.cannot_run() for cell in self.plan.cells)
