@@ -71,8 +71,8 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
-    """Problems per second and core, and the share of each step."""
-    shared(session, "tests.bench", *session.posargs, env=FAST)
+    """Speed beside others and the machine's limit: -- --device, --phase, --batch, --full, --plot; or -- --harness."""
+    shared(session, "tests.speed", *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from attn_core import eager, gathered, sdpa
+from attn_core import eager, flex, gathered, sdpa
 from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
 from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
 from attn_core.context import Context, get_context
@@ -18,7 +18,7 @@ from attn_core.masks import CAUSAL_ALIGNMENTS, CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
 from attn_core.notices import check_numeric_range, one_transfer, report_dropped
 
-Implementation = Literal["eager", "sdpa"]
+Implementation = Literal["eager", "sdpa", "flex"]
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
 
 
@@ -84,17 +84,22 @@ class Attention(nn.Module):
         with one_transfer():
             if not self.k_cache.numel() and context.num_kvcache_blocks is not None:
                 self._init_cache(context.num_kvcache_blocks, q)
-            if self.k_cache.numel() and context.slot_mapping is not None:
-                # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
-                store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
-            output = self._attention(context, metadata, q, k, v)
+            if self.implementation == "flex" and not (context.is_prefill or flex.cannot_compile(self, q)):
+                output = flex.step(self, q, k, v, context)
+            else:
+                if self.k_cache.numel() and context.slot_mapping is not None:
+                    # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
+                    store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
+                output = self._attention(context, metadata, q, k, v)
             return self._check_numeric_range(output.reshape(len(q), self.num_heads * self.head_dim), "attention_output")
 
     def _attention(self, context: Context, metadata: HostMetadata, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """As the implementation does it; ``[T, H, D]``."""
-        if self.implementation == "sdpa":
+        if self.implementation in ("sdpa", "flex"):
             if context.is_prefill:
                 return sdpa.prefill(self, q, k, v, metadata)
+            if self.implementation == "flex":
+                return flex.decode(self, q, context)
             return gathered.decode(self, q, context, metadata)
         if context.is_prefill:
             return self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])

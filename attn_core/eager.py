@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -88,13 +88,20 @@ def full_precision(device_type: str) -> Iterator[None]:
             _REQUESTED[device_type] = _swap_matmul_precision(device_type, "ieee")
         _INSIDE[device_type] += 1
     try:
-        with torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext():
+        with no_autocast(device_type):
             yield
     finally:
         with _SWITCH:
             _INSIDE[device_type] -= 1
             if not _INSIDE[device_type]:
                 _swap_matmul_precision(device_type, _REQUESTED[device_type])
+
+
+def no_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Whatever the process has switched on."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _swap_matmul_precision(device_type: str, precision: str) -> str:

@@ -1,7 +1,7 @@
 """Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
 
-``python -m tests.bench [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share is what is
-left of the wall time when our steps are taken away.
+``python -m tests.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share
+is what is left of the wall time when our steps are taken away.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -85,13 +85,13 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
     return {STEPS[0]: total / tried - sum(steps.values()), **steps}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.speed --harness", description=__doc__)
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     settle()
     table = Table("dtype", "problems/s", *STEPS, title=f"one core, {options.device}, {options.examples} problems")
     for dtype in options.dtype:
@@ -102,7 +102,3 @@ def main() -> None:
     console = Console(width=140)
     console.print(table)
     console.print(", ".join(f"{name} {value}" for name, value in recorded_flags().items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,113 @@
+"""Prefill through compiled FlexAttention: the sequences of a call as one, under a mask of intervals.
+
+Query ``t`` of the packed tokens sees the keys from ``low[t]`` up to ``high[t]``. Both rise along the tokens, so the
+blocks that a block of queries reads are an interval too, and the block mask is arithmetic on the device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.attention import flex_attention as flex
+
+from attn_core import eager
+from attn_core.compiling import compiled, padded
+from attn_core.masks import CausalAlignment
+
+BLOCK = 128
+# By its own choice a kernel for fewer than 128 queries would take their place where there are few.
+_KERNEL_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True, "FLOAT32_PRECISION": "'ieee'"}
+
+
+def attend(
+    q: Float[Tensor, "T H D"],
+    k: Float[Tensor, "T_k G D"],
+    v: Float[Tensor, "T_k G D"],
+    starts_q: Int[Tensor, "B+1"],
+    starts_k: Int[Tensor, "B+1"],
+    alignment: CausalAlignment,
+    scale: float,
+) -> Float[Tensor, "T H D"]:
+    """For finite numbers: a key that is hidden in a block that is read is multiplied by 0."""
+    tokens, num_keys = len(q), len(k)
+    # A size of one, or tokens of less than a block, would be compiled for themselves.
+    q, k, v = (padded(x, max(len(x), BLOCK)) for x in (q, k, v))
+    starts = [
+        padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
+    ]
+    run = compiled(_attended, q.dtype, *q.shape[1:], k.shape[1], alignment)
+    for x in (q, k, v, *starts):
+        torch._dynamo.mark_dynamic(x, 0)
+    with eager.no_autocast(q.device.type), torch.no_grad():
+        out: Tensor = run(q, k, v, *starts, alignment == "bottom_right", scale)
+    return out[:tokens]
+
+
+def _attended(
+    q: Float[Tensor, "T H D"],
+    k: Float[Tensor, "T_k G D"],
+    v: Float[Tensor, "T_k G D"],
+    starts_q: Int[Tensor, "B+1"],
+    starts_k: Int[Tensor, "B+1"],
+    bottom_right: bool,
+    scale: float,
+) -> Float[Tensor, "T H D"]:
+    low, high = intervals(len(q), starts_q, starts_k, bottom_right)
+    counts, indices, whole_counts, whole_indices = block_lists(low, high, len(k))
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+        return (low[query] <= key) & (key < high[query])
+
+    blocks = flex.BlockMask(
+        seq_lengths=(len(q), len(k)),
+        kv_num_blocks=counts,
+        kv_indices=indices,
+        full_kv_num_blocks=whole_counts,
+        full_kv_indices=whole_indices,
+        q_num_blocks=None,
+        q_indices=None,
+        full_q_num_blocks=None,
+        full_q_indices=None,
+        BLOCK_SIZE=(BLOCK, BLOCK),
+        mask_mod=sees,
+    )
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    options: Any = {"enable_gqa": True, "kernel_options": _KERNEL_OPTIONS}
+    out: Tensor = flex.flex_attention(q, k, v, block_mask=blocks, scale=scale, **options)
+    return out[0].transpose(0, 1)
+
+
+def intervals(
+    tokens: int, starts_q: Int[Tensor, "B+1"], starts_k: Int[Tensor, "B+1"], bottom_right: bool
+) -> tuple[Int[Tensor, "T"], Int[Tensor, "T"]]:
+    """Where the keys begin and end that each query sees; queries behind the last sequence see none."""
+    row = torch.arange(tokens, device=starts_q.device)
+    sequence = (row[:, None] >= starts_q[1:]).sum(dim=1).clamp(max=len(starts_q) - 2)
+    low, keys = starts_k[sequence], starts_k[sequence + 1] - starts_k[sequence]
+    before = row - starts_q[sequence]
+    if bottom_right:
+        before = before + keys - (starts_q[sequence + 1] - starts_q[sequence])
+    real = row < starts_q[-1]
+    low = low.where(real, starts_k[-1])
+    return low, low + (before + 1).clamp(min=0).minimum(keys).where(real, 0)
+
+
+def block_lists(
+    low: Int[Tensor, "T"], high: Int[Tensor, "T"], keys: int
+) -> tuple[Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"], Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"]]:
+    """For each block of queries the blocks of keys that some of it see in part, and those that all of it see whole."""
+    first = torch.arange(0, len(low), BLOCK, device=low.device)
+    last = (first + BLOCK - 1).clamp(max=len(low) - 1)
+    start, end = low[first] // BLOCK, (high[last] + BLOCK - 1) // BLOCK
+    whole = (low[last] + BLOCK - 1) // BLOCK
+    wholes = (high[first] // BLOCK - whole).clamp(min=0)
+    whole = whole.where(wholes > 0, end)
+    nth = torch.arange(-(-keys // BLOCK), device=low.device)
+    part = start[:, None] + nth
+    part = part + wholes[:, None].where(part >= whole[:, None], 0)
+    counts, indices = (end - start - wholes).clamp(min=0), part.clamp(max=len(nth) - 1)
+    full = (whole[:, None] + nth).clamp(max=len(nth) - 1)
+    return tuple(x.to(torch.int32)[None, None] for x in (counts, indices, wholes, full))  # type: ignore[return-value]

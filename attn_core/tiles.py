@@ -1,0 +1,90 @@
+"""What a decode reads, as rows of work: every context is cut into parts that a device reads side by side.
+
+A context is read in tiles, a block or a fraction of one. Tiles that are seen as a whole are listed for the parts; the
+rest, less than a tile of each sequence, is the tail, which is computed apart: so nobody multiplies what is hidden.
+Everything here is arithmetic on tensors of fixed shapes: nothing waits for a device, and a CUDA graph can replay it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+# Tokens that a kernel reads at a time, at least.
+TILE = 16
+
+
+class Parts(NamedTuple):
+    """Part ``p`` of sequence ``b`` reads the first ``counts[b, p]`` of ``tiles[b, p]``."""
+
+    counts: Int[Tensor, "B P"]
+    tiles: Int[Tensor, "B P C"]
+
+
+def tile_size(block_size: int) -> int:
+    """Tokens of a tile: as many as kernels like, or a whole block where it is no multiple of that."""
+    return block_size if block_size % TILE else TILE
+
+
+def cut(
+    lengths: Int[Tensor, "B"],
+    tables: Int[Tensor, "B M"],
+    num_blocks: int,
+    block_size: int,
+    parts: int,
+    least_tiles: int,
+) -> Parts:
+    """The tiles that are seen as a whole, in order, in at most so many ``parts`` of at least ``least_tiles``, as long
+    as the longest context needs.
+    """
+    tile = tile_size(block_size)
+    per_block, num_columns = block_size // tile, tables.shape[1]
+    in_cache = in_the_cache(tables, num_blocks)
+    # 32 bits hold every index from here on, and a device divides them faster.
+    nth = torch.arange(per_block, dtype=torch.int32, device=tables.device)
+    ids = tables.where(in_cache, 0).to(torch.int32)[:, :, None] * per_block + nth
+    starts = torch.arange(num_columns, device=tables.device) * block_size
+    seen = ((lengths[:, None] - starts) // tile).clamp(min=0, max=per_block).where(in_cache, 0).to(torch.int32)
+    number = seen.sum(dim=1, dtype=torch.int32)
+
+    # Those that are seen to the left, in order, and the others behind them.
+    before, seen = (seen.cumsum(dim=1, dtype=torch.int32) - seen)[:, :, None], seen[:, :, None]
+    place = torch.arange(num_columns * per_block, dtype=torch.int32, device=tables.device).view(-1, per_block)
+    unseen = number[:, None, None] + place - before - seen.minimum(nth)
+    ids, place = ids.flatten(1), (before + nth).where(nth < seen, unseen).flatten(1)
+    listed = torch.empty_like(ids).scatter(1, place.to(torch.int64), ids)
+
+    size = ((number.amax() + (parts - 1)) // parts).clamp(min=least_tiles)
+    start = torch.arange(parts, dtype=torch.int32, device=tables.device) * size
+    counts = (number[:, None] - start).clamp(min=0).minimum(size)
+    width = max(least_tiles, -(-ids.shape[1] // parts))
+    places = start[:, None] + torch.arange(width, dtype=torch.int32, device=tables.device)
+    return Parts(counts, listed[:, places.clamp(max=ids.shape[1] - 1)])
+
+
+def tail(
+    lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"], num_blocks: int, block_size: int
+) -> tuple[Bool[Tensor, "B t"], Int[Tensor, "B t"]]:
+    """What each sequence sees behind its last whole tile: whether, and in which slot (0 where not)."""
+    tile = tile_size(block_size)
+    positions = (lengths // tile * tile)[:, None] + torch.arange(tile, device=tables.device)
+    column = positions // block_size
+    blocks = tables.gather(1, column.clamp(max=tables.shape[1] - 1)).to(torch.int64)
+    seen = (positions < lengths[:, None]) & (column < tables.shape[1]) & in_the_cache(blocks, num_blocks)
+    return seen, (blocks * block_size + positions % block_size).where(seen, 0)
+
+
+def missing(
+    lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"], num_blocks: int, block_size: int
+) -> Int[Tensor, "B"]:
+    """How many positions of each context are not in the cache."""
+    starts = torch.arange(tables.shape[1], device=tables.device) * block_size
+    read = (lengths[:, None] - starts).clamp(min=0, max=block_size)
+    return lengths - read.where(in_the_cache(tables, num_blocks), 0).sum(dim=1)
+
+
+def in_the_cache(blocks: Int[Tensor, "..."], num_blocks: int) -> Bool[Tensor, "..."]:
+    return (blocks >= 0) & (blocks < num_blocks)

@@ -1,0 +1,121 @@
+"""Llama and Qwen3 of Hugging Face transformers through `attn_core`, beside the library's own sdpa.
+
+    python -m examples.transformers_model
+
+Small models with random weights, four prompts of unequal lengths, a prefill and 64 greedy steps: ours packed, over a
+paged cache; the library's padded, by its own `generate`. The tokens must be equal, and our logits no further from those
+of the same model in float64 than `FACTOR` times the library's.
+
+Where two logits nearly tie, bfloat16 cannot tell which wins, and two right implementations part; random models come to
+that every few tokens. So prompts are picked, by the library alone in float32, for the clearest of closest decisions.
+"clear" is the smallest margin of a step over twice the largest difference of a logit there: above 1, no token was left
+to chance.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen3Config
+
+from examples.paged import Pages
+from examples.transformers_attention import NAME, Implementation, greedy, install
+from examples.transformers_library import clear_prompts, converted, generate, in_float64, margins, random_model, read
+
+LENGTHS, STEPS = (4, 11, 18, 29), 64
+FACTOR = 2.0
+SIZES: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": None,  # nothing ends early
+    "pad_token_id": 0,
+}
+CONFIGS: dict[str, PretrainedConfig] = {"Llama": LlamaConfig(**SIZES), "Qwen3": Qwen3Config(**SIZES, head_dim=32)}
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of one model in one dtype: how many ``tokens`` there are and how many ``equal``; how ``clear`` the closest
+    decision was; the largest ``error`` of a logit, ours and theirs, against float64.
+    """
+
+    tokens: int
+    equal: int
+    clear: float
+    error: float
+    their_error: float
+
+    @property
+    def holds(self) -> bool:
+        return self.equal == self.tokens and self.error <= FACTOR * self.their_error
+
+
+def make(config: PretrainedConfig) -> tuple[PreTrainedModel, list[Tensor]]:
+    """A model in float32, and prompts that it goes on from in clear decisions. The seed has such for both models."""
+    model = random_model(config, seed=3)
+    return model, clear_prompts(model, LENGTHS, STEPS, candidates=512, distinct=8)
+
+
+def paged_model(
+    model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
+) -> tuple[PreTrainedModel, Pages]:
+    """A copy that asks `attn_core`. Its cache has blocks to spare, which nobody writes."""
+    block_size = 16
+    needed = sum(-(-(len(prompt) + STEPS) // block_size) for prompt in prompts)
+    pages = Pages(len(prompts), needed + 3, block_size)
+    paged = converted(model, dtype, NAME)
+    install(paged, pages, implementation)
+    return paged, pages
+
+
+def compare(
+    model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
+) -> Comparison:
+    """Both in ``dtype``, each against float64 on the tokens that it chose."""
+    paged, pages = paged_model(model, prompts, dtype, implementation)
+    tokens, logits = greedy(paged, pages, prompts, STEPS)
+    their_tokens, their_logits = generate(converted(model, dtype), prompts, STEPS)
+    model64 = in_float64(model)
+    exact, their_exact = read(model64, prompts, tokens), read(model64, prompts, their_tokens)
+    differences = (logits - their_logits).abs().amax(dim=-1).double()
+    return Comparison(
+        tokens=tokens.numel(),
+        equal=int((tokens == their_tokens).sum()),
+        clear=float((margins(their_logits) / (2 * differences)).nan_to_num(0.0).min()),  # 0 / 0: a tie
+        error=float((logits - exact).abs().max()),
+        their_error=float((their_logits - their_exact).abs().max()),
+    )
+
+
+def main() -> int:
+    print("model  dtype     equal tokens    clear  error, ours   theirs  seconds")
+    torch.set_num_threads(1)  # so small a model only loses by more
+    holds = True
+    for name, config in CONFIGS.items():
+        model, prompts = make(config)
+        for dtype in DTYPES:
+            began = perf_counter()
+            found = compare(model, prompts, dtype)
+            holds &= found.holds
+            print(
+                f"{name:6} {str(dtype).removeprefix('torch.'):9} {found.equal:5} of {found.tokens:<4}"
+                f" {found.clear:10.3g} {found.error:12.2g} {found.their_error:8.2g} {perf_counter() - began:8.1f}"
+            )
+    print("every token is equal" if holds else "tokens differ, or our logits are too far from float64's")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

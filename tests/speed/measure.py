@@ -1,0 +1,86 @@
+"""Time and memory of a call. Contenders take turns, so that a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch.utils.benchmark import Timer
+
+ROUNDS = 5
+MOST_CALLS = 200
+Call = Callable[[], object]
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def one_call(call: Call, device: str) -> float:
+    """Seconds of a single one; what a first call compiles or allocates is in it."""
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def rounds(estimate: float, min_seconds: float) -> int:
+    """Fewer for a call that takes many times ``min_seconds``, but one."""
+    return max(1, min(ROUNDS, round(4 * min_seconds / estimate)))
+
+
+def one_round(call: Call, device: str, estimate: float, min_seconds: float) -> list[float]:
+    """Seconds a call, measured once or more."""
+    share = min_seconds / ROUNDS
+    if device != "cuda":
+        if estimate > min_seconds:  # the timer would call it four times at least
+            return [one_call(call, device)]
+        timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+        return list(timer.blocked_autorange(min_run_time=share).times)
+    count = max(1, min(MOST_CALLS, round(share / estimate)))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(count):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) / 1e3 / count]
+
+
+def seconds_a_call(call: Call, device: str, min_seconds: float) -> float:
+    """The median, of one that runs alone."""
+    one_call(call, device)
+    estimate = one_call(call, device)
+    times = [t for _ in range(rounds(estimate, min_seconds)) for t in one_round(call, device, estimate, min_seconds)]
+    return median(times)
+
+
+def time_and_peak(call: Call, device: str) -> tuple[float, int | None]:
+    """Of one call: its seconds, and the bytes that it takes beside what was there before, its output included; these
+    are unknown on a CPU.
+    """
+    if device != "cuda":
+        return one_call(call, device), None
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    seconds = one_call(call, device)
+    return seconds, torch.cuda.max_memory_allocated() - before
+
+
+def free_bytes(device: str) -> int:
+    """What could be allocated now."""
+    if device == "cuda":
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return torch.cuda.mem_get_info()[0] + kept
+    try:
+        with open("/proc/meminfo") as lines:  # noqa: PTH123
+            held = dict(line.split(":") for line in lines)
+        return 1024 * int(held["MemAvailable"].split()[0])
+    except (OSError, KeyError):
+        return 2**63
