@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from attn_core import eager, flex, gathered, sdpa
+from attn_core import eager, flex, flex_prefill, gathered, sdpa
 from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
 from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
+from attn_core.choice import IMPLEMENTATIONS, Implementation, choose
 from attn_core.context import Context, get_context
 from attn_core.heads import repeat_kv
 from attn_core.masks import CAUSAL_ALIGNMENTS, CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
 from attn_core.notices import check_numeric_range, one_transfer, report_dropped
-
-Implementation = Literal["eager", "sdpa", "flex"]
-IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
 
 
 class Attention(nn.Module):
@@ -29,7 +26,8 @@ class Attention(nn.Module):
     allocates its own cache (an engine's cache ``[N, S, G, D]`` brings its own). ``causal_alignment`` says where the
     diagonal lies when a prefill has more keys than queries. ``on_invalid`` says what becomes of slots and blocks
     outside the cache. ``check_values=False`` skips the checks that would wait for an accelerator. ``implementation`` is
-    ``"eager"``, to be read, or ``"sdpa"``, vectorised.
+    ``"eager"``, to be read; ``"sdpa"``, vectorised; ``"flex"``, compiled FlexAttention over the cache in place; or
+    ``"auto"``: see `attn_core.choice.choose`.
 
     Raises ValueError where ``num_heads`` is no multiple of ``num_kv_heads`` or an option is unknown.
     """
@@ -69,7 +67,8 @@ class Attention(nn.Module):
         self.block_size, self.max_heads = block_size, max_heads
         self.causal_alignment: CausalAlignment = causal_alignment
         self.on_invalid: OnInvalid = on_invalid
-        self.check_values, self.implementation = check_values, implementation
+        self.check_values = check_values
+        self.implementation: Implementation = implementation
         self.k_cache = self.v_cache = torch.empty(0)
 
     def forward(
@@ -84,26 +83,25 @@ class Attention(nn.Module):
         with one_transfer():
             if not self.k_cache.numel() and context.num_kvcache_blocks is not None:
                 self._init_cache(context.num_kvcache_blocks, q)
-            if self.implementation == "flex" and not (context.is_prefill or flex.cannot_compile(self, q)):
-                output = flex.step(self, q, k, v, context)
-            else:
-                if self.k_cache.numel() and context.slot_mapping is not None:
-                    # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
-                    store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
-                output = self._attention(context, metadata, q, k, v)
+            output = self._step(context, metadata, q, k, v)
             return self._check_numeric_range(output.reshape(len(q), self.num_heads * self.head_dim), "attention_output")
 
-    def _attention(self, context: Context, metadata: HostMetadata, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """As the implementation does it; ``[T, H, D]``."""
-        if self.implementation in ("sdpa", "flex"):
+    def _step(self, context: Context, metadata: HostMetadata, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The store and the attention as the implementation does them; ``[T, H, D]``."""
+        chosen = choose(self, q, context.is_prefill)
+        if chosen == "flex" and not context.is_prefill:
+            return flex.step(self, q, k, v, context)
+        if self.k_cache.numel() and context.slot_mapping is not None:
+            # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
+            store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
+        if chosen == "eager":
             if context.is_prefill:
-                return sdpa.prefill(self, q, k, v, metadata)
-            if self.implementation == "flex":
-                return flex.decode(self, q, context)
-            return gathered.decode(self, q, context, metadata)
-        if context.is_prefill:
-            return self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
-        return self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
+                return self._prefill_attn(q, k, v, metadata["cu_seqlens_q"], metadata["cu_seqlens_k"])
+            return self._decode_attn(q, metadata["context_lens"], metadata["block_tables"])
+        if not context.is_prefill:
+            return gathered.decode(self, q, context, metadata) if chosen == "sdpa" else flex.decode(self, q, context)
+        output = flex_prefill.prefill(self, q, k, v, metadata) if chosen == "flex" else None
+        return sdpa.prefill(self, q, k, v, metadata) if output is None else output
 
     def _init_cache(self, num_blocks: int, like: Float[Tensor, "T H D"]) -> None:
         """Zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""

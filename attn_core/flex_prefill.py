@@ -6,7 +6,7 @@ blocks that a block of queries reads are an interval too, and the block mask is 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -16,10 +16,36 @@ from torch.nn.attention import flex_attention as flex
 from attn_core import eager
 from attn_core.compiling import compiled, padded
 from attn_core.masks import CausalAlignment
+from attn_core.metadata import HostMetadata
+from attn_core.sdpa import all_finite, watch_sequences
 
 BLOCK = 128
 # By its own choice a kernel for fewer than 128 queries would take their place where there are few.
 _KERNEL_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True, "FLOAT32_PRECISION": "'ieee'"}
+
+
+class Layer(Protocol):
+    """What is asked of the layer; the rest is `attn_core.sdpa`'s."""
+
+    scale: float
+    causal_alignment: CausalAlignment
+
+    def _check_numeric_range(self, x: Tensor, name: str) -> Tensor: ...
+
+
+def prefill(
+    layer: Layer,
+    q: Float[Tensor, "T H D"],
+    k: Float[Tensor, "T_k G D"],
+    v: Float[Tensor, "T_k G D"],
+    host: HostMetadata,
+) -> Float[Tensor, "T H D"] | None:
+    """None where anything is NaN or Inf, which one transfer says."""
+    if not bool(all_finite(q, k, v)):
+        return None
+    watch_sequences(layer, q, k, host)
+    starts = host["cu_seqlens_q"], host["cu_seqlens_k"]
+    return attend(q, k, v, *starts, layer.causal_alignment, layer.scale)
 
 
 def attend(
@@ -38,26 +64,42 @@ def attend(
     starts = [
         padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
     ]
-    run = compiled(_attended, q.dtype, *q.shape[1:], k.shape[1], alignment)
     for x in (q, k, v, *starts):
         torch._dynamo.mark_dynamic(x, 0)
+    configuration = *q.shape[1:], k.shape[1], q.dtype, starts[0].dtype, starts[1].dtype, alignment
     with eager.no_autocast(q.device.type), torch.no_grad():
-        out: Tensor = run(q, k, v, *starts, alignment == "bottom_right", scale)
+        mask = compiled(_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
+        for x in mask:
+            torch._dynamo.mark_dynamic(x, 0 if x.dim() == 1 else 2)
+        for x in mask[3::2]:
+            torch._dynamo.mark_dynamic(x, 3)
+        out: Tensor = compiled(_attended, *configuration)(q, k, v, *mask, scale)
     return out[:tokens]
+
+
+def _mask(
+    q: Float[Tensor, "T H D"],
+    k: Float[Tensor, "T_k G D"],
+    starts_q: Int[Tensor, "B+1"],
+    starts_k: Int[Tensor, "B+1"],
+    bottom_right: bool,
+) -> tuple[Tensor, ...]:
+    low, high = intervals(len(q), starts_q, starts_k, bottom_right)
+    return low, high, *block_lists(low, high, len(k))
 
 
 def _attended(
     q: Float[Tensor, "T H D"],
     k: Float[Tensor, "T_k G D"],
     v: Float[Tensor, "T_k G D"],
-    starts_q: Int[Tensor, "B+1"],
-    starts_k: Int[Tensor, "B+1"],
-    bottom_right: bool,
+    low: Int[Tensor, "T"],
+    high: Int[Tensor, "T"],
+    counts: Int[Tensor, "1 1 Q"],
+    indices: Int[Tensor, "1 1 Q K"],
+    whole_counts: Int[Tensor, "1 1 Q"],
+    whole_indices: Int[Tensor, "1 1 Q K"],
     scale: float,
 ) -> Float[Tensor, "T H D"]:
-    low, high = intervals(len(q), starts_q, starts_k, bottom_right)
-    counts, indices, whole_counts, whole_indices = block_lists(low, high, len(k))
-
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
         return (low[query] <= key) & (key < high[query])
 

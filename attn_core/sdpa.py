@@ -19,6 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from attn_core import eager
 from attn_core.masks import CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
+from attn_core.notices import ranges_are_watched
+from attn_core.streams import side_by_side
 
 # All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
 # loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
@@ -43,31 +45,50 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"]:
-    """A call of the kernel for each sequence. One transfer says in which of them a query, or a key or value that one
-    sees, is NaN or Inf: those take the eager steps.
+    """A call of the kernel for each sequence, as if all numbers were finite. Whether they are, one transfer says; if
+    not, those sequences in which a query, or a key or value that one sees, is NaN or Inf take the eager steps.
     """
-    rows, keys = ([slice(*ends) for ends in pairwise(host[name].tolist())] for name in ("cu_seqlens_q", "cu_seqlens_k"))
+    rows, keys = _sequences(host)
     sequences = [(q[i], k[j], v[j]) for i, j in zip(rows, keys, strict=True)]
     cuts = [_cut(len(a), len(b), layer.causal_alignment) for a, b, _ in sequences]
-    finite = _finite([(a, b[:seen], c[:seen]) for (a, b, c), (_, seen) in zip(sequences, cuts, strict=True)])
+    watch_sequences(layer, q, k, host)
     dtype = eager.accumulation_dtype(q.dtype)
     output = torch.zeros_like(q, memory_format=torch.contiguous_format)
+    finite = all_finite(q, k, v)
     with eager.full_precision(q.device.type):
-        for i, ((q_seq, k_seq, v_seq), (blind, seen)) in enumerate(zip(sequences, cuts, strict=True)):
-            layer._check_numeric_range(q_seq, f"prefill_q_seq_{i}")
-            layer._check_numeric_range(k_seq, f"prefill_k_seq_{i}")
-            if not seen:
-                continue
-            hidden = None
-            if not finite[i] or blind or not len(q_seq) == len(k_seq) == seen:
-                hidden = causal_mask(len(q_seq), len(k_seq), layer.causal_alignment, q.device)
-            if finite[i]:
-                visible = None if hidden is None else ~hidden[blind:, :seen]
-                out = output[rows[i]][blind:]
-                out.copy_(_attend_causally(layer, q_seq[blind:], k_seq[:seen], v_seq[:seen], visible))
-            else:
-                output[rows[i]] = layer._attend(q_seq, k_seq, v_seq, dtype, hidden).to(q.dtype)
+        with side_by_side(q.device) as turn:
+            for i, (sequence, (blind, seen)) in enumerate(zip(sequences, cuts, strict=True)):
+                if seen:
+                    with turn():
+                        _attend_finite(layer, *sequence, blind, seen, output[rows[i]])
+        if not bool(finite):
+            for i, usable in enumerate(_finite(sequences, cuts)):
+                if not usable and cuts[i][1]:
+                    q_seq, k_seq, v_seq = sequences[i]
+                    hidden = causal_mask(len(q_seq), len(k_seq), layer.causal_alignment, q.device)
+                    output[rows[i]] = layer._attend(q_seq, k_seq, v_seq, dtype, hidden).to(q.dtype)
     return output
+
+
+class Watching(Protocol):
+    """Who hears of what leaves the range."""
+
+    def _check_numeric_range(self, x: Tensor, name: str) -> Tensor: ...
+
+
+def watch_sequences(
+    layer: Watching, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], host: HostMetadata
+) -> None:
+    """The range checks of a prefill, but for its scores."""
+    if ranges_are_watched():
+        for i, (rows, keys) in enumerate(zip(*_sequences(host), strict=True)):
+            layer._check_numeric_range(q[rows], f"prefill_q_seq_{i}")
+            layer._check_numeric_range(k[keys], f"prefill_k_seq_{i}")
+
+
+def _sequences(host: HostMetadata) -> tuple[list[slice], list[slice]]:
+    rows, keys = ([slice(*ends) for ends in pairwise(host[name].tolist())] for name in ("cu_seqlens_q", "cu_seqlens_k"))
+    return rows, keys
 
 
 def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
@@ -76,14 +97,37 @@ def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]
     return max(0, -shift), max(0, min(keys, queries + shift)) if queries else 0
 
 
-def _finite(sequences: list[tuple[Tensor, Tensor, Tensor]]) -> list[bool]:
-    """Whether all of a sequence is, in one transfer: by its extremes, which are NaN where anything is."""
-    if not sequences:
-        return []
-    extremes = [
-        [x.new_zeros(2) if not x.numel() else torch.stack(torch.aminmax(x)) for x in each] for each in sequences
-    ]
-    return torch.isfinite(torch.stack([torch.stack(each) for each in extremes])).flatten(1).all(dim=1).tolist()
+def all_finite(*tensors: Tensor) -> Bool[Tensor, ""]:
+    """Whether everything is, by a sum or by extremes, whichever is had sooner. A sum may overflow: then False."""
+    return torch.stack([_summary(x) for x in tensors if x.numel()] or [torch.zeros(1)]).isfinite().all()
+
+
+def _summary(x: Tensor) -> Float[Tensor, "2"]:
+    if x.device.type == "cpu" and x.dtype.itemsize == 2:
+        return torch.stack(torch.aminmax(x)).to(torch.float32)
+    return x.sum(dtype=eager.accumulation_dtype(x.dtype)).expand(2)
+
+
+def _finite(sequences: list[tuple[Tensor, Tensor, Tensor]], cuts: list[tuple[int, int]]) -> list[bool]:
+    """Whether all of a sequence is that anybody sees, in one transfer."""
+    seen = [(q, k[:end], v[:end]) for (q, k, v), (_, end) in zip(sequences, cuts, strict=True)]
+    return torch.stack([all_finite(*each) for each in seen]).tolist() if seen else []
+
+
+def _attend_finite(
+    layer: Layer,
+    q: Float[Tensor, "Lq H D"],
+    k: Float[Tensor, "Lk G D"],
+    v: Float[Tensor, "Lk G D"],
+    blind: int,
+    seen: int,
+    output: Float[Tensor, "Lq H D"],
+) -> None:
+    """Written to ``output`` behind the ``blind`` queries; the first ``seen`` keys are all that anybody sees."""
+    visible = None
+    if blind or not len(q) == len(k) == seen:
+        visible = ~causal_mask(len(q), len(k), layer.causal_alignment, q.device)[blind:, :seen]
+    output[blind:].copy_(_attend_causally(layer, q[blind:], k[:seen], v[:seen], visible))
 
 
 def _attend_causally(

@@ -123,13 +123,18 @@ def problems(
     plain: bool = False,
     bad_input: bool = False,
     head_dims: tuple[int, ...] = HEAD_DIMS,
+    tried: tuple[tuple[int, int, int, int], ...] = (),
 ) -> Problem:
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
-    dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports.
+    dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports,
+    ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without gaps; empty means any.
     """
     call, batch = draw(_calls[phases])
     (num_heads, num_kv_heads), head_dim, many = draw(_sizes(head_dims, call.many_blocks))
     block_size, cache_layout, bad_slots = draw(_paging)
+    if tried:
+        num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(tried))
+        many, cache_layout = 0, "contiguous"
     sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
     layout, poison, special = draw(_memory)
@@ -255,4 +260,5 @@ def problems_within(
     bad_input: bool = False,
 ) -> st.SearchStrategy[Problem]:
     """`problems` that the contract speaks of."""
-    return problems(dtype, phases, plain or not contract.nonfinite, bad_input, contract.head_dims or HEAD_DIMS)
+    plain = plain or not contract.nonfinite
+    return problems(dtype, phases, plain, bad_input, contract.head_dims or HEAD_DIMS, contract.tried)

@@ -50,13 +50,14 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
 
     # p_j |h_j|, and H. Where 1 - H is not positive the hull below is all that is known.
     error = softmax.error
-    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + 8 * unit + r.exp_error), 1.0)
+    of_exp = (16 if r.partials else 8) * unit + r.exp_error
+    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + of_exp), 1.0)
     total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
     room = 1.0 - total_wrong
 
     # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
     of_weights = _of_wrong_weights(xp, out, wrong, total_wrong, v) / room
-    of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast) * weights
+    of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast + r.partials_cast) * weights
     of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
     bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
 
@@ -87,7 +88,8 @@ def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: 
 
 def hull_rounding(keys: Array, r: Roundings) -> Array:
     """How far out of the hull of ``keys`` values rounding may carry a weighted mean, relative to the largest."""
-    return (2 * keys + 8) * r.total_unit + r.probabilities_cast + r.output.unit + r.lost_weight * keys
+    casts = r.probabilities_cast + r.partials_cast + r.output.unit
+    return (2 * keys + 8) * r.total_unit + casts + r.lost_weight * keys
 
 
 def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from attn_core.choice import Implementation
 from verification.backend import Backend, NotPortable
-from verification.backends.attn_core import AttnCore, sdpa
+from verification.backends.attn_core import AttnCore, fast
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
 DEVICES = ("cpu", "cuda")
+FAST: tuple[Implementation, ...] = ("sdpa", "flex", "auto")
 
 
 class UnknownBackend(LookupError):
@@ -32,7 +34,8 @@ def implementations() -> dict[str, tuple[str, ...]]:
 
 def every() -> list[Backend]:
     """The honest ones, on every device."""
-    return [AttnCore(), sdpa(), HONEST_SPLIT_DECODE, *cpu_kernels(), AttnCore("cuda"), sdpa("cuda"), *cuda_kernels()]
+    ours, also = ([AttnCore(device), *(fast(name, device) for name in FAST)] for device in DEVICES)
+    return [*ours, HONEST_SPLIT_DECODE, *cpu_kernels(), *also, *cuda_kernels()]
 
 
 @cache

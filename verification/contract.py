@@ -15,8 +15,9 @@ class Contract:
     ``refuses`` says that bad input raises ValueError or TypeError naming the argument, with nothing written;
     ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
     Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
-    means any. ``uncomputed`` are the first parts of names of tensors that the backend never has: no event is owed for
-    them.
+    means any. ``tried`` are the sizes (H, G, D, S) that it is asked with, over caches without gaps, where every size is
+    compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend never has: no
+    event is owed for them.
     """
 
     dtypes: tuple[str, ...]
@@ -26,6 +27,7 @@ class Contract:
     range_events: bool = True
     nonfinite: bool = True
     head_dims: tuple[int, ...] = ()
+    tried: tuple[tuple[int, int, int, int], ...] = ()
     uncomputed: tuple[str, ...] = ()
 
     def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
@@ -34,10 +36,12 @@ class Contract:
 
     def speaks_of(self, problem: Problem) -> bool:
         """Whether anything is promised about it."""
+        sizes = problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size
         special = bool(problem.specials) or problem.cache_format != problem.dtype
         return (
             problem.dtype in self.dtypes
             and problem.phase in self.phases
             and (not self.head_dims or problem.head_dim in self.head_dims)
+            and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
         )

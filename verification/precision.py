@@ -17,6 +17,8 @@ class Precision:
     ``q``'s format. ``truncating``: the accumulator rounds toward zero, which doubles its unit roundoff.
     ``unscaled_scores``: scores are kept before the scale is applied, so their format must hold the plain product.
     ``exp_error``: relative, of an exp that is only good enough for the narrow formats, and used for those alone.
+    ``partials``: the format in which a split decode keeps the outputs of its parts, beside their log-sum-exps in the
+    accumulator's; empty where nothing is split.
     ``flushing``: a product or sum below the accumulator's normal range may become 0, and so may what goes into it.
 
     ``probabilistic``: 0 for the bound that always holds; else lambda, for one that a sum breaks with a probability of
@@ -32,6 +34,7 @@ class Precision:
     truncating: bool = False
     unscaled_scores: bool = False
     exp_error: float = 0.0
+    partials: str = ""
     flushing: bool = False
     probabilistic: float = 0.0
 
@@ -53,6 +56,7 @@ class Precision:
             query=FORMATS[dtype] if self.scaled_query else None,
             unscaled_scores=self.unscaled_scores,
             exp_error=self.exp_error if FORMATS[dtype].precision < 24 else 0.0,
+            partials=fmt(self.partials) if self.partials else None,
             flushing=self.flushing,
             probabilistic=self.probabilistic,
         )
@@ -70,6 +74,7 @@ class Roundings:
     query: Format | None
     unscaled_scores: bool = False
     exp_error: float = 0.0
+    partials: Format | None = None
     flushing: bool = False
     probabilistic: float = 0.0
 
@@ -85,6 +90,13 @@ class Roundings:
     @cached_property
     def probabilities_cast(self) -> float:
         return self.probabilities.unit if self.probabilities != self.accumulate else 0.0
+
+    @cached_property
+    def partials_cast(self) -> float:
+        """Relative, of an output of a part: its format, its share (a product and a quotient), their sum."""
+        if self.partials is None:
+            return 0.0
+        return 4 * self.unit + (self.partials.unit if self.partials != self.accumulate else 0.0)
 
     @cached_property
     def lost_weight(self) -> float:

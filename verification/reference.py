@@ -49,7 +49,12 @@ def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: fl
     finite = xp.where(is_finite, v, 0.0)
     out = xp.matmul(weights, finite)
 
-    error = xp.where(visible & xp.isfinite(shifted), of_scores + roundings.unit * xp.abs(shifted), 0.0)
+    of_scores_and_shift = of_scores + roundings.unit * xp.abs(shifted)
+    if roundings.partials:
+        largest = xp.max(xp.where(visible & xp.isfinite(scores), xp.abs(scores), 0.0), axis=-1, keepdims=True)
+        length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[:, None]
+        of_scores_and_shift = of_scores_and_shift + 4 * roundings.unit * (largest + xp.log(length))
+    error = xp.where(visible & xp.isfinite(shifted), of_scores_and_shift, 0.0)
     softmax = Softmax(weights, error, visible, counts)
     bound = output_bound(xp, out, softmax, finite, roundings)
     if not bool(xp.all(is_finite)):

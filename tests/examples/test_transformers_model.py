@@ -19,10 +19,10 @@ from examples.paged import Pages
 from examples.transformers_attention import attend, greedy
 from examples.transformers_model import CONFIGS, DTYPES, FACTOR, STEPS, compare
 from tests.examples.judged import Answer, Judged, edge, exact, own
-from verification.backends.attn_core import AttnCore, sdpa
+from verification.backends.attn_core import AttnCore, fast
 from verification.judge import Violation
 
-PRECISIONS = {"eager": AttnCore().precision, "sdpa": sdpa().precision}
+PRECISIONS = {"eager": AttnCore().precision, "sdpa": fast("sdpa").precision}
 EACH = [
     pytest.param(name, dtype, implementation, id=f"{name}-{str(dtype).removeprefix('torch.')}-{implementation}")
     for name in CONFIGS

@@ -25,6 +25,8 @@ PROFILES = {
     "flash": Precision(probabilities=INPUT, exp_error=2.0**-13),
     "matrix units": Precision(probabilities=INPUT, truncating=True, flushing=True),
     "input's format": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True),
+    "in parts": Precision(probabilities=INPUT, partials=INPUT, truncating=True),
+    "in wide parts": Precision(partials="float32"),
     "probabilistic": Precision(probabilistic=3.0),
 }
 
@@ -52,12 +54,20 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         (gamma(dim + 2, r) + of_query) * a + (3 * u + r.scores_cast) * abs(s) + r.unit * abs(s - max(scores))
         for s, a in zip(scores, magnitudes, strict=True)
     ]
+    partials = mpf(0)
+    if r.partials:
+        longest = max(map(abs, scores)) + mpmath.log(count)
+        errors = [error + 4 * mpf(r.unit) * longest for error in errors]
+        partials = 4 * mpf(r.unit) + (r.partials.unit if r.partials.name != "float32" else 0)
     if max(errors) > 29 or max(magnitudes) > min(r.accumulate.largest * scale, r.scores.largest) / 5:
         return None
-    wrong = [w * (mpmath.expm1(e) + 8 * u + r.exp_error) for w, e in zip(weights, errors, strict=True)]
+    wrong = [
+        w * (mpmath.expm1(e) + (16 if r.partials else 8) * u + r.exp_error)
+        for w, e in zip(weights, errors, strict=True)
+    ]
     total = mpmath.fsum(wrong)
     tiny = mpf(r.output.smallest_subnormal) / 2 + count * mpf(r.lost_term)
-    of_sums = 2 * gamma(count, r) + r.probabilities_cast
+    of_sums = 2 * gamma(count, r) + r.probabilities_cast + partials
     bounds = []
     for d in range(dim):
         column = [mpf(float(v[d])) for v in values]
@@ -67,7 +77,8 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         of_weights = min(centres[0] + total * abs(out), centres[1] + total * abs(out - mean))
         rest = mpmath.fsum((of_sums * w + r.lost_weight) * abs(v) for w, v in zip(weights, column, strict=True))
         local = of_weights / (1 - total) + rest + (3 * u + r.output.unit) * abs(out) + tiny if total < 1 else mpmath.inf
-        rounding = (2 * count + 8) * u + r.probabilities_cast + r.output.unit + count * mpf(r.lost_weight)
+        casts = r.probabilities_cast + partials + r.output.unit
+        rounding = (2 * count + 8) * u + casts + count * mpf(r.lost_weight)
         bounds.append(min(local, max(column) - min(column) + rounding * top + tiny))
     return bounds
 

@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor
 
 from attn_core import Attention, attention_context
-from attn_core.attention import IMPLEMENTATIONS
+from attn_core.choice import IMPLEMENTATIONS
 from attn_core.notices import INDEX_LOG, RANGE_LOG
 from tests.speed.cases import Case, Size
 from tests.speed.contender import Contender, Prepared, padded_numbers

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
-from attn_core.attention import Implementation
+from attn_core.choice import Implementation
 from verification.backend import Call
-from verification.backends.profiles import FLASH_ON_CPU, FLUSHING_FLASH
+from verification.backends.profiles import FLASH_ON_CPU, FLUSHING_FLASH, SPLIT_FLASH, SPLIT_ON_CPU
 from verification.contract import Contract
 from verification.formats import FORMATS
 from verification.layout import used_names
@@ -41,6 +41,11 @@ SDPA_CLAIMS = frozenset(
 SDPA_CONTRACT = Contract(dtypes=tuple(FORMATS), bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
 # What is true of every kernel that torch may choose there.
 SDPA_PRECISION = {"cpu": FLASH_ON_CPU, "cuda": FLUSHING_FLASH}
+# FlexAttention's keys are read in place, so nobody has them together.
+FLEX_CONTRACT = replace(SDPA_CONTRACT, uncomputed=("prefill_attn_", "decode_k_history_"))
+# On CUDA it compiles for each; expanded to all heads, they are as many again.
+FLEX_SIZES = ((2, 1, 16, 16), (4, 2, 64, 16), (8, 2, 16, 32))
+FLEX_PRECISION = {"cpu": SPLIT_ON_CPU, "cuda": SPLIT_FLASH}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class AttnCore:
         return f"attn_core/{self.implementation}"
 
     def on(self, device: str) -> AttnCore:
-        return sdpa(device) if self.implementation == "sdpa" else replace(self, device=device)
+        return replace(self, device=device) if self.implementation == "eager" else fast(self.implementation, device)
 
     def prepare(self, problem: Problem) -> Call:
         return EngineCall(layer_for(problem, implementation=self.implementation))
@@ -87,9 +92,12 @@ class AttnCore:
         )
 
 
-def sdpa(device: str = "cpu") -> AttnCore:
-    """The vectorised implementation, with what it promises and rounds there."""
-    return AttnCore(device, "sdpa", SDPA_CONTRACT, SDPA_PRECISION[device])
+def fast(implementation: Implementation, device: str = "cpu") -> AttnCore:
+    """One of the fast implementations, with what it promises and rounds there."""
+    if implementation == "sdpa" or (implementation == "auto" and device == "cpu"):
+        return AttnCore(device, implementation, SDPA_CONTRACT, SDPA_PRECISION[device])
+    contract = FLEX_CONTRACT if device == "cpu" else replace(FLEX_CONTRACT, tried=FLEX_SIZES)
+    return AttnCore(device, implementation, contract, FLEX_PRECISION[device])
 
 
 def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:

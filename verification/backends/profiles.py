@@ -13,5 +13,9 @@ FLASH_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13, flushing=True)
 FLASH_ON_MATRIX_UNITS = Precision(probabilities=INPUT, truncating=True)
 # Compiled so that subnormal numbers are flushed: seen on an H100, in bfloat16 and float32.
 FLUSHING_FLASH = Precision(probabilities=INPUT, truncating=True, flushing=True)
+# A context in parts: by kernels whose parts come out in the input's format, or by products in the accumulator's, where
+# prefill goes through the flash kernel.
+SPLIT_FLASH = Precision(probabilities=INPUT, truncating=True, flushing=True, partials=INPUT)
+SPLIT_ON_CPU = Precision(probabilities=INPUT, exp_error=2.0**-13, flushing=True, partials="float32")
 # The math path widens fp16 and bf16 to float32 first, unless allow_fp16_bf16_reduction_math_sdp tells it otherwise.
 MATH = Precision()

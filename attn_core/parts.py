@@ -1,0 +1,160 @@
+"""Attention over parts of contexts and their tails, merged by their log-sum-exps: by FlexAttention in place, or not.
+
+Where this is traced by a compiler, FlexAttention reads the cache where it lies. Where it is not, FlexAttention would
+compute the scores of the whole cache, so the tiles are gathered: the unfused path over the whole cache cannot be
+reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.attention import flex_attention as flex
+
+from attn_core import eager
+from attn_core.tiles import TILE, Parts, cut, missing, tail, tile_size
+
+# float32 means float32 here too: no TF32.
+_KERNEL_OPTIONS: Any = {"num_warps": 2, "num_stages": 4, "FLOAT32_PRECISION": "'ieee'"}
+
+
+class Part(NamedTuple):
+    """Outputs of ``n`` rows and their log-sum-exps: 0 and -Inf where a row reads nothing."""
+
+    out: Float[Tensor, "n H D"]
+    lse: Float[Tensor, "n H"]
+
+
+def attended(
+    q: Float[Tensor, "B H D"],
+    lengths: Int[Tensor, "B"],
+    tables: Int[Tensor, "B M"],
+    k_cache: Float[Tensor, "N S G D"],
+    v_cache: Float[Tensor, "N S G D"],
+    scale: float,
+    num_parts: int,
+    least_tiles: int,
+) -> tuple[Float[Tensor, "B H D"], Int[Tensor, "B"]]:
+    """The output, and how many positions of each context are not in the cache."""
+    num_blocks, block_size = k_cache.shape[:2]
+    work = cut(lengths, tables, num_blocks, block_size, num_parts, least_tiles)
+    seen, slots = tail(lengths, tables, num_blocks, block_size)
+    place, hidden = (slots // block_size, slots % block_size), ~seen[:, :, None, None]
+    k, v = (cached[place].masked_fill(hidden, 0) for cached in (k_cache, v_cache))
+    queries = q.repeat_interleave(num_parts, dim=0)
+    if torch.compiler.is_compiling():
+        parts, end = _in_place(queries, work, k_cache, v_cache, scale), _of_tails(q, seen, k, v, scale)
+    else:
+        parts, end = _gathered(queries, work, k_cache, v_cache, scale), _by_products(q, seen, k, v, scale)
+    return _merged(parts, end).to(q.dtype), missing(lengths, tables, num_blocks, block_size)
+
+
+def _in_place(
+    q: Float[Tensor, "R H D"],
+    work: Parts,
+    k_cache: Float[Tensor, "N S G D"],
+    v_cache: Float[Tensor, "N S G D"],
+    scale: float,
+) -> Part:
+    """The kernel, over the cache as one long row of tiles."""
+    keys, values = (x.flatten(0, 1).transpose(0, 1)[None] for x in (k_cache, v_cache))
+    lists = work.counts.flatten()[:, None, None], work.tiles.flatten(0, 1)[:, None, None]
+    return _kernel(q, keys, values, lists, scale, flex.noop_mask)
+
+
+def _of_tails(
+    q: Float[Tensor, "B H D"],
+    seen: Bool[Tensor, "B t"],
+    k: Float[Tensor, "B t G D"],
+    v: Float[Tensor, "B t G D"],
+    scale: float,
+) -> Part:
+    """The kernel, over one tile of each sequence, zeros where nothing is seen."""
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+        return seen[batch, key]
+
+    one = torch.ones(len(q), 1, 1, dtype=torch.int32, device=q.device)
+    lists = one, torch.zeros_like(one)[..., None]
+    return _kernel(q, k.transpose(1, 2), v.transpose(1, 2), lists, scale, sees)
+
+
+def _kernel(
+    q: Float[Tensor, "R H D"],
+    keys: Float[Tensor, "_ G L D"],
+    values: Float[Tensor, "_ G L D"],
+    lists: tuple[Int[Tensor, "R 1 1"], Int[Tensor, "R 1 1 C"]],
+    scale: float,
+    mask: Callable[..., Tensor],
+) -> Part:
+    """FlexAttention over the tiles that are listed for each row: how many, and which."""
+    blocks = flex.BlockMask(
+        seq_lengths=(1, keys.shape[2]),
+        kv_num_blocks=lists[0],
+        kv_indices=lists[1],
+        full_kv_num_blocks=None,
+        full_kv_indices=None,
+        q_num_blocks=None,
+        q_indices=None,
+        full_q_num_blocks=None,
+        full_q_indices=None,
+        BLOCK_SIZE=(128, TILE),
+        mask_mod=mask,
+    )
+    # Its name changed in torch 2.9.
+    lse: Any = {"return_aux": flex.AuxRequest(lse=True)} if hasattr(flex, "AuxRequest") else {"return_lse": True}
+    options: Any = {"enable_gqa": True, "kernel_options": _KERNEL_OPTIONS, **lse}
+    out, aux = flex.flex_attention(q[:, :, None], keys, values, block_mask=blocks, scale=scale, **options)
+    return Part(out[:, :, 0], getattr(aux, "lse", aux)[:, :, 0])
+
+
+def _gathered(
+    q: Float[Tensor, "R H D"],
+    work: Parts,
+    k_cache: Float[Tensor, "N S G D"],
+    v_cache: Float[Tensor, "N S G D"],
+    scale: float,
+) -> Part:
+    """The same without a kernel, from tiles that are gathered."""
+    tile = tile_size(k_cache.shape[1])
+    places = work.tiles.to(torch.int64).flatten(0, 1)[:, :, None] * tile + torch.arange(tile, device=q.device)
+    seen = torch.arange(places[0].numel(), device=q.device) < (work.counts * tile).flatten()[:, None]
+    slots = places.flatten(1).where(seen, 0)
+    place = slots // k_cache.shape[1], slots % k_cache.shape[1]
+    k, v = (cached[place].masked_fill(~seen[:, :, None, None], 0) for cached in (k_cache, v_cache))
+    return _by_products(q, seen, k, v, scale)
+
+
+def _by_products(
+    q: Float[Tensor, "R H D"],
+    seen: Bool[Tensor, "R L"],
+    k: Float[Tensor, "R L G D"],
+    v: Float[Tensor, "R L G D"],
+    scale: float,
+) -> Part:
+    """Two products in the accumulation dtype; ``k`` and ``v`` are zeros where nothing is seen."""
+    dtype = eager.accumulation_dtype(q.dtype, k.dtype)
+    queries = q.to(dtype).reshape(len(q), k.shape[2], -1, q.shape[2])
+    scores = queries @ k.to(dtype).permute(0, 2, 3, 1) * scale
+    scores = scores.masked_fill(~seen[:, None, None], -torch.inf)
+    lse = scores.logsumexp(dim=-1, keepdim=True)
+    out = (scores - lse.masked_fill(lse == -torch.inf, 0.0)).exp() @ v.to(dtype).transpose(1, 2)
+    return Part(out.flatten(1, 2), lse.flatten(1))
+
+
+def _merged(parts: Part, end: Part) -> Float[Tensor, "B H D"]:
+    """The parts of each sequence and its tail, weighed by their log-sum-exps; zeros where there is nothing."""
+    batch = len(end.lse)
+    lse = parts.lse.view(batch, -1, *parts.lse.shape[1:])
+    out = parts.out.view(*lse.shape, -1).to(lse.dtype)
+    largest = torch.maximum(lse.amax(dim=1), end.lse)
+    largest = largest.masked_fill(largest == -torch.inf, 0.0)
+    shares, share = (lse - largest[:, None]).exp(), (end.lse - largest).exp()
+    total = shares.sum(dim=1) + share
+    summed = (shares[..., None] * out).sum(dim=1) + share[..., None] * end.out.to(lse.dtype)
+    merged: Tensor = summed / total.masked_fill(total == 0, 1.0)[..., None]
+    return merged
