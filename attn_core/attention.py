@@ -12,6 +12,7 @@ from attn_core import eager, flex, flex_prefill, gathered, sdpa
 from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
 from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
 from attn_core.choice import IMPLEMENTATIONS, Implementation, choose
+from attn_core.compiling import opaque
 from attn_core.context import Context, get_context
 from attn_core.heads import repeat_kv
 from attn_core.masks import CAUSAL_ALIGNMENTS, CausalAlignment, causal_mask
@@ -71,6 +72,7 @@ class Attention(nn.Module):
         self.implementation: Implementation = implementation
         self.k_cache = self.v_cache = torch.empty(0)
 
+    @opaque
     def forward(
         self, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], v: Float[Tensor, "T_k G D"]
     ) -> Float[Tensor, "T H*D"]:

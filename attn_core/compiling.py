@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def opaque(function: Function) -> Function:
+    """Not looked into by `torch.compile`: what an attention layer does depends on the engine's numbers, and each would
+    be compiled for. What is worth it compiles itself.
+    """
+    disable: Any = torch.compiler.disable
+    return cast(Function, disable(function))
+
+
+def varying(x: Tensor, *dims: int) -> Tensor:
+    """``x`` as an object of its own, whose sizes in these dimensions are not compiled for."""
+    own = x[:]
+    for dim in dims:
+        torch._dynamo.mark_dynamic(own, dim)
+    return own
 
 
 @cache
@@ -25,7 +43,7 @@ def padded(x: Tensor, length: int, columns: int = 0, value: int = 0) -> Tensor:
     """Contiguous, since strides would be compiled for; with ``value`` behind, also in a second dimension."""
     wide = max(0, columns - x.shape[1]) if columns else 0
     if len(x) == length and not wide:
-        return x[:].contiguous()  # an object of its own, which may be marked
+        return x.contiguous()
     ends = [0, 0] * (x.dim() - 1) + [0, length - len(x)]
     if wide:
         ends[1] = wide

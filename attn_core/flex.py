@@ -6,6 +6,7 @@ whatever an engine does, it is compiled a handful of times.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol, cast
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from attn_core import eager
 from attn_core.cache import PADDING_SLOT, valid_slots
-from attn_core.compiling import compiled, padded
+from attn_core.compiling import compiled, padded, varying
 from attn_core.context import Context
-from attn_core.notices import report_dropped, report_each_dropped
+from attn_core.notices import INDEX_LOG, report_dropped, report_each_dropped
 from attn_core.parts import attended
 
 # Compiled for batches of up to so many sequences, eight times as many, and so on; smaller ones are padded.
@@ -58,26 +59,25 @@ def step(
     indices = (context.slot_mapping, context.context_lens, context.block_tables)
     slots, lengths, tables = (cast(Tensor, x).to(q.device) for x in indices)
     # A dimension of less than two would be compiled for itself.
-    tables = padded(tables, batch, max(2, tables.shape[1]))
-    q_, k_, v_, lengths = (padded(x, batch) for x in (q, k, v, lengths))
+    tables = varying(padded(tables, batch, max(2, tables.shape[1])), 1)
+    tokens, lengths = [padded(x, batch) for x in (q, k, v)], padded(lengths, batch)
     slots = padded(slots, batch, value=PADDING_SLOT)
-    torch._dynamo.mark_dynamic(tables, 1)
-    caches = layer.k_cache[:], layer.v_cache[:]
-    for cached in caches:
-        torch._dynamo.mark_dynamic(cached, 0)
+    caches = varying(layer.k_cache, 0), varying(layer.v_cache, 0)
     kinds = (x.dtype for x in (q, slots, lengths, tables))
     run = compiled(_step, batch, *q.shape[1:], *layer.k_cache.shape[1:], *kinds)
     with eager.no_autocast(q.device.type), torch.no_grad():
-        output, lost, dropped = run(q_, k_, v_, *caches, slots, lengths, tables, layer.scale)
+        output, lost, dropped = run(*tokens, *caches, slots, lengths, tables, layer.scale)
     report_dropped("slot_mapping", dropped, layer.k_cache.shape[0] * layer.k_cache.shape[1])
-    _report(layer, q, lost[:real])
-    attended_to: Tensor = output[:real]
+    _report(layer, q, lost)
+    attended_to: Tensor = output if real == batch else output[:real]
     return attended_to
 
 
 def _report(layer: Layer, q: Tensor, lost: Int[Tensor, "B"]) -> None:
     layer._check_numeric_range(q, "decode_q")
-    report_each_dropped([f"block_tables[{i}]" for i in range(len(q))], lost, layer.k_cache.shape[0])
+    if INDEX_LOG.isEnabledFor(logging.WARNING):
+        names = [f"block_tables[{i}]" for i in range(len(q))]
+        report_each_dropped(names, lost[: len(q)], layer.k_cache.shape[0])
 
 
 def _step(

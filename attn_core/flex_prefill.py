@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
 from attn_core import eager
-from attn_core.compiling import compiled, padded
+from attn_core.compiling import compiled, padded, varying
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
 from attn_core.sdpa import all_finite, watch_sequences
@@ -64,15 +64,11 @@ def attend(
     starts = [
         padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
     ]
-    for x in (q, k, v, *starts):
-        torch._dynamo.mark_dynamic(x, 0)
+    q, k, v, *starts = (varying(x, 0) for x in (q, k, v, *starts))
     configuration = *q.shape[1:], k.shape[1], q.dtype, starts[0].dtype, starts[1].dtype, alignment
     with eager.no_autocast(q.device.type), torch.no_grad():
         mask = compiled(_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
-        for x in mask:
-            torch._dynamo.mark_dynamic(x, 0 if x.dim() == 1 else 2)
-        for x in mask[3::2]:
-            torch._dynamo.mark_dynamic(x, 3)
+        mask = [varying(x, *range(x.dim())[-2 if x.dim() == 4 else -1 :]) for x in mask]
         out: Tensor = compiled(_attended, *configuration)(q, k, v, *mask, scale)
     return out[:tokens]
 

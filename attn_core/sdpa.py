@@ -22,6 +22,7 @@ from attn_core.metadata import HostMetadata
 from attn_core.notices import ranges_are_watched
 from attn_core.streams import side_by_side
 
+Sequence = tuple[Tensor, Tensor, Tensor]
 # All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
 # loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
 _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -52,22 +53,28 @@ def prefill(
     sequences = [(q[i], k[j], v[j]) for i, j in zip(rows, keys, strict=True)]
     cuts = [_cut(len(a), len(b), layer.causal_alignment) for a, b, _ in sequences]
     watch_sequences(layer, q, k, host)
-    dtype = eager.accumulation_dtype(q.dtype)
-    output = torch.zeros_like(q, memory_format=torch.contiguous_format)
-    finite = all_finite(q, k, v)
+    output = torch.empty_like(q, memory_format=torch.contiguous_format)
     with eager.full_precision(q.device.type):
         with side_by_side(q.device) as turn:
-            for i, (sequence, (blind, seen)) in enumerate(zip(sequences, cuts, strict=True)):
-                if seen:
-                    with turn():
-                        _attend_finite(layer, *sequence, blind, seen, output[rows[i]])
-        if not bool(finite):
-            for i, usable in enumerate(_finite(sequences, cuts)):
-                if not usable and cuts[i][1]:
-                    q_seq, k_seq, v_seq = sequences[i]
-                    hidden = causal_mask(len(q_seq), len(k_seq), layer.causal_alignment, q.device)
-                    output[rows[i]] = layer._attend(q_seq, k_seq, v_seq, dtype, hidden).to(q.dtype)
+            finite = all_finite(q, k, v)
+            # The longest first: while a device is busy with them, the others are brought to it.
+            for i in sorted(range(len(rows)), key=lambda i: -len(sequences[i][0])):
+                with turn():
+                    _attend_finite(layer, *sequences[i], *cuts[i], output[rows[i]])
+            usable = bool(finite)  # does not wait for what goes on beside
+        if not usable:
+            _again(layer, sequences, cuts, [output[each] for each in rows])
     return output
+
+
+def _again(layer: Layer, sequences: list[Sequence], cuts: list[tuple[int, int]], outputs: list[Tensor]) -> None:
+    """Those sequences that are not finite, by the eager steps."""
+    seen = [(q, k[:end], v[:end]) for (q, k, v), (_, end) in zip(sequences, cuts, strict=True)]
+    finite = torch.stack([all_finite(*each) for each in seen]).tolist()
+    for (q, k, v), usable, output in zip(sequences, finite, outputs, strict=True):
+        if not usable:
+            hidden = causal_mask(len(q), len(k), layer.causal_alignment, q.device)
+            output.copy_(layer._attend(q, k, v, eager.accumulation_dtype(q.dtype), hidden))
 
 
 class Watching(Protocol):
@@ -108,12 +115,6 @@ def _summary(x: Tensor) -> Float[Tensor, "2"]:
     return x.sum(dtype=eager.accumulation_dtype(x.dtype)).expand(2)
 
 
-def _finite(sequences: list[tuple[Tensor, Tensor, Tensor]], cuts: list[tuple[int, int]]) -> list[bool]:
-    """Whether all of a sequence is that anybody sees, in one transfer."""
-    seen = [(q, k[:end], v[:end]) for (q, k, v), (_, end) in zip(sequences, cuts, strict=True)]
-    return torch.stack([all_finite(*each) for each in seen]).tolist() if seen else []
-
-
 def _attend_finite(
     layer: Layer,
     q: Float[Tensor, "Lq H D"],
@@ -123,7 +124,10 @@ def _attend_finite(
     seen: int,
     output: Float[Tensor, "Lq H D"],
 ) -> None:
-    """Written to ``output`` behind the ``blind`` queries; the first ``seen`` keys are all that anybody sees."""
+    """Written to ``output``: the ``blind`` queries at the beginning see nothing, the first ``seen`` keys are seen."""
+    output[: blind if seen else len(q)] = 0
+    if not seen:
+        return
     visible = None
     if blind or not len(q) == len(k) == seen:
         visible = ~causal_mask(len(q), len(k), layer.causal_alignment, q.device)[blind:, :seen]

@@ -16,7 +16,7 @@ def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
     own: under the library's initial weights attention is close to a plain mean.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="sdpa").eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="sdpa").eval()
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
             if weight.dim() == 1:  # a norm's
@@ -29,7 +29,9 @@ def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
 
 def converted(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
     """A copy. Only weights are converted: the frequencies of the rotary embedding stay in float32."""
-    other = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), attn_implementation=attention).eval()
+    other: PreTrainedModel = AutoModelForCausalLM.from_config(
+        copy.deepcopy(model.config), attn_implementation=attention
+    ).eval()
     other.load_state_dict(model.state_dict())
     for weight in other.parameters():
         weight.data = weight.data.to(dtype)

@@ -13,6 +13,7 @@ import torch
 from attn_core.choice import Implementation
 from verification.backend import Backend, NotPortable
 from verification.backends.attn_core import AttnCore, fast
+from verification.backends.captured import Compiled, Replayed
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
@@ -34,8 +35,12 @@ def implementations() -> dict[str, tuple[str, ...]]:
 
 def every() -> list[Backend]:
     """The honest ones, on every device."""
-    ours, also = ([AttnCore(device), *(fast(name, device) for name in FAST)] for device in DEVICES)
-    return [*ours, HONEST_SPLIT_DECODE, *cpu_kernels(), *also, *cuda_kernels()]
+    graphs: list[Backend] = [Replayed(fast(name, "cuda")) for name in ("sdpa", "flex")]
+    return [*_ours("cpu"), HONEST_SPLIT_DECODE, *cpu_kernels(), *_ours("cuda"), *graphs, *cuda_kernels()]
+
+
+def _ours(device: str) -> list[Backend]:
+    return [AttnCore(device), *(fast(name, device) for name in FAST), Compiled(fast("auto", device))]
 
 
 @cache

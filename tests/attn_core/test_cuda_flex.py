@@ -1,0 +1,155 @@
+"""Compiled FlexAttention on CUDA: how often it is compiled, what it waits for, what it needs, what it falls back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from attn_core import Attention, Context, attention_context
+from attn_core.compiling import compiled
+from properties import laws
+from properties.law import Law
+from properties.run import fuzz
+from tests.attn_core.calls import Call
+from tests.attn_core.test_cuda import _copies, _cuda_device  # noqa: F401 (autouse)
+from verification.catalogue import backend_named
+
+HEADS, GROUPS, DIM, SIZE = 8, 2, 64, 16
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+TOLERANCE = {torch.float16: 4e-3, torch.bfloat16: 3e-2, torch.float32: 1e-4}
+
+
+@pytest.fixture(autouse=True)
+def _compiled_anew() -> Iterator[None]:
+    """Each test counts from nothing."""
+    compiled.cache_clear()
+    torch._dynamo.reset()
+    yield
+    compiled.cache_clear()
+
+
+def decode(
+    lengths: list[int], width: int, dtype: torch.dtype = torch.bfloat16, name: str = "flex", seed: int = 0
+) -> Call:
+    """Everything on the device; what nobody sees is NaN."""
+    generator = torch.Generator().manual_seed(seed)
+    need = [-(-length // SIZE) for length in lengths]
+    blocks = torch.randperm(sum(need) + 3, generator=generator)
+    tables = torch.full((len(lengths), width), -1)
+    caches = torch.randn(2, len(blocks), SIZE, GROUPS, DIM, generator=generator)
+    caches[:, blocks[sum(need) :]] = float("nan")
+    slots, at = [], 0
+    for i, (length, count) in enumerate(zip(lengths, need, strict=True)):
+        tables[i, :count] = blocks[at : at + count]
+        at += count
+        slots.append(int(tables[i, count - 1]) * SIZE + (length - 1) % SIZE if length else -1)
+        if length % SIZE:
+            caches[:, tables[i, count - 1], length % SIZE :] = float("nan")
+    layer = Attention(HEADS, DIM, GROUPS, implementation=name, check_values=False)  # type: ignore[arg-type]
+    layer.k_cache, layer.v_cache = caches.to("cuda", dtype)
+    tokens = (torch.randn(len(lengths), heads, DIM, generator=generator) for heads in (HEADS, GROUPS, GROUPS))
+    indices = (torch.tensor(x, dtype=torch.int32, device="cuda") for x in (slots, lengths, tables.tolist()))
+    context = Context(False, None, None, 0, 0, *indices)
+    return Call(layer, context, *(x.to("cuda", dtype) for x in tokens))
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=TOLERANCE[one.dtype], atol=TOLERANCE[one.dtype])
+
+
+def graphs() -> int:
+    """What dynamo has compiled since `_compiled_anew`."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_numbers_and_caches(dtype: torch.dtype) -> None:
+    """As eager, from one part to many."""
+    for lengths in ([1, 15, 16, 17, 0], [5000, 300, 31]):
+        one, other = (decode(lengths, 320, dtype, name) for name in ("eager", "flex"))
+        close(other.run(), one.run())
+        assert one.cache_bits() == other.cache_bits()
+
+
+def test_500_steps_are_compiled_for_twice() -> None:
+    """Batches of 1 to 40, tables of any width, caches of any size: once for up to 8 sequences, once for up to 64."""
+    rng = torch.Generator().manual_seed(3)
+    torch._dynamo.utils.counters.clear()
+    for step in range(500):
+        batch = int(torch.randint(1, 41, (), generator=rng))
+        lengths = torch.randint(0, 400, (batch,), generator=rng).tolist()
+        out = decode(lengths, int(torch.randint(25, 60, (), generator=rng)), seed=step).run()
+        if step % 50 == 0:
+            close(out, decode(lengths, 25, name="eager", seed=step).run())
+    assert graphs() == 2
+
+
+def test_prefills_are_compiled_for_once() -> None:
+    """A mask and a kernel, whatever the lengths."""
+    torch._dynamo.utils.counters.clear()
+    for lengths in ([3], [200, 1, 77], [1, 1, 1, 300], [129]):
+        generator = torch.Generator().manual_seed(len(lengths))
+        shapes = ((sum(lengths), heads, DIM) for heads in (HEADS, GROUPS, GROUPS))
+        tokens = [torch.randn(shape, generator=generator).to("cuda", torch.float16) for shape in shapes]
+        starts = torch.tensor([0, *lengths]).cumsum(0)
+        with attention_context(Context(True, starts, starts)):
+            one, other = (Attention(HEADS, DIM, GROUPS, implementation=name)(*tokens) for name in ("eager", "flex"))
+        close(other, one)
+    assert graphs() == 2
+
+
+def test_it_waits_for_nothing() -> None:
+    """But for the one transfer of the warnings."""
+    call = decode([300, 20, 0], 24)
+    call.run()
+    assert _copies(call, "disabled") == 0
+    assert _copies(call) == 1
+
+
+def test_memory_does_not_grow_with_the_context() -> None:
+    """But for four bytes a tile: the keys and values of a context a hundred times longer are 50 MiB more."""
+    peaks = []
+    for length in (640, 64_000):
+        call = decode([length] * 2, -(-length // SIZE))
+        call.run()
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call.run()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < peaks[0] + 2**20
+
+
+def test_without_the_compiler_it_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever switches the compiler off, the unfused path over the whole cache is not taken."""
+    call = decode([300, 20, 0], 24)
+    expected = call.run()
+    monkeypatch.setattr("attn_core.parts.flex.flex_attention", None)
+    with torch.compiler.set_stance("force_eager"):
+        close(call.run(), expected)
+
+
+def test_past_the_limit_of_recompilations_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is run in its place."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    call = decode([30], 4)
+    with torch.no_grad():
+        call.run()
+    monkeypatch.setattr("attn_core.flex.padded", lambda x, length, columns=0, value=0: x)  # noqa: ARG005
+    with pytest.raises(Exception, match="recompile"):
+        for batch in (2, 3, 4):
+            decode([30] * batch, 4).run()
+
+
+LAWS = [law for law in laws.LAWS if law.name in ("agrees_with_reference", "poison_is_invisible", "cache_is_exact")]
+
+
+@pytest.mark.parametrize("name", ["attn_core/sdpa+graph", "attn_core/flex+graph", "attn_core/auto+compile"])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_graphs_and_compilation_obey_the_laws(name: str, law: Law) -> None:
+    """Captured with nothing to read, replayed with the problem's slots, lengths and blocks."""
+    _, broken, _ = fuzz(law, backend_named(name, "cuda"), "bfloat16", 0, examples=25)
+    assert broken is None, broken and broken.violation
