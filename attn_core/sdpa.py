@@ -6,9 +6,9 @@ nobody sees are cut off, rows that see nothing are zeros, and sequences that hol
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from itertools import pairwise
-from typing import Protocol
+from bisect import bisect
+from itertools import accumulate, pairwise
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,7 +22,7 @@ from attn_core.metadata import HostMetadata
 from attn_core.notices import ranges_are_watched
 from attn_core.streams import side_by_side
 
-Sequence = tuple[Tensor, Tensor, Tensor]
+Sequence = tuple[slice, slice]
 # All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
 # loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
 _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -49,32 +49,48 @@ def prefill(
     """A call of the kernel for each sequence, as if all numbers were finite. Whether they are, one transfer says; if
     not, those sequences in which a query, or a key or value that one sees, is NaN or Inf take the eager steps.
     """
-    rows, keys = _sequences(host)
-    sequences = [(q[i], k[j], v[j]) for i, j in zip(rows, keys, strict=True)]
-    cuts = [_cut(len(a), len(b), layer.causal_alignment) for a, b, _ in sequences]
     watch_sequences(layer, q, k, host)
+    sequences = list(zip(*_sequences(host), strict=True))
     output = torch.empty_like(q, memory_format=torch.contiguous_format)
-    with eager.full_precision(q.device.type):
+    # Few and cheap operations for each sequence: a device shall not wait for the host.
+    heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+    with eager.full_precision(q.device.type), torch.no_grad():
         with side_by_side(q.device) as turn:
             finite = all_finite(q, k, v)
-            # The longest first: while a device is busy with them, the others are brought to it.
-            for i in sorted(range(len(rows)), key=lambda i: -len(sequences[i][0])):
+            for run in _runs(sequences, 2 if q.is_cuda else 1):
                 with turn():
-                    _attend_finite(layer, *sequences[i], *cuts[i], output[rows[i]])
+                    torch.cat(
+                        [_attend_finite(layer, *heads, *each) for each in run],
+                        dim=1,
+                        out=output[None, run[0][0].start : run[-1][0].stop],
+                    )
             usable = bool(finite)  # does not wait for what goes on beside
         if not usable:
-            _again(layer, sequences, cuts, [output[each] for each in rows])
+            _again(layer, q, k, v, sequences, output)
     return output
 
 
-def _again(layer: Layer, sequences: list[Sequence], cuts: list[tuple[int, int]], outputs: list[Tensor]) -> None:
-    """Those sequences that are not finite, by the eager steps."""
-    seen = [(q, k[:end], v[:end]) for (q, k, v), (_, end) in zip(sequences, cuts, strict=True)]
-    finite = torch.stack([all_finite(*each) for each in seen]).tolist()
-    for (q, k, v), usable, output in zip(sequences, finite, outputs, strict=True):
+def _runs(sequences: list[Sequence], most: int) -> list[list[Sequence]]:
+    """One or two of neighbours that take about equally long, the shorter list first: it has the longer sequences, with
+    which a device is busy while the others are brought to it.
+    """
+    work = [(rows.stop - rows.start) * (keys.stop - keys.start) for rows, keys in sequences]
+    done = list(accumulate(work, initial=0))
+    half = bisect(done, done[-1] / 2) if most > 1 else len(sequences)
+    return sorted(filter(None, (sequences[:half], sequences[half:])), key=len)
+
+
+def _again(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequence], output: Tensor) -> None:
+    """Those sequences of which something is not finite that anybody sees, by the eager steps."""
+    seen = [_cut(_length(rows), _length(keys), layer.causal_alignment)[1] for rows, keys in sequences]
+    parts = [(q[rows], k[keys][:end], v[keys][:end]) for (rows, keys), end in zip(sequences, seen, strict=True)]
+    finite = torch.stack([all_finite(*each) for each in parts]).tolist()
+    for (rows, keys), usable in zip(sequences, finite, strict=True):
         if not usable:
-            hidden = causal_mask(len(q), len(k), layer.causal_alignment, q.device)
-            output.copy_(layer._attend(q, k, v, eager.accumulation_dtype(q.dtype), hidden))
+            hidden = causal_mask(_length(rows), _length(keys), layer.causal_alignment, q.device)
+            output[rows] = layer._attend(q[rows], k[keys], v[keys], eager.accumulation_dtype(q.dtype), hidden).to(
+                q.dtype
+            )
 
 
 class Watching(Protocol):
@@ -98,6 +114,11 @@ def _sequences(host: HostMetadata) -> tuple[list[slice], list[slice]]:
     return rows, keys
 
 
+def _length(of: slice) -> int:
+    length: int = of.stop - of.start
+    return length
+
+
 def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
     """How many of the first queries see nothing, and how many of the first keys are seen by any."""
     shift = keys - queries if alignment == "bottom_right" else 0
@@ -117,35 +138,31 @@ def _summary(x: Tensor) -> Float[Tensor, "2"]:
 
 def _attend_finite(
     layer: Layer,
-    q: Float[Tensor, "Lq H D"],
-    k: Float[Tensor, "Lk G D"],
-    v: Float[Tensor, "Lk G D"],
-    blind: int,
-    seen: int,
-    output: Float[Tensor, "Lq H D"],
-) -> None:
-    """Written to ``output``: the ``blind`` queries at the beginning see nothing, the first ``seen`` keys are seen."""
-    output[: blind if seen else len(q)] = 0
-    if not seen:
-        return
-    visible = None
-    if blind or not len(q) == len(k) == seen:
-        visible = ~causal_mask(len(q), len(k), layer.causal_alignment, q.device)[blind:, :seen]
-    output[blind:].copy_(_attend_causally(layer, q[blind:], k[:seen], v[:seen], visible))
-
-
-def _attend_causally(
-    layer: Layer,
-    q: Float[Tensor, "Lq H D"],
-    k: Float[Tensor, "Lk G D"],
-    v: Float[Tensor, "Lk G D"],
-    visible: Bool[Tensor, "Lq Lk"] | None,
-) -> Float[Tensor, "Lq H D"]:
-    """Under a mask, or as a causal square where there is none."""
-    q_heads, k_heads, v_heads = (x.transpose(0, 1)[None] for x in (q, k, v))
-    square, grouped = visible is None, layer.num_rep > 1
-    with sdpa_kernel(_KERNELS) if visible is not None else nullcontext():
-        out = scaled_dot_product_attention(
-            q_heads, k_heads, v_heads, visible, is_causal=square, scale=layer.scale, enable_gqa=grouped
-        )
-    return out[0].transpose(0, 1)
+    q: Float[Tensor, "1 H T D"],
+    k: Float[Tensor, "1 G T_k D"],
+    v: Float[Tensor, "1 G T_k D"],
+    rows: slice,
+    keys: slice,
+) -> Float[Tensor, "1 Lq H D"]:
+    """One sequence, by the kernel: a causal square, or what is left when nobody's keys and blind queries are cut off,
+    under a mask.
+    """
+    queries, length = _length(rows), _length(keys)
+    options: dict[str, Any] = {"scale": layer.scale, "enable_gqa": layer.num_rep > 1}
+    q_seq, k_seq, v_seq = (
+        q.narrow(2, rows.start, queries),
+        k.narrow(2, keys.start, length),
+        v.narrow(2, keys.start, length),
+    )
+    if queries == length > 0:
+        return scaled_dot_product_attention(q_seq, k_seq, v_seq, is_causal=True, **options).transpose(1, 2)
+    output = q.new_zeros(1, queries, q.shape[1], q.shape[3])
+    blind, seen = _cut(queries, length, layer.causal_alignment)
+    if seen:
+        visible = ~causal_mask(queries, length, layer.causal_alignment, q.device)[blind:, :seen]
+        with sdpa_kernel(_KERNELS):
+            out = scaled_dot_product_attention(
+                q_seq[:, :, blind:], k_seq[:, :, :seen], v_seq[:, :, :seen], visible, **options
+            )
+        output[:, blind:] = out.transpose(1, 2)
+    return output

@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 
-from attn_core.choice import Implementation
 from verification.backend import Backend, NotPortable
-from verification.backends.attn_core import AttnCore, fast
+from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
 DEVICES = ("cpu", "cuda")
-FAST: tuple[Implementation, ...] = ("sdpa", "flex", "auto")
 
 
 class UnknownBackend(LookupError):
