@@ -59,8 +59,8 @@ def attend(
 ) -> Float[Tensor, "T H D"]:
     """For finite numbers: a key that is hidden in a block that is read is multiplied by 0."""
     tokens, num_keys = len(q), len(k)
-    # A size of one, or tokens of less than a block, would be compiled for themselves.
-    q, k, v = (padded(x, max(len(x), BLOCK)) for x in (q, k, v))
+    # A size of one, of blocks or of sequences, would be compiled for itself.
+    q, k, v = (padded(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
     starts = [
         padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
     ]

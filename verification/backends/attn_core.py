@@ -44,7 +44,7 @@ SDPA_PRECISION = {"cpu": FLASH_ON_CPU, "cuda": FLUSHING_FLASH}
 # FlexAttention's keys are read in place, so nobody has them together.
 FLEX_CONTRACT = replace(SDPA_CONTRACT, uncomputed=("prefill_attn_", "decode_k_history_"))
 # On CUDA it compiles for each; expanded to all heads, they are as many again.
-FLEX_SIZES = ((2, 1, 16, 16), (4, 2, 64, 16), (8, 2, 16, 32))
+FLEX_SIZES = ((4, 2, 64, 32),)
 FAST: tuple[Implementation, ...] = ("sdpa", "flex", "auto")
 FLEX_PRECISION = {"cpu": SPLIT_ON_CPU, "cuda": SPLIT_FLASH}
 
