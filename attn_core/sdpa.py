@@ -46,8 +46,8 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"]:
-    """A call of the kernel for each sequence, as if all keys and values were finite. Whether they are, one transfer
-    says; if not, those sequences in which anything that is seen is NaN or Inf take the eager steps.
+    """A call of the kernel for each sequence, as if all numbers were finite. Whether they are, one transfer says; if
+    not, those sequences in which anything that is seen is NaN or Inf take the eager steps.
     """
     watch_sequences(layer, q, k, host)
     sequences = list(zip(*_sequences(host), strict=True))
@@ -56,8 +56,7 @@ def prefill(
     heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
     with eager.full_precision(q.device.type), torch.no_grad():
         with side_by_side(q.device) as turn:
-            # A query is nobody's but its own, and kernels on CUDA show that it is NaN. Those on a processor make it 0.
-            finite = all_finite(k, v) if q.is_cuda else all_finite(q, k, v)
+            finite = all_finite(q, k, v)
             for run in _runs(sequences, 2 if q.is_cuda else 1):
                 with turn():
                     torch.cat(
