@@ -46,50 +46,68 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"]:
-    """A call of the kernel for each sequence, as if all numbers were finite. Whether they are, one transfer says; if
-    not, those sequences in which anything that is seen is NaN or Inf take the eager steps.
+    """A call of the kernel for each sequence; those in which anything that is seen is NaN or Inf take the eager steps.
+    On a device one transfer says whether there are any.
     """
     watch_sequences(layer, q, k, host)
     sequences = list(zip(*_sequences(host), strict=True))
     output = torch.empty_like(q, memory_format=torch.contiguous_format)
-    # Few and cheap operations for each sequence: a device shall not wait for the host.
-    heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
     with eager.full_precision(q.device.type), torch.no_grad():
-        with side_by_side(q.device) as turn:
-            finite = all_finite(q, k, v)
-            for run in _runs(sequences, 2 if q.is_cuda else 1):
-                with turn():
-                    torch.cat(
-                        [_attend_finite(layer, *heads, *each) for each in run],
-                        dim=1,
-                        out=output[None, run[0][0].start : run[-1][0].stop],
-                    )
-            usable = bool(finite)  # does not wait for what goes on beside
-        if not usable:
-            _again(layer, q, k, v, sequences, output)
+        (_on_device if q.is_cuda else _on_host)(layer, q, k, v, sequences, output[:, None])
     return output
 
 
-def _runs(sequences: list[Sequence], most: int) -> list[list[Sequence]]:
-    """One or two of neighbours that take about equally long, the shorter list first: it has the longer sequences, with
-    which a device is busy while the others are brought to it.
+def _on_host(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequence], output: Tensor) -> None:
+    """One after the other: what has just been looked at is near."""
+    heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+    if q.dtype.itemsize == 2:  # whose products read them across the heads slower than they are copied
+        heads = heads[0], heads[1].contiguous(), heads[2].contiguous()
+    for rows, keys in sequences:
+        if bool(_finite(layer, q, k, v, rows, keys)):
+            output[rows] = _attend_finite(layer, *heads, rows, keys)
+        else:
+            output[rows, 0] = _attend_eagerly(layer, q, k, v, rows, keys)
+
+
+def _on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequence], output: Tensor) -> None:
+    """All of them as if they were finite, with few and cheap operations each, so that the device does not wait for the
+    host; whether they were, it tells meanwhile.
     """
-    work = [(rows.stop - rows.start) * (keys.stop - keys.start) for rows, keys in sequences]
+    heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+    with side_by_side(q.device) as turn:
+        finite = all_finite(q, k, v)
+        for run in _runs(sequences):
+            with turn():
+                attended = [_attend_finite(layer, *heads, *each) for each in run]
+                torch.cat(attended, out=output[run[0][0].start : run[-1][0].stop])
+        usable = bool(finite)  # does not wait for what goes on beside
+    if not usable:
+        which = torch.stack([_finite(layer, q, k, v, *each) for each in sequences]).tolist()
+        for (rows, keys), finite_too in zip(sequences, which, strict=True):
+            if not finite_too:
+                output[rows, 0] = _attend_eagerly(layer, q, k, v, rows, keys)
+
+
+def _runs(sequences: list[Sequence]) -> list[list[Sequence]]:
+    """Two of neighbours that take about equally long, the shorter list first: it has the longer sequences, with which a
+    device is busy while the others are brought to it.
+    """
+    work = [_length(rows) * _length(keys) for rows, keys in sequences]
     done = list(accumulate(work, initial=0))
-    half = bisect(done, done[-1] / 2) if most > 1 else len(sequences)
+    half = bisect(done, done[-1] / 2)
     return sorted(filter(None, (sequences[:half], sequences[half:])), key=len)
 
 
-def _again(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequence], output: Tensor) -> None:
-    """Those sequences of which something is not finite that anybody sees, by the eager steps."""
-    seen = [_cut(_length(rows), _length(keys), layer.causal_alignment)[1] for rows, keys in sequences]
-    parts = [(q[rows], k[keys][:end], v[keys][:end]) for (rows, keys), end in zip(sequences, seen, strict=True)]
-    finite = torch.stack([all_finite(*each) for each in parts]).tolist()
-    for (rows, keys), usable in zip(sequences, finite, strict=True):
-        if not usable:
-            hidden = causal_mask(_length(rows), _length(keys), layer.causal_alignment, q.device)
-            dtype = eager.accumulation_dtype(q.dtype)
-            output[rows] = layer._attend(q[rows], k[keys], v[keys], dtype, hidden).to(q.dtype)
+def _finite(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Bool[Tensor, ""]:
+    """Whether everything is of a sequence that anybody sees."""
+    _, seen = _cut(_length(rows), _length(keys), layer.causal_alignment)
+    seen_keys = slice(keys.start, keys.start + seen)
+    return all_finite(q[rows], k[seen_keys], v[seen_keys])
+
+
+def _attend_eagerly(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Tensor:
+    hidden = causal_mask(_length(rows), _length(keys), layer.causal_alignment, q.device)
+    return layer._attend(q[rows], k[keys], v[keys], eager.accumulation_dtype(q.dtype), hidden).to(q.dtype)
 
 
 class Watching(Protocol):
@@ -142,7 +160,7 @@ def _attend_finite(
     v: Float[Tensor, "1 G T_k D"],
     rows: slice,
     keys: slice,
-) -> Float[Tensor, "1 Lq H D"]:
+) -> Float[Tensor, "Lq 1 H D"]:
     """One sequence, by the kernel: a causal square, or what is left when nobody's keys and blind queries are cut off,
     under a mask.
     """
@@ -151,12 +169,12 @@ def _attend_finite(
     q = q.narrow(2, rows.start, queries)
     k, v = k.narrow(2, keys.start, length), v.narrow(2, keys.start, length)
     if queries == length > 0:
-        return scaled_dot_product_attention(q, k, v, is_causal=True, **options).transpose(1, 2)
-    output = q.new_zeros(1, queries, q.shape[1], q.shape[3])
+        return scaled_dot_product_attention(q, k, v, is_causal=True, **options).permute(2, 0, 1, 3)
+    output = q.new_zeros(queries, *q.shape[:2], q.shape[3])
     blind, seen = _cut(queries, length, layer.causal_alignment)
     if seen:
         visible = ~causal_mask(queries, length, layer.causal_alignment, q.device)[blind:, :seen]
         with sdpa_kernel(_KERNELS):
             out = scaled_dot_product_attention(q[:, :, blind:], k[:, :, :seen], v[:, :, :seen], visible, **options)
-        output[:, blind:] = out.transpose(1, 2)
+        output[blind:] = out.permute(2, 0, 1, 3)
     return output
