@@ -51,8 +51,10 @@ def fuzz(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def matrix(session: nox.Session) -> None:
     """The pre-merge table dtype x device x implementation; -- --require-cuda fails where there is no CUDA device."""
-    both = ("--backend", "attn_core/eager", "--backend", "attn_core/sdpa")
-    table = ("--table", "matrix", "--examples", "50", *both)
+    ours = [
+        f"--backend=attn_core/{name}" for name in ("eager", "sdpa", "flex", "flex+graph", "sdpa+graph", "auto+compile")
+    ]
+    table = ("--table", "matrix", "--examples", "50", *ours)
     shared(session, "properties.cli", "fuzz", *table, *session.posargs, env=FAST)
 
 

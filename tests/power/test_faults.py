@@ -55,5 +55,6 @@ def test_a_control_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_honest_implementation_is_a_control() -> None:
     """The layer, the split decode that faults are planted in, and torch's own kernels."""
-    ours = {HONEST.name, "attn_core/sdpa", "attn_core/split decode"}
+    ours = {HONEST.name, "attn_core/split decode", *(f"attn_core/{name}" for name in ("sdpa", "flex", "auto"))}
+    ours |= {"attn_core/auto+compile"}
     assert ours | {"sdpa/flash", "sdpa/math", "flex/eager"} == set(honest.on_cpu())

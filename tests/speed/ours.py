@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from attn_core import Attention, attention_context
@@ -22,9 +23,29 @@ def ours() -> list[Contender]:
         Contender(name, partial(_prepare, name, True), needs=partial(_needs, name), ours=True)
         for name in IMPLEMENTATIONS
     ]
-    if "auto" in IMPLEMENTATIONS:
-        rows.append(Contender("auto, as it comes", partial(_prepare, "auto", False), ours=True))
-    return rows
+    as_it_comes = Contender("auto, as it comes", partial(_prepare, "auto", False), ours=True)
+    graph = Contender("auto, CUDA graph", _capture, phases=("decode",), cannot=_not_on_cuda, ours=True)
+    return [*rows, as_it_comes, graph]
+
+
+def _not_on_cuda(size: Size) -> str:
+    return "" if size.device == "cuda" else "CUDA graphs run on cuda"
+
+
+def _capture(case: Case) -> Prepared:
+    """As engines decode: what a graph replays costs the host nothing."""
+    prepared, graph = _prepare("auto", True, case), torch.cuda.CUDAGraph()
+    with _silenced():
+        prepared.call()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            output = prepared.call()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return output
+
+    return Prepared(replay)
 
 
 def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
