@@ -141,9 +141,12 @@ def _by_products(
     queries = q.to(dtype).reshape(len(q), k.shape[2], -1, q.shape[2])
     scores = queries @ k.to(dtype).permute(0, 2, 3, 1) * scale
     scores = scores.masked_fill(~seen[:, None, None], -torch.inf)
-    lse = scores.logsumexp(dim=-1, keepdim=True)
-    out = (scores - lse.masked_fill(lse == -torch.inf, 0.0)).exp() @ v.to(dtype).transpose(1, 2)
-    return Part(out.flatten(1, 2), lse.flatten(1))
+    largest = scores.amax(dim=-1, keepdim=True)
+    weights = (scores - largest.masked_fill(largest == -torch.inf, 0.0)).exp()
+    total = weights.sum(dim=-1, keepdim=True)
+    # Divided by their own sum the weights are those of a mean; by the exp of a rounded logarithm they are not quite.
+    out = weights @ v.to(dtype).transpose(1, 2) / total.masked_fill(total == 0, 1.0)
+    return Part(out.flatten(1, 2), (largest + total.log()).flatten(1))
 
 
 def _merged(parts: Part, end: Part) -> Float[Tensor, "B H D"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from inspect import isfunction
 from typing import Any
 
@@ -17,6 +18,7 @@ from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
 DEVICES = ("cpu", "cuda")
+ENTRY_POINTS = "attention_verification.backends"
 
 
 class UnknownBackend(LookupError):
@@ -24,11 +26,17 @@ class UnknownBackend(LookupError):
 
 
 def implementations() -> dict[str, tuple[str, ...]]:
-    """The honest ones by name, and the devices that each runs on."""
+    """The honest ones and those that are installed by name, and the devices that each runs on."""
     found: dict[str, tuple[str, ...]] = {}
     for backend in every():
         found[backend.name] = (*found.get(backend.name, ()), backend.device)
-    return found
+    return found | {name: (_imported(where).device,) for name, where in installed().items()}
+
+
+@cache
+def installed() -> dict[str, str]:
+    """Adapters that other packages bring, by the names that they give them: ``module:attribute``."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
 
 
 def every() -> list[Backend]:
@@ -46,9 +54,10 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
     """By name, since a planted fault does not travel between processes. Raises UnknownBackend."""
     if device not in DEVICES:
         raise UnknownBackend(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
-    if ":" in name:
+    where = installed().get(name, name)
+    if ":" in where:
         try:
-            return _imported(name).on(device)
+            return _imported(where).on(device)
         except NotPortable as error:
             raise UnknownBackend(f"backend: {name!r}: {error}") from None
     if name in FAULTS:
