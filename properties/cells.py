@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from properties.law import Law
 from properties.laws import LAWS
 from verification.backend import Backend
-from verification.catalogue import DEVICES, backend_named, cannot_run, implementations
+from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,11 @@ def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell
     """Of these implementations, on each of the devices that they have. Laws that do not speak of a device have no cell
     there. Raises UnknownBackend.
     """
-    known = implementations()
     backends = {
         (source, device): backend_named(source, device)
         for source in sources
         for device in devices
-        if device in known.get(source, DEVICES)
+        if device in devices_of(source)
     }
     return [
         Cell(law, dtype, backend, source)

@@ -29,6 +29,8 @@ Json = Annotated[bool, typer.Option("--json", help="for machines, on standard ou
 Backends = Annotated[
     list[str] | None, typer.Option("--backend", help="an implementation, a planted fault, or module:attribute")
 ]
+Trusted = Annotated[bool, typer.Option("--trusted", help="ask other people's backends in our own process: faster")]
+CrashAfter = Annotated[float, typer.Option(min=0.1, help="seconds without an answer that count as a crash")]
 Devices = Annotated[list[str] | None, typer.Option("--device", help="cpu, cuda; may be repeated")]
 
 
@@ -74,6 +76,8 @@ def fuzz(
     findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
     corpus: Annotated[Path, typer.Option(help="is replayed before anything new is tried")] = Path("corpus"),
     reports: Annotated[Path, typer.Option(help="gets run.jsonl, junit.xml, summary.md, index.html")] = Path("reports"),
+    trusted: Trusted = False,
+    crash_after: CrashAfter = 30.0,
     json: Json = False,
 ) -> int:
     """Try every law on fresh problems: rounds of all cells (law x dtype x device x implementation)."""
@@ -94,6 +98,7 @@ def fuzz(
         findings=findings,
         corpus=corpus,
         reports=reports,
+        crash_after=None if trusted else crash_after,
         json=json,
     )
 
@@ -105,12 +110,14 @@ def replay(
     backend: Annotated[str, typer.Option(help="default: the one in the file")] = "",
     device: Annotated[str, typer.Option(help="default: the one in the file")] = "",
     law: Annotated[list[str] | None, typer.Option(help="default: every law that speaks of the problem")] = None,
+    trusted: Trusted = False,
+    crash_after: CrashAfter = 30.0,
     json: Json = False,
 ) -> int:
     """Check problems again, under every law."""
     from properties.commands.replay import replayed
 
-    return replayed(problem, backend, device, law or [], json)
+    return replayed(problem, backend, device, law or [], None if trusted else crash_after, json)
 
 
 @app.command()

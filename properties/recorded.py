@@ -11,6 +11,7 @@ from torch import Tensor
 
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
+from verification.adapter import DenseAdapter
 from verification.backend import Backend, Call
 from verification.backends.dense import DenseBackend
 from verification.contract import Contract
@@ -86,6 +87,7 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
     """
     finding = broken if isinstance(broken, Finding) else Finding(broken)
     law = law if isinstance(law, Law) else _law_of(finding, law, backend)
+    backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
         text = _of_kernel(finding.problem, law, backend)
     else:

@@ -21,9 +21,14 @@ from verification.backend import Backend
 from verification.coverage import Coverage
 from verification.features import labels
 from verification.histogram import histogram
+from verification.isolation.isolated import hurried
 from verification.judge import Violation
 from verification.problem import Problem
 from verification.results import CellResult
+from verification.violation import Hang
+
+# Looks at a problem on which the backend hangs, while it is made small: each costs its time.
+MOST_HANGS = 40
 
 
 class Stopped(BaseException):
@@ -59,6 +64,7 @@ class _Tally:
     labels: list[list[int]] = field(default_factory=list)
     broken: Broken | None = None
     found: float = 0.0
+    hangs_left: int = 0
 
     def breaks(self, problem: Problem) -> bool:
         """Whether the law breaks on one more problem, which is kept if it does."""
@@ -69,7 +75,9 @@ class _Tally:
         return False
 
     def check(self, problem: Problem) -> None:
-        """Counts until the first violation; what Hypothesis tries after it is shrinking."""
+        """Counts until the first violation; what Hypothesis tries after it is shrinking. Ends where the backend hangs:
+        Hypothesis would look at such a problem hundreds of times.
+        """
         if self.stop():
             raise Stopped
         counting = self.broken is None
@@ -84,6 +92,10 @@ class _Tally:
         except Violation as violation:
             self.broken = Broken(problem, violation)
             self.found = self.found or time.monotonic()
+            if isinstance(violation, Hang):
+                self.hangs_left -= 1
+                if self.hangs_left < 0:
+                    raise Stopped from None
             raise
         else:
             if counting:
@@ -115,7 +127,8 @@ def fuzz(
         lines = lines_run(violation)
         _made_small(tally)
     except Stopped:
-        pass
+        if tally.broken and isinstance(tally.broken.violation, Hang):
+            _made_small_in_a_hurry(tally)
     result = CellResult(
         law.name,
         dtype,
@@ -141,6 +154,21 @@ def _made_small(tally: _Tally) -> None:
     assert tally.broken is not None
     with suppress(Stopped):
         simplified(reduced(tally.broken.problem, tally.breaks), tally.breaks)
+
+
+def _made_small_in_a_hurry(tally: _Tally) -> None:
+    """With less time for an answer and few looks. What comes of it counts if the law breaks there with all the time."""
+    first = tally.broken
+    assert first is not None
+    tally.hangs_left = MOST_HANGS
+    with hurried(tally.backend):
+        _made_small(tally)
+    assert tally.broken is not None
+    smallest, tally.broken = tally.broken, first
+    tally.hangs_left = 1
+    if smallest.problem != first.problem:
+        with suppress(Stopped):
+            tally.breaks(smallest.problem)
 
 
 def _fingerprint(problem: Problem) -> int:

@@ -36,7 +36,7 @@ class WorkerDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Plan:
-    """``examples`` a cell, or all that fits before ``deadline`` (of `time.monotonic`)."""
+    """``examples`` a cell, or all that fits before ``deadline`` (of `time.monotonic`). ``crash_after``: see `Task`."""
 
     cells: Sequence[Cell]
     seed: int
@@ -47,6 +47,7 @@ class Plan:
     findings: Path = Path("findings")
     corpus: Path | None = None
     require_cuda: bool = False
+    crash_after: float | None = None
     command: str = ""
 
 
@@ -156,7 +157,7 @@ def _tasks(state: _Run) -> Iterator[Task]:
     cells = [cell for cell in plan.cells if not cell.cannot_run()]
     if plan.corpus:
         for dtype, source, device in dict.fromkeys((cell.dtype, cell.source, cell.backend.device) for cell in cells):
-            yield Task(CORPUS, dtype, source, device, corpus=plan.corpus)
+            yield Task(CORPUS, dtype, source, device, corpus=plan.corpus, crash_after=plan.crash_after)
     left = plan.examples
     for round_ in count():
         examples = ROUNDS[min(round_, len(ROUNDS) - 1)]
@@ -167,7 +168,7 @@ def _tasks(state: _Run) -> Iterator[Task]:
         for cell in cells:
             if cell.identity not in state.broken:
                 where = (cell.law.name, cell.dtype, cell.source, cell.backend.device)
-                yield Task(*where, plan.seed, examples, round_)
+                yield Task(*where, plan.seed, examples, round_, crash_after=plan.crash_after)
 
 
 def _saved(failure: Failure, folder: Path) -> Failure:

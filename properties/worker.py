@@ -18,16 +18,17 @@ from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
 from properties.run import Broken, fuzz
 from verification.backend import Backend
-from verification.catalogue import backend_named
 from verification.coverage import Coverage
 from verification.diagnosis import explanations
 from verification.failure import Failure
 from verification.findings import Finding, kept
 from verification.flags import settle
 from verification.inputs import make_inputs
+from verification.isolation.isolated import asked
 from verification.judge import Violation
 from verification.problem import Problem
 from verification.results import CellResult
+from verification.violation import Hang
 
 CORPUS = "corpus"
 _BY_NAME = {law.name: law for law in LAWS}
@@ -35,7 +36,10 @@ _BY_NAME = {law.name: law for law in LAWS}
 
 @dataclass(frozen=True)
 class Task:
-    """``examples`` problems of round ``round_`` of a cell; or, where the law is `CORPUS`, the files of a folder."""
+    """``examples`` problems of round ``round_`` of a cell; or, where the law is `CORPUS`, the files of a folder.
+
+    ``crash_after``: seconds in which a backend that is not ours answers, or has crashed; None where all are trusted.
+    """
 
     law: str
     dtype: str
@@ -45,6 +49,7 @@ class Task:
     examples: int = 0
     round_: int = 0
     corpus: Path | None = None
+    crash_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def begin(stop: Event) -> None:
 
 
 def done(task: Task) -> Done:
-    backend = backend_named(task.source, task.device)
+    backend = asked(task.source, task.device, task.crash_after)
     if task.corpus is not None:
         return _replayed(task, backend, task.corpus)
     law = _BY_NAME[task.law]
@@ -95,7 +100,8 @@ def failure_of(
     finding = Finding(broken.problem, law.name, source, backend.device, str(broken.violation))
     found = broken.violation.difference
     as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
-    any_ = () if stop() else indifferent(broken.problem, backend.contract.dtypes, breaks)
+    stopped = stop() or isinstance(broken.violation, Hang)  # of which every look takes its time
+    any_ = () if stopped else indifferent(broken.problem, backend.contract.dtypes, breaks)
     return Failure(finding, law.statement, found, as_if, any_, broken.lines)
 
 
@@ -115,6 +121,8 @@ def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = ""
         except Violation as violation:
             scores.append(0.0)
             failures.append(failure_of(law, backend, Broken(problem, violation), source or backend.name))
+            if isinstance(violation, Hang):  # under the other laws it would take as long again, each
+                break
     return max(scores, default=None), failures
 
 

@@ -16,9 +16,5 @@ if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
 from verification.flags import settle
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require-cuda", action="store_true", help="fail, not skip, where there is no CUDA device")
-
-
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 (the hook's signature)
     settle()

@@ -12,8 +12,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from verification.backend import Call, NotPortable
-from verification.backends.attn_core import EngineCall, layer_for
-from verification.backends.dense import PagedLayer
+from verification.backends.dense import Dense, DenseBackend
 from verification.contract import Contract
 from verification.materialize import Tensors
 from verification.precision import Precision
@@ -48,15 +47,18 @@ class PagedAdapter(Adapter):
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> Call:
-        return lambda tensors: self.attend(problem, tensors).reshape(tensors.q.shape[0], -1)
+        return lambda tensors: self.attend(problem, tensors).flatten(1)
 
 
 class DenseAdapter(Adapter):
-    """A dense kernel, asked for causal squares and for rows that see every key."""
+    """A dense kernel, asked for causal squares and for rows that see every key. ``dense`` is a method, or a function as
+    ``staticmethod``; of one at the top of a module `attn-verify script` makes a file that runs without us.
+    """
 
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        """``q [H, Lq, D]``, ``k``, ``v`` ``[H, Lk, D]``, one dtype, contiguous; where ``causal``, ``Lq == Lk``."""
-        raise NotImplementedError
+    dense: Dense
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, PagedLayer, dense=self.dense))
+        return self.as_backend().prepare(problem)
+
+    def as_backend(self) -> DenseBackend:
+        return DenseBackend(self.name, self.dense, self.contract, self.precision, self.device)

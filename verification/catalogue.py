@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -49,6 +50,11 @@ def _ours(device: str) -> list[Backend]:
     return [AttnCore(device), *(fast(name, device) for name in FAST), Compiled(fast("auto", device))]
 
 
+def is_foreign(name: str) -> bool:
+    """Whether its code is somebody else's."""
+    return ":" in installed().get(name, name)
+
+
 @cache
 def backend_named(name: str, device: str = "cpu") -> Backend:
     """By name, since a planted fault does not travel between processes. Raises UnknownBackend."""
@@ -69,6 +75,22 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
         raise UnknownBackend(f"backend: {name!r} has no implementation on {device} (it runs on {', '.join(devices)})")
     known = ", ".join(implementations())
     raise UnknownBackend(f"backend: {name!r} (must be one of {known}, a planted fault, or module:attribute)")
+
+
+def devices_of(name: str) -> tuple[str, ...]:
+    """On which it runs, whether they are here or not. Raises UnknownBackend."""
+    where = installed().get(name, name)
+    if ":" not in where:
+        return implementations().get(name, DEVICES)
+    found = _imported(where)
+    return tuple(device for device in DEVICES if _is_for(found, device))
+
+
+def _is_for(backend: Backend, device: str) -> bool:
+    with suppress(NotPortable):
+        backend.on(device)
+        return True
+    return False
 
 
 def cannot_run(device: str) -> str:

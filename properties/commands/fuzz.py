@@ -43,6 +43,7 @@ def fuzzed(
     findings: Path,
     corpus: Path,
     reports: Path,
+    crash_after: float | None,
     json: bool,
 ) -> int:
     """The exit code. Raises UsageError, UnknownBackend, ProblemError, WorkerDied."""
@@ -69,6 +70,7 @@ def fuzzed(
         findings=findings,
         corpus=corpus if corpus.is_dir() else None,
         require_cuda=require_cuda,
+        crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
     console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from verification.backend import Backend
-from verification.catalogue import backend_named
 from verification.findings import Finding, load, read
+from verification.isolation.isolated import asked
 
 DEFAULT_BACKEND = "attn_core/eager"
 
@@ -16,6 +16,6 @@ def finding_given(text: str) -> Finding:
     return read(text) if text.lstrip().startswith("{") else load(Path(text))
 
 
-def backend_given(finding: Finding, name: str, device: str) -> Backend:
+def backend_given(finding: Finding, name: str, device: str, crash_after: float | None = None) -> Backend:
     """The one asked for, else the one in the file, else ours. Raises UnknownBackend."""
-    return backend_named(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu")
+    return asked(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu", crash_after)

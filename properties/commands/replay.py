@@ -19,13 +19,15 @@ from verification.flags import settle
 from verification.reporting.broken import broken
 
 
-def replayed(given: Sequence[str], backend: str, device: str, names: Sequence[str], json: bool) -> int:
+def replayed(
+    given: Sequence[str], backend: str, device: str, names: Sequence[str], crash_after: float | None, json: bool
+) -> int:
     """1 where a law breaks, 3 where none says anything. Raises UsageError, ProblemError, UnknownBackend."""
     settle()
     laws, codes, console = laws_named(names), [], Console()
     for text in given:
         finding = finding_given(text)
-        asked = backend_given(finding, backend, device)
+        asked = backend_given(finding, backend, device, crash_after)
         if reason := cannot_run(asked.device):
             raise UsageError(f"device: {asked.device!r} ({reason})")
         score, failures = replay(finding.problem, asked, laws, backend or finding.backend)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from random import Random
 from statistics import median
 
 import torch
@@ -98,7 +99,8 @@ def run_case(
             runner.first_calls(case)
     running = [runner for runner in runners if runner.prepared]
     for number in range(max((rounds(runner.estimate, min_seconds) for runner in running), default=0)):
-        for runner in running:
+        # In another order each time: who comes after one that leaves the machine cold or cluttered pays for it.
+        for runner in Random(number).sample(running, len(running)):
             if number < rounds(runner.estimate, min_seconds):
                 said(f"{size}: {runner.contender.name}, round {number + 1}")
                 runner.time_once_more(case, min_seconds)

@@ -60,7 +60,7 @@ class DenseBackend:
         return Snippet(imports=imports, call=call, functions=functions)
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, PagedLayer, dense=self.dense))
+        return EngineCall(layer_for(problem, _Paged, dense=self.dense))
 
 
 def dense_contract(dtypes: tuple[str, ...], head_dims: tuple[int, ...] = ()) -> Contract:
@@ -68,7 +68,7 @@ def dense_contract(dtypes: tuple[str, ...], head_dims: tuple[int, ...] = ()) -> 
     return Contract(dtypes, range_events=False, nonfinite=False, head_dims=head_dims)
 
 
-class PagedLayer(Attention):
+class _Paged(Attention):
     """The layer around another kernel. Nothing is widened: the kernel gets the queries' dtype."""
 
     def __init__(self, *sizes: Any, dense: Dense, **options: Any) -> None:
