@@ -158,6 +158,23 @@ def report(
 
 @app.command()
 @answered
+def probe(
+    backend: Annotated[str, typer.Option(help="an implementation, or module:attribute")],
+    device: Annotated[str, typer.Option(help="cpu, cuda")] = "cpu",
+    examples: Annotated[int, typer.Option(min=1, help="problems a point")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="equal seeds try equal problems")] = 0,
+    trusted: Trusted = False,
+    crash_after: CrashAfter = 30.0,
+    json: Json = False,
+) -> int:
+    """Measure a contract: try each point, and propose the declaration."""
+    from properties.commands.probe import probed
+
+    return probed(backend, device, examples, seed, None if trusted else crash_after, json)
+
+
+@app.command()
+@answered
 def laws(json: Json = False) -> int:
     """What must hold, as mathematics."""
     from properties.commands.lists import list_laws

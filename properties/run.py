@@ -67,7 +67,11 @@ class _Tally:
     hangs_left: int = 0
 
     def breaks(self, problem: Problem) -> bool:
-        """Whether the law breaks on one more problem, which is kept if it does."""
+        """Whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of, since
+        a kernel's refusal of others is not what was found.
+        """
+        if not self.backend.contract.speaks_of(problem):
+            return False
         try:
             self.check(problem)
         except Violation:

@@ -72,16 +72,20 @@ class ArenaPlan:
 
     def fill(self) -> tuple[torch.Tensor, Bytes]:
         """The buffer on the host, all poison, as torch and as NumPy see it."""
-        size = self._end + _ALIGNMENT
-        memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
-        first = -memory.data_ptr() % _ALIGNMENT
-        memory = memory[first : first + size]
+        memory = aligned(self._end + _ALIGNMENT)
         view: Bytes = memory.numpy()
         start = 0
         for end, poison in self._reserved:
             view[start:end] = poison
             start = end
         return memory, view
+
+
+def aligned(size: int) -> torch.Tensor:
+    """So many bytes on the host, at a multiple of 256."""
+    memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
+    first = -memory.data_ptr() % _ALIGNMENT
+    return memory[first : first + size]
 
 
 def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 RANGE_LOG, INDEX_LOG = "attn_core.numeric_range", "attn_core.invalid_index"
 
@@ -51,6 +51,13 @@ def captured_events() -> Iterator[list[Event]]:
             logger.propagate, logger.disabled = propagate, disabled
             if logger.level != level:
                 logger.setLevel(level)
+
+
+def log_again(events: Iterable[Event]) -> None:
+    """Events that were captured elsewhere, for whoever listens here."""
+    for event in events:
+        logger = logging.getLogger(RANGE_LOG if event.dropped is None else INDEX_LOG)
+        logger.warning("%s", event, extra=asdict(event))
 
 
 class _Collector(logging.Handler):

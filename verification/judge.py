@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verification.arena import Bytes, Span
-from verification.difference import Difference, difference
+from verification.difference import difference
 from verification.events import Event
 from verification.expectation import Expectation
 from verification.formats import Format
 from verification.observe import Observation
 from verification.predicted_events import Prediction
+from verification.violation import Violation as Violation  # where everybody looks for it
 
 Array = NDArray[Any]
 
@@ -26,14 +27,6 @@ class Verdict:
     """A law that held. ``score`` is the largest ``|out - exact| / bound`` that it looked at, 0 where it saw none."""
 
     score: float = 0.0
-
-
-class Violation(AssertionError):
-    """A law broken by a backend on a problem. ``difference`` says how, where an output is at fault."""
-
-    def __init__(self, message: str, difference: Difference | None = None) -> None:
-        super().__init__(message if difference is None else f"{message}\n  {difference.worst}")
-        self.difference = difference
 
 
 def answered(observation: Observation) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from verification.events import Event, captured_events
 from verification.formats import FORMATS
 from verification.inputs import Inputs
 from verification.materialize import Tensors, materialize
+from verification.violation import Crash
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,15 @@ def observe(backend: Backend, inputs: Inputs) -> Observation:
 
 
 def observe_call(call: Call, tensors: Tensors) -> Observation:
-    """One call. Whatever it raises is part of the observation: the judge knows whether an error was owed."""
+    """One call. Whatever it raises is part of the observation: the judge knows whether an error was owed. Raises Crash
+    where there is nothing to observe any more.
+    """
     output, error = None, None
     with captured_events() as events, torch.inference_mode():
         try:
             output = to_numpy(call(tensors))
+        except Crash:
+            raise
         except Exception as raised:
             error = raised
     if output is not None and output.size == tensors.inputs.q.size:
@@ -53,3 +59,10 @@ def to_numpy(x: torch.Tensor) -> NDArray[Any]:
         return bits.view(FORMATS[name].numpy)
     host: NDArray[Any] = x.cpu().numpy().copy()
     return host
+
+
+def to_torch(x: NDArray[Any]) -> torch.Tensor:
+    """What `to_numpy` was given, on the host."""
+    if x.dtype == FORMATS["bfloat16"].numpy:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)

@@ -67,7 +67,8 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
                 underflow = subnormal + count * expectation.roundings.lost_term
                 room[row] = hull_rounding(count, expectation.roundings) * largest + underflow
     outside = np.maximum(low - output.astype(np.float64), output.astype(np.float64) - high)
-    wrong = ~(outside <= room)
+    # Where an honest sum may overflow, as scores in float16 do, nothing is said.
+    wrong = ~(outside <= room) & (expectation.bound < np.inf)
     if wrong.any():
         nearest = np.clip(output.astype(np.float64), low, high)
         found = difference(wrong, output, nearest, room, int(wrong.argmax()), expectation.query_lens)

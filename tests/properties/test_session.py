@@ -163,9 +163,11 @@ class Broken(AttnCore):
     ("what", "said"), [("raise MemoryError('no plan')", "no plan"), ("import os; os._exit(9)", "error: ")]
 )
 def test_a_worker_that_fails_is_no_violation(tmp_path: Path, what: str, said: str) -> None:
-    """Neither by an error of its adapter nor by its death: what was done so far is reported, and the exit code is 3."""
+    """Neither by an error of its adapter nor, where that is trusted, by its death: what was done so far is reported,
+    and the exit code is 3.
+    """
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what=what))
-    done = session(tmp_path, *ONE_LAW, "--examples", "5", "--backend", "adapter:Broken")
+    done = session(tmp_path, *ONE_LAW, "--examples", "5", "--trusted", "--backend", "adapter:Broken")
     assert done.returncode == 3, done.stdout
     assert said in done.stderr
     assert Summary(read_events(tmp_path / "reports/run.jsonl")).endings[0].exit_code == 3

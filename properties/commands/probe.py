@@ -1,0 +1,57 @@
+"""``attn-verify probe``: what a backend could promise, beside what it does."""
+
+from __future__ import annotations
+
+import json as json_lib
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from properties.errors import UsageError
+from properties.probe import Point, probe, proposed
+from properties.session import NOT_VERIFIED, NOTHING, VIOLATION
+from verification.catalogue import cannot_run
+from verification.contract import Contract
+from verification.flags import settle
+from verification.isolation.isolated import asked
+
+
+def probed(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
+    """1 where what is promised breaks, 3 where nothing holds. Raises UnknownBackend, UsageError."""
+    settle()
+    found, console = asked(backend, device, crash_after), Console()
+    if reason := cannot_run(found.device):
+        raise UsageError(f"device: {found.device!r} ({reason})")
+    points = list(probe(found, seed, examples))
+    contract = proposed(found, points)
+    if json:
+        console.out(json_lib.dumps({"points": [asdict(p) for p in points], "proposed": _spelled(contract)}))
+    else:
+        console.print(_table(found.name, points))
+        console.print(f"proposed: {_spelled(contract)}", markup=False, highlight=False)
+    if not any(point.holds for point in points):
+        return NOT_VERIFIED
+    return VIOLATION if any(point.declared and point.broken for point in points) else NOTHING
+
+
+def _table(name: str, points: list[Point]) -> Table:
+    table = Table(title=name, title_justify="left")
+    for heading in ("of the contract", "point", "promised", "measured", "problems"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("how it breaks")
+    for point in points:
+        measured = "holds" if point.holds else "breaks" if point.broken else "nothing to say"
+        style = "red" if point.declared and point.broken else "yellow" if point.holds and not point.declared else ""
+        promised, count = "yes" if point.declared else "no", str(point.problems)
+        table.add_row(point.field, point.value, promised, measured, count, point.broken, style=style)
+    return table
+
+
+def _spelled(contract: Contract) -> str:
+    """As code, without what is a contract's default."""
+    default = Contract(())
+    given = {name: value for name, value in vars(contract).items() if value != getattr(default, name)}
+    shown = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in given.items()}
+    spelled = (f"{n}=frozenset({v!r})" if n == "bitwise" else f"{n}={v!r}" for n, v in shown.items())
+    return f"Contract({', '.join(spelled)})"

@@ -1,0 +1,73 @@
+"""A contract is measured: what holds is proposed, what is promised and breaks is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from properties import cli
+from properties.probe import Point, probe, proposed
+from verification.backend import Backend
+from verification.backends.attn_core import AttnCore
+from verification.backends.kernels import HALVES, cpu_kernels
+from verification.catalogue import backend_named
+
+FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")
+
+
+def points_of(backend: Backend) -> dict[tuple[str, str], Point]:
+    return {(point.field, point.value): point for point in probe(backend, 0, 25)}
+
+
+def test_our_own_layer_keeps_all_that_it_promises() -> None:
+    """And what is measured is what is declared."""
+    backend = AttnCore()
+    points = points_of(backend)
+    assert all(point.holds for point in points.values())
+    assert proposed(backend, list(points.values())) == backend.contract
+
+
+def test_a_kernel_that_promises_little() -> None:
+    """torch's flash kernel: any dtype and head_dim, no word on NaN, no warnings."""
+    points = points_of(FLASH)
+    assert all(point.holds for (field, _), point in points.items() if field in ("dtypes", "head_dims"))
+    assert points["nonfinite", ""].broken
+    assert points["range_events", ""].broken.startswith("logged nothing")
+    contract = proposed(FLASH, list(points.values()))
+    assert (contract.dtypes, contract.head_dims) == (FLASH.contract.dtypes, ())
+    assert "same_call_same_bits" in contract.bitwise
+    assert not any((contract.nonfinite, contract.range_events))
+
+
+def test_what_a_kernel_cannot_is_left_out() -> None:
+    """Dtypes and head_dims in which it raises."""
+
+    def choosy(q, k, v, causal, scale):  # type: ignore[no-untyped-def]
+        if str(q.dtype).removeprefix("torch.") not in HALVES or q.shape[2] % 16:
+            raise RuntimeError("no kernel for this")
+        return FLASH.dense(q, k, v, causal, scale)
+
+    points = points_of(replace(FLASH, dense=choosy))
+    contract = proposed(FLASH, list(points.values()))
+    assert contract.dtypes == HALVES
+    assert contract.head_dims == (16, 64, 80, 128)
+    assert "no kernel for this" in points["dtypes", "float32"].broken
+
+
+def test_what_is_wrong_everywhere_holds_nowhere() -> None:
+    """Then nothing else is asked."""
+    points = points_of(backend_named("mask-one-future"))
+    assert points["dtypes", "float16"].broken
+
+
+@pytest.mark.parametrize(("backend", "code"), [("attn_core/eager", 0), ("mask-one-future", 3)])
+def test_the_command(backend: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 where all promises hold, 1 where one breaks, 3 where nothing holds."""
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["probe", "--backend", backend, "--examples", "40", "--json"])
+    assert ended.value.code == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["proposed"].startswith("Contract(")
+    assert {point["field"] for point in told["points"]} >= {"dtypes"}

@@ -1,0 +1,21 @@
+"""A few laws on a few problems each: what an adapter must survive here. Sweeps are `attn-verify fuzz --backend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from properties.laws import LAWS
+from properties.run import fuzz
+from verification.backend import Backend
+
+FINDINGS = Path(__file__).parents[3] / "docs" / "problems"
+NAMES = ("agrees_with_reference", "the_future_does_not_matter", "batch_does_not_matter", "strides_do_not_matter")
+
+
+def keeps_the_laws(backend: Backend, dtype: str, examples: int = 12) -> None:
+    assert dtype in backend.contract.dtypes
+    for law in LAWS:
+        if law.name in NAMES:
+            tried = fuzz(law, backend, dtype, 1, examples)
+            assert tried.result.problems == examples
+            assert tried.broken is None, tried.result.failure

@@ -1,0 +1,119 @@
+"""Backends that take their process with them on some problems, and answer rightly on the others."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from verification.backend import Call
+from verification.backends.attn_core import AttnCore
+from verification.contract import Contract
+from verification.materialize import Tensors
+from verification.precision import Precision
+from verification.problem import Problem
+
+HONEST = AttnCore()
+
+
+def abort(_: Tensors) -> None:
+    os.abort()
+
+
+def loop_for_ever(_: Tensors) -> None:
+    while True:
+        pass
+
+
+def write_far_outside(_: Tensors) -> None:
+    ctypes.memset(0, 1, 1)
+
+
+def write_before_q(tensors: Tensors) -> None:
+    """The eight bytes before it, which are nobody's, by an address that nobody checks."""
+    ctypes.memset(tensors.arena.data_ptr() + tensors.spans["q"].offset - 8, 0x5A, 8)
+
+
+def exit_with_nine(_: Tensors) -> None:
+    os._exit(9)
+
+
+def raise_nothing(_: Tensors) -> None:
+    """Goes right."""
+
+
+def refuse(_: Tensors) -> None:
+    raise ValueError("q: not today")
+
+
+class OddError(Exception):
+    """That cannot be made again from its message."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raise_odd(_: Tensors) -> None:
+    raise OddError(1, 2)
+
+
+def be_slow(_: Tensors) -> None:
+    time.sleep(0.3)
+
+
+def two_sequences(problem: Problem) -> bool:
+    return problem.num_sequences > 1
+
+
+def wide_heads(problem: Problem) -> bool:
+    return problem.head_dim > 2
+
+
+def always(_: Problem) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Crashing:
+    """``deed`` is done before the answer to a problem of that ``kind``; where ``early``, when it is prepared."""
+
+    name: str
+    deed: Callable[[Tensors], None]
+    kind: Callable[[Problem], bool]
+    early: bool = False
+    device: str = "cpu"
+    contract: Contract = field(default=HONEST.contract, repr=False)
+    precision: Precision = field(default=HONEST.precision, repr=False)
+
+    def prepare(self, problem: Problem) -> Call:
+        honest, spoilt = HONEST.prepare(problem), self.kind(problem)
+        if spoilt and self.early:
+            self.deed(None)  # type: ignore[arg-type]
+
+        def call(tensors: Tensors) -> Tensor:
+            if spoilt:
+                self.deed(tensors)
+            return honest(tensors)
+
+        return call
+
+    def on(self, device: str) -> Crashing:  # noqa: ARG002
+        return self
+
+
+ABORTS = Crashing("aborts", abort, two_sequences)
+ABORTS_EARLY = Crashing("aborts-early", abort, wide_heads, early=True)
+ABORTS_ALWAYS = Crashing("aborts-always", abort, always)
+LOOPS = Crashing("loops", loop_for_ever, wide_heads)
+LOOPS_ALWAYS = Crashing("loops-always", loop_for_ever, always)
+WRITES_OUTSIDE = Crashing("writes-outside", write_before_q, two_sequences)
+SEGFAULTS = Crashing("segfaults", write_far_outside, wide_heads)
+EXITS = Crashing("exits", exit_with_nine, always)
+REFUSES = Crashing("refuses", refuse, always)
+ODD = Crashing("odd", raise_odd, always)
+SLOW = Crashing("slow", be_slow, always)
+RIGHT = Crashing("right", raise_nothing, always)

@@ -1,0 +1,98 @@
+"""A backend in a process of its own: what kills it is a violation, and the next problem finds another process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from verification.backend import Backend, Call, NotPortable
+from verification.catalogue import UnknownBackend, backend_named, is_foreign
+from verification.contract import Contract
+from verification.events import log_again
+from verification.isolation.host import Host
+from verification.isolation.shipment import Request, packed
+from verification.materialize import Tensors
+from verification.observe import to_torch
+from verification.precision import Precision
+from verification.problem import Problem
+
+_NUMBERS = count()
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """``inner`` says here what it promises; the one that is asked is made from ``source`` there."""
+
+    inner: Backend
+    source: str
+    crash_after: float
+    host: Host = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def device(self) -> str:
+        return self.inner.device
+
+    @property
+    def contract(self) -> Contract:
+        return self.inner.contract
+
+    @property
+    def precision(self) -> Precision:
+        return self.inner.precision
+
+    def on(self, device: str) -> Backend:
+        try:
+            return asked(self.source, device, self.crash_after)
+        except UnknownBackend as error:
+            raise NotPortable(str(error)) from None
+
+    def prepare(self, problem: Problem) -> Call:
+        """Raises what the backend raises, and Crash, as do its calls."""
+        request = Request(next(_NUMBERS), problem)
+        answer = self.host.ask(request)
+        if answer.error is not None:
+            raise answer.error
+
+        def call(tensors: Tensors) -> Tensor:
+            answer = self.host.ask(Request(request.number, problem, packed(tensors)))
+            log_again(answer.events)
+            if answer.memory is not None:
+                tensors.arena.copy_(torch.from_numpy(answer.memory))
+            if answer.error is not None:
+                raise answer.error
+            assert answer.output is not None
+            return to_torch(answer.output)
+
+        return call
+
+
+@cache
+def asked(source: str, device: str, crash_after: float | None) -> Backend:
+    """The backend of that name, in a process of its own where we do not know what it does. ``crash_after``: seconds
+    without an answer that count as a crash; None where the backend is trusted not to crash. Raises UnknownBackend.
+    """
+    backend = backend_named(source, device)
+    if crash_after is None or not is_foreign(source) or not hasattr(os, "fork"):
+        return backend
+    return Isolated(backend, source, crash_after, Host(source, device, crash_after))
+
+
+@contextmanager
+def hurried(backend: Backend) -> Iterator[None]:
+    """While it lasts, less time counts as a crash: enough for candidates, which are then looked at with patience."""
+    if isinstance(backend, Isolated):
+        with backend.host.hurried():
+            yield
+    else:
+        yield
