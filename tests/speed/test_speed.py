@@ -175,7 +175,9 @@ def test_who_does_not_run_says_why() -> None:
 
 
 def test_they_take_turns() -> None:
-    """Round by round, so that a machine that slows down slows all."""
+    """Round by round, so that a machine that slows down slows all; not in one order, so that nobody always pays for who
+    was before.
+    """
     order: list[str] = []
 
     def named(name: str) -> Contender:
@@ -187,7 +189,7 @@ def test_they_take_turns() -> None:
 
     outcome_of(named("a"), named("b"), min_seconds=0.05)
     turns = sum(before != after for before, after in pairwise(order))
-    assert turns == 2 * (ROUNDS + 2) - 1
+    assert ROUNDS + 2 <= turns < 2 * (ROUNDS + 2) - 1
     assert [rounds(seconds, 1.0) for seconds in (0.01, 2.0, 100.0)] == [ROUNDS, 2, 1]
 
 
