@@ -56,8 +56,10 @@ def store_kvcache(
         cache[block_idx, block_inner_idx] = torch.where(writes, new.detach()[writer].to(cache.dtype), held)
 
 
-def valid_slots(slots: Int[Tensor, "N"], num_slots: int) -> Bool[Tensor, "N"]:
-    """True where the slot lies in the cache. Negative ones do not: Python's wrap-around must not reach it."""
+def valid_slots(slots: Int[Tensor, "..."], num_slots: int) -> Bool[Tensor, "..."]:
+    """True where the slot, or the block of so many, lies in the cache. Negative ones do not: Python's wrap-around must
+    not reach it.
+    """
     return (slots >= 0) & (slots < num_slots)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from itertools import cycle
 from typing import Any
@@ -14,11 +14,8 @@ import torch
 @contextmanager
 def side_by_side(device: torch.device) -> Iterator[Callable[[], AbstractContextManager[object]]]:
     """Every other ``with turn():`` inside goes to the other stream. All of it is done where this ends, as far as the
-    current stream can tell. Elsewhere than on CUDA nothing is special.
+    current stream can tell.
     """
-    if device.type != "cuda":
-        yield nullcontext
-        return
     current, streams = torch.cuda.current_stream(device), _streams(device)
     for stream in streams:
         stream.wait_stream(current)

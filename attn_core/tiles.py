@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from attn_core.cache import valid_slots
+
 # Tokens that a kernel reads at a time, at least.
 TILE = 16
 
@@ -42,7 +44,7 @@ def cut(
     """
     tile = tile_size(block_size)
     per_block, num_columns = block_size // tile, tables.shape[1]
-    in_cache = in_the_cache(tables, num_blocks)
+    in_cache = valid_slots(tables, num_blocks)
     # 32 bits hold every index from here on, and a device divides them faster.
     nth = torch.arange(per_block, dtype=torch.int32, device=tables.device)
     ids = tables.where(in_cache, 0).to(torch.int32)[:, :, None] * per_block + nth
@@ -73,7 +75,7 @@ def tail(
     positions = (lengths // tile * tile)[:, None] + torch.arange(tile, device=tables.device)
     column = positions // block_size
     blocks = tables.gather(1, column.clamp(max=tables.shape[1] - 1)).to(torch.int64)
-    seen = (positions < lengths[:, None]) & (column < tables.shape[1]) & in_the_cache(blocks, num_blocks)
+    seen = (positions < lengths[:, None]) & (column < tables.shape[1]) & valid_slots(blocks, num_blocks)
     return seen, (blocks * block_size + positions % block_size).where(seen, 0)
 
 
@@ -83,8 +85,4 @@ def missing(
     """How many positions of each context are not in the cache."""
     starts = torch.arange(tables.shape[1], device=tables.device) * block_size
     read = (lengths[:, None] - starts).clamp(min=0, max=block_size)
-    return lengths - read.where(in_the_cache(tables, num_blocks), 0).sum(dim=1)
-
-
-def in_the_cache(blocks: Int[Tensor, "..."], num_blocks: int) -> Bool[Tensor, "..."]:
-    return (blocks >= 0) & (blocks < num_blocks)
+    return lengths - read.where(valid_slots(tables, num_blocks), 0).sum(dim=1)
