@@ -6,8 +6,7 @@ nobody sees are cut off, rows that see nothing are zeros, and sequences that hol
 
 from __future__ import annotations
 
-from bisect import bisect
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -70,32 +69,23 @@ def _on_host(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequ
 
 
 def _on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequence], output: Tensor) -> None:
-    """All of them as if they were finite, with few and cheap operations each, so that the device does not wait for the
-    host; whether they were, it tells meanwhile.
+    """All of them as if they were finite, the longest first, so that the device does not wait for the host; whether
+    they were, it tells meanwhile.
     """
     heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-    with side_by_side(q.device) as turn:
-        finite = all_finite(q, k, v)
-        for run in _runs(sequences):
-            with turn():
-                attended = [_attend_finite(layer, *heads, *each) for each in run]
-                torch.cat(attended, out=output[run[0][0].start : run[-1][0].stop])
-        usable = bool(finite)  # does not wait for what goes on beside
+    with side_by_side(q.device) as (aside, least_busy):
+        with aside():
+            finite = all_finite(q, k, v)
+        for rows, keys in sorted(sequences, key=_work, reverse=True):
+            with least_busy(_work((rows, keys))):
+                output[rows] = _attend_finite(layer, *heads, rows, keys)
+        with aside():
+            usable = bool(finite)  # does not wait for what goes on beside
     if not usable:
         which = torch.stack([_finite(layer, q, k, v, *each) for each in sequences]).tolist()
         for (rows, keys), finite_too in zip(sequences, which, strict=True):
             if not finite_too:
                 output[rows, 0] = _attend_eagerly(layer, q, k, v, rows, keys)
-
-
-def _runs(sequences: list[Sequence]) -> list[list[Sequence]]:
-    """Two of neighbours that take about equally long, the shorter list first: it has the longer sequences, with which a
-    device is busy while the others are brought to it.
-    """
-    work = [_length(rows) * _length(keys) for rows, keys in sequences]
-    done = list(accumulate(work, initial=0))
-    half = bisect(done, done[-1] / 2)
-    return sorted(filter(None, (sequences[:half], sequences[half:])), key=len)
 
 
 def _finite(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Bool[Tensor, ""]:
@@ -134,6 +124,11 @@ def _sequences(host: HostMetadata) -> tuple[list[slice], list[slice]]:
 def _length(of: slice) -> int:
     length: int = of.stop - of.start
     return length
+
+
+def _work(sequence: Sequence) -> int:
+    rows, keys = sequence
+    return _length(rows) * _length(keys)
 
 
 def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
