@@ -139,7 +139,7 @@ def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]
 
 def all_finite(*tensors: Tensor) -> Bool[Tensor, ""]:
     """Whether everything is, by a sum or by extremes, whichever is had sooner. A sum may overflow: then False."""
-    return torch.stack([_summary(x) for x in tensors if x.numel()] or [torch.zeros(1)]).isfinite().all()
+    return torch.stack([_summary(x) for x in tensors if x.numel()] or [tensors[0].new_zeros(2)]).isfinite().all()
 
 
 def _summary(x: Tensor) -> Float[Tensor, "2"]:

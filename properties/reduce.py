@@ -7,13 +7,15 @@ simpler one that still breaks the law, until there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.problem import Problem
 from verification.valid import is_valid
 
+Option = TypeVar("Option")
 _SEEDS = 8
 _PLAIN = {
     "cache_layout": "contiguous",
@@ -61,12 +63,17 @@ def _smaller(problem: Problem) -> Iterator[Problem]:
                 yield _with_lengths(problem, i, (length, keys))
         for length in _below(keys):
             yield _with_lengths(problem, i, (queries, length))
-    for heads in HEADS[: HEADS.index((problem.num_heads, problem.num_kv_heads))]:
+    for heads in _before(HEADS, (problem.num_heads, problem.num_kv_heads)):
         yield replace(problem, num_heads=heads[0], num_kv_heads=heads[1])
-    for head_dim in HEAD_DIMS[: HEAD_DIMS.index(problem.head_dim)]:
+    for head_dim in _before(HEAD_DIMS, problem.head_dim):
         yield replace(problem, head_dim=head_dim)
-    for block_size in BLOCK_SIZES[: BLOCK_SIZES.index(problem.block_size)]:
+    for block_size in _before(BLOCK_SIZES, problem.block_size):
         yield replace(problem, block_size=block_size)
+
+
+def _before(options: Sequence[Option], value: Option) -> Sequence[Option]:
+    """The simpler ones; any of them where the strategies do not draw the value."""
+    return options[: options.index(value)] if value in options else options
 
 
 def _plainer(problem: Problem) -> Iterator[Problem]:

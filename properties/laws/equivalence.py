@@ -34,6 +34,8 @@ def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:
 
 def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Verdict:
     """|decode(q, cache)_i - prefill(..., q_i; cached k, v)_last| <= bound + bound'."""
+    if "prefill" not in backend.contract.phases:
+        raise OutsideLaw
     inputs = make_inputs(problem)
     prefill, last = _as_prefill(inputs)
     return _judge_close(backend, inputs, np.arange(problem.num_sequences), prefill, last)

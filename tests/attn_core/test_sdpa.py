@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attn_core import eager, gathered
+from attn_core.sdpa import all_finite
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
 from verification.events import captured_events
 
@@ -170,6 +171,12 @@ def test_the_products_of_an_accelerator(name: str) -> None:
     seen, k, v = gathered._gathered(call.layer, call.q, lengths, tables, int(lengths.max()))
     found = gathered._by_products(call.layer, call.q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
     close(exact, found)
+
+
+def test_nothing_is_finite_where_it_lies() -> None:
+    """Empty sequences are asked about on their own device."""
+    empty = torch.empty(0, 2, 4, device="meta")
+    assert all_finite(empty, empty).device.type == "meta"
 
 
 def test_every_group_has_its_head() -> None:

@@ -60,6 +60,14 @@ def test_neighbours_differ_and_stay_what_they_are(problem: Problem) -> None:
         assert (other.phase, other.dtype, other.misuse) == (problem.phase, problem.dtype, problem.misuse)
 
 
+def test_sizes_that_no_strategy_draws_become_the_smallest() -> None:
+    """As they are where a backend is asked with sizes of its own."""
+    problem = generated("float16", 400)[-1]
+    odd = replace(problem, num_heads=14, num_kv_heads=7, head_dim=96, block_size=32)
+    small = reduced(odd, lambda other: other.phase == problem.phase)
+    assert (small.num_heads, small.num_kv_heads, small.head_dim, small.block_size) == (1, 1, 1, 1)
+
+
 def test_a_problem_without_simpler_ones_stays() -> None:
     """Nothing breaks but itself."""
     problem = generated("float16", 400)[-1]

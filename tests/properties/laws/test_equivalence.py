@@ -58,6 +58,13 @@ def test_decode_and_prefill(contexts: tuple[int, int]) -> None:
         decode_is_the_last_row_of_prefill(nudged_where(lambda tensors: tensors.block_tables is not None), problem)
 
 
+def test_who_only_decodes_has_no_prefill_to_agree_with() -> None:
+    """Such a backend is not asked for one."""
+    decodes = Wrapped(contract=replace(HONEST.contract, phases=("decode",)))
+    with pytest.raises(OutsideLaw):
+        decode_is_the_last_row_of_prefill(decodes, DECODE)
+
+
 def test_decode_and_prefill_agree_on_masked_blocks() -> None:
     """Blocks that are not in the cache are in neither."""
     problem = replace(DECODE, block_tables=((-1, 0), (1, 99)), slot_mapping=(-1, 3))
