@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -21,9 +23,18 @@ def opaque(function: Function) -> Function:
     return cast(Function, disable(function))
 
 
+def from_its_start(x: Tensor) -> Tensor:
+    """The same numbers as a tensor that begins where its storage does: whether one does would be compiled for."""
+    if not x.storage_offset():
+        return x
+    from_dlpack: Any = torch.utils.dlpack.from_dlpack
+    start: Tensor = from_dlpack(torch.utils.dlpack.to_dlpack(x.detach()))  # type: ignore[attr-defined]
+    return start
+
+
 def varying(x: Tensor, *dims: int) -> Tensor:
     """``x`` as an object of its own, whose sizes in these dimensions are not compiled for."""
-    own = x[:]
+    own = from_its_start(x)[:]
     for dim in dims:
         torch._dynamo.mark_dynamic(own, dim)
     return own
@@ -36,14 +47,22 @@ def compiled(function: FunctionType, *configuration: Any) -> Callable[..., Any]:
     """
     name = "_".join([function.__name__, *map(str, configuration)])
     own = FunctionType(function.__code__.replace(co_name=name), function.__globals__, name)
-    return torch.compile(own, fullgraph=True, dynamic=False)
+    return torch.compile(own, fullgraph=True, dynamic=False, options={"cpp_wrapper": _can_launch_from_cpp()})
+
+
+@cache
+def _can_launch_from_cpp() -> bool:
+    """Whether C++ may launch the kernels, which takes it half as long as Python: with a compiler for it, and a torch
+    for which that was tried.
+    """
+    return torch.__version__ >= "2.11" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def padded(x: Tensor, length: int, columns: int = 0, value: int = 0) -> Tensor:
     """Contiguous, since strides would be compiled for; with ``value`` behind, also in a second dimension."""
     wide = max(0, columns - x.shape[1]) if columns else 0
     if len(x) == length and not wide:
-        return x.contiguous()
+        return from_its_start(x.contiguous())
     ends = [0, 0] * (x.dim() - 1) + [0, length - len(x)]
     if wide:
         ends[1] = wide

@@ -58,8 +58,8 @@ def step(
         batch *= 8
     indices = (context.slot_mapping, context.context_lens, context.block_tables)
     slots, lengths, tables = (cast(Tensor, x).to(q.device) for x in indices)
-    # A dimension of less than two would be compiled for itself.
-    tables = varying(padded(tables, batch, max(2, tables.shape[1])), 1)
+    # A dimension of less than two would be compiled for itself. No block is in the cache that a table does not name.
+    tables = varying(padded(tables, batch, max(2, tables.shape[1]), value=-1), 1)
     tokens, lengths = [padded(x, batch) for x in (q, k, v)], padded(lengths, batch)
     slots = padded(slots, batch, value=PADDING_SLOT)
     caches = varying(layer.k_cache, 0), varying(layer.v_cache, 0)

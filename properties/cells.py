@@ -34,8 +34,8 @@ class Cell:
 
 
 def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell]:
-    """Of these implementations, on each of the devices that they have. Laws that do not speak of a device have no cell
-    there. Raises UnknownBackend.
+    """Of these implementations, on each of the devices that they have. Laws that do not speak of a device or of a
+    phase have no cell there. Raises UnknownBackend.
     """
     backends = {
         (source, device): backend_named(source, device)
@@ -48,5 +48,5 @@ def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell
         for (source, _), backend in backends.items()
         for dtype in backend.contract.dtypes
         for law in LAWS
-        if backend.device in law.devices
+        if law.asks(backend)
     ]

@@ -50,6 +50,10 @@ class Law:
             pass
         return False
 
+    def asks(self, backend: Backend) -> bool:
+        """Whether there is anything to ask it."""
+        return backend.device in self.devices and not set(self.phases).isdisjoint(backend.contract.phases)
+
     def speaks_of(self, problem: Problem, device: str) -> bool:
         """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
         special = bool(problem.specials) or problem.cache_format != problem.dtype

@@ -261,4 +261,5 @@ def problems_within(
 ) -> st.SearchStrategy[Problem]:
     """`problems` that the contract speaks of."""
     plain = plain or not contract.nonfinite
+    phases = tuple(phase for phase in phases if phase in contract.phases)
     return problems(dtype, phases, plain, bad_input, contract.head_dims or HEAD_DIMS, contract.tried)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verification.predicted_events import Prediction
 from verification.problem import Problem
@@ -16,8 +16,8 @@ class Contract:
     ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
     Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
     means any. ``tried`` are the sizes (H, G, D, S) that it is asked with, over caches without gaps, where every size is
-    compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend never has: no
-    event is owed for them.
+    compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend may not have:
+    no event is owed for them.
     """
 
     dtypes: tuple[str, ...]
@@ -31,8 +31,8 @@ class Contract:
     uncomputed: tuple[str, ...] = ()
 
     def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
-        """Those of tensors that the backend has."""
-        return tuple(p for p in predictions if not p.tensor.startswith(self.uncomputed))
+        """Optional where the backend may not have the tensor."""
+        return tuple(replace(p, optional=True) if p.tensor.startswith(self.uncomputed) else p for p in predictions)
 
     def speaks_of(self, problem: Problem) -> bool:
         """Whether anything is promised about it."""

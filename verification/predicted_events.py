@@ -18,8 +18,8 @@ LIMIT = 1e4
 class Prediction:
     """An event by name, with the interval in which each extreme must lie, or the count of what was dropped.
 
-    Rounding may carry an extreme over the limit; only there is the event optional. A range prediction that holds
-    nothing to warn of still says that there must be no event.
+    Rounding may carry an extreme over the limit; only there is the event optional, and where ``optional`` says so. A
+    range prediction that holds nothing to warn of still says that there must be no event.
     """
 
     tensor: str
@@ -28,6 +28,7 @@ class Prediction:
     nonfinite: bool = False
     uncertain: bool = False
     dropped: int = 0
+    optional: bool = False
 
     def __str__(self) -> str:
         if self.dropped:
@@ -38,11 +39,15 @@ class Prediction:
 
     @property
     def owed(self) -> bool:
-        return bool(self.dropped) or self.nonfinite or self.max[0] > LIMIT or self.min[1] < -LIMIT
+        return not self.optional and self._out_of_range
 
     @property
     def allowed(self) -> bool:
-        return self.owed or self.uncertain or self.max[1] > LIMIT or self.min[0] < -LIMIT
+        return self._out_of_range or self.uncertain or self.max[1] > LIMIT or self.min[0] < -LIMIT
+
+    @property
+    def _out_of_range(self) -> bool:
+        return bool(self.dropped) or self.nonfinite or self.max[0] > LIMIT or self.min[1] < -LIMIT
 
     def agrees(self, event: Event) -> bool:
         """Whether an event of this name says what it may say."""

@@ -102,6 +102,32 @@ def test_prefills_are_compiled_for_once() -> None:
     assert graphs() == 2
 
 
+def test_where_a_tensor_lies_is_not_compiled_for() -> None:
+    """At the start of its storage or behind it."""
+    torch._dynamo.utils.counters.clear()
+    for seed in range(2):
+        call = decode([30, 3], 4, seed=seed)
+        if seed:
+            layer = call.layer
+            for name in ("k_cache", "v_cache"):
+                setattr(layer, name, torch.cat([getattr(layer, name)[:1], getattr(layer, name)])[1:])
+            tensors = ("slot_mapping", "context_lens", "block_tables")
+            call = call.but(**{x: getattr(call.context, x).repeat_interleave(2, 0)[1:][:2] for x in tensors})
+        call.run()
+    assert graphs() == 1
+
+
+def test_a_narrow_table_names_no_other_block() -> None:
+    """Tables are widened to be compiled once for all widths."""
+    for width in (0, 1):
+        one, other = (decode([3], 1, name=name) for name in ("eager", "flex"))
+        for call in (one, other):
+            call.context.block_tables.fill_(0)
+        lengths = torch.tensor([SIZE + 9], dtype=torch.int32, device="cuda")
+        one, other = (x.but(context_lens=lengths, block_tables=x.context.block_tables[:, :width]) for x in (one, other))
+        close(other.run(), one.run())
+
+
 def test_it_waits_for_nothing() -> None:
     """But for the one transfer of the warnings."""
     call = decode([300, 20, 0], 24)
