@@ -17,7 +17,7 @@ from attn_core import eager
 from attn_core.compiling import compiled, padded, varying
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
-from attn_core.sdpa import all_finite, watch_sequences
+from attn_core.sdpa import all_finite, seen_keys, watch_sequences
 
 BLOCK = 128
 # By its own choice a kernel for fewer than 128 queries would take their place where there are few.
@@ -40,9 +40,12 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"] | None:
-    """None where anything is NaN or Inf, which one transfer says."""
+    """None where anything that is seen is NaN or Inf. One transfer says whether anything is at all."""
     if not bool(all_finite(q, k, v)):
-        return None
+        unseen = ~seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
+        k, v = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
+        if not bool(all_finite(q, k, v)):
+            return None
     watch_sequences(layer, q, k, host)
     starts = host["cu_seqlens_q"], host["cu_seqlens_k"]
     return attend(q, k, v, *starts, layer.causal_alignment, layer.scale)

@@ -137,6 +137,14 @@ def _cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]
     return max(0, -shift), max(0, min(keys, queries + shift)) if queries else 0
 
 
+def seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T_k"]:
+    """Which keys of a prefill any query sees; on the host."""
+    seen = torch.zeros(int(host["cu_seqlens_k"][-1]), dtype=torch.bool, device="cpu")
+    for rows, keys in zip(*_sequences(host), strict=True):
+        seen[keys.start : keys.start + _cut(_length(rows), _length(keys), alignment)[1]] = True
+    return seen
+
+
 def all_finite(*tensors: Tensor) -> Bool[Tensor, ""]:
     """Whether everything is, by a sum or by extremes, whichever is had sooner. A sum may overflow: then False."""
     return torch.stack([_summary(x) for x in tensors if x.numel()] or [tensors[0].new_zeros(2)]).isfinite().all()

@@ -13,7 +13,7 @@ from attn_core.compiling import compiled
 from properties import laws
 from properties.law import Law
 from properties.run import fuzz
-from tests.attn_core.calls import Call
+from tests.attn_core.calls import Call, bits
 from tests.attn_core.test_cuda import _copies, _cuda_device  # noqa: F401 (autouse)
 from verification.catalogue import backend_named
 
@@ -123,9 +123,26 @@ def test_a_narrow_table_names_no_other_block() -> None:
         one, other = (decode([3], 1, name=name) for name in ("eager", "flex"))
         for call in (one, other):
             call.context.block_tables.fill_(0)
+            call.layer.k_cache.nan_to_num_()
+            call.layer.v_cache.nan_to_num_()
         lengths = torch.tensor([SIZE + 9], dtype=torch.int32, device="cuda")
         one, other = (x.but(context_lens=lengths, block_tables=x.context.block_tables[:, :width]) for x in (one, other))
         close(other.run(), one.run())
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e4])
+def test_keys_that_nobody_sees_choose_no_other_kernel(poison: float) -> None:
+    """Behind the diagonal of a short prompt, and of a sequence without queries."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((70, HEADS, DIM), (100, GROUPS, DIM), (100, GROUPS, DIM))
+    q, k, v = (torch.randn(shape, generator=generator).to("cuda", torch.float16) for shape in shapes)
+    layer = Attention(HEADS, DIM, GROUPS, implementation="flex")
+    outputs = []
+    with attention_context(Context(True, torch.tensor([0, 70, 70]), torch.tensor([0, 80, 100]))):
+        for hidden in (0.0, poison):
+            k[70:], v[70:] = hidden, hidden
+            outputs.append(layer(q, k, v))
+    assert bits(outputs[0]) == bits(outputs[1])
 
 
 def test_it_waits_for_nothing() -> None:

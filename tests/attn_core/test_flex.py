@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attn_core import flex, flex_prefill
 from attn_core.masks import causal_mask
+from attn_core.sdpa import seen_keys
 from tests.attn_core.calls import DTYPES, Call, bits, decode_call
 from verification.events import captured_events
 
@@ -155,6 +156,8 @@ def test_the_mask_of_a_prefill(alignment: Any, seed: int, monkeypatch: pytest.Mo
         expected[rows, columns] = ~causal_mask(queries, seen, alignment, torch.device("cpu"))
     columns_of_all = torch.arange(keys)
     assert torch.equal((low[:, None] <= columns_of_all) & (columns_of_all < high[:, None]), expected)
+    host: Any = {"cu_seqlens_q": starts[0], "cu_seqlens_k": starts[1]}
+    assert torch.equal(seen_keys(host, alignment), expected.any(dim=0)[: int(starts[1][-1])])
 
     counts, indices, whole_counts, whole = flex_prefill.block_lists(low, high, keys)
     covered = torch.zeros_like(expected)

@@ -14,9 +14,9 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 BATCHES, CONTEXTS, BLOCK_SIZES = (1, 16, 64, 256), ((512, 8192), (32768, 32768)), (16, 64, 256)
 SWEEP = (
-    *((batch, (512, 8192), 16) for batch in BATCHES),
+    *((64, (512, 8192), block_size) for block_size in BLOCK_SIZES),
+    *((batch, (512, 8192), 16) for batch in BATCHES if batch != 64),
     *((16, lengths, 16) for lengths in ((512, 2048), (32768, 32768))),
-    *((64, (512, 8192), block_size) for block_size in (64, 256)),
 )
 DEFAULTS: dict[str, dict[Phase, tuple[Combination, ...]]] = {
     "cpu": {"prefill": ((6, (64, 1024), 0),), "decode": ((32, (1024, 2048), 16),)},
