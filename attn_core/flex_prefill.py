@@ -6,6 +6,7 @@ blocks that a block of queries reads are an interval too, and the block mask is 
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from attn_core import eager
 from attn_core.compiling import compiled, padded, varying
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
-from attn_core.sdpa import all_finite, seen_keys, watch_sequences
+from attn_core.sdpa import checksum, seen_keys, watch_sequences
 
 BLOCK = 128
 # By its own choice a kernel for fewer than 128 queries would take their place where there are few.
@@ -41,14 +42,15 @@ def prefill(
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"] | None:
     """None where anything that is seen is NaN or Inf. One transfer says whether anything is at all."""
-    if not bool(all_finite(q, k, v)):
+    visible = k, v
+    if not isfinite(checksum(q, *visible)):
         unseen = ~seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
-        k, v = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
-        if not bool(all_finite(q, k, v)):
+        visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
+        if not isfinite(checksum(q, *visible)):
             return None
     watch_sequences(layer, q, k, host)
     starts = host["cu_seqlens_q"], host["cu_seqlens_k"]
-    return attend(q, k, v, *starts, layer.causal_alignment, layer.scale)
+    return attend(q, *visible, *starts, layer.causal_alignment, layer.scale)
 
 
 def attend(

@@ -39,6 +39,6 @@ class HostMetadata:
     @cached_property
     def _fetched(self) -> dict[str, Tensor]:
         remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
-        flat = torch.cat([tensor.reshape(-1).to(torch.int64) for tensor in remote.values()]).cpu()
+        flat = torch.cat([tensor.reshape(-1) for tensor in remote.values()]).cpu().to(torch.int64)
         parts = torch.split(flat, [tensor.numel() for tensor in remote.values()])
         return {name: part.view(tensor.shape) for (name, tensor), part in zip(remote.items(), parts, strict=True)}

@@ -6,7 +6,9 @@ nobody sees are cut off, rows that see nothing are zeros, and sequences that hol
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import pairwise
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -51,6 +53,8 @@ def prefill(
     watch_sequences(layer, q, k, host)
     sequences = list(zip(*_sequences(host), strict=True))
     output = torch.empty_like(q, memory_format=torch.contiguous_format)
+    if not sequences:
+        return output
     with eager.full_precision(q.device.type), torch.no_grad():
         (_on_device if q.is_cuda else _on_host)(layer, q, k, v, sequences, output[:, None])
     return output
@@ -62,7 +66,7 @@ def _on_host(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Sequ
     if q.dtype.itemsize == 2:  # whose products read them across the heads slower than they are copied
         heads = heads[0], heads[1].contiguous(), heads[2].contiguous()
     for rows, keys in sequences:
-        if bool(_finite(layer, q, k, v, rows, keys)):
+        if isfinite(_checksum_of_seen(layer, q, k, v, rows, keys)):
             output[rows] = _attend_finite(layer, *heads, rows, keys)
         else:
             output[rows, 0] = _attend_eagerly(layer, q, k, v, rows, keys)
@@ -74,25 +78,26 @@ def _on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, sequences: list[Se
     """
     heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
     with side_by_side(q.device) as (aside, least_busy):
-        with aside():
-            finite = all_finite(q, k, v)
-        for rows, keys in sorted(sequences, key=_work, reverse=True):
+        for i, (rows, keys) in enumerate(sorted(sequences, key=_work, reverse=True)):
             with least_busy(_work((rows, keys))):
                 output[rows] = _attend_finite(layer, *heads, rows, keys)
+            if i == 0:  # the device has something to do: what it is asked beside comes second
+                with aside():
+                    sums = checksum(q, k, v)
         with aside():
-            usable = bool(finite)  # does not wait for what goes on beside
+            usable = isfinite(sums)  # does not wait for what goes on beside
     if not usable:
-        which = torch.stack([_finite(layer, q, k, v, *each) for each in sequences]).tolist()
-        for (rows, keys), finite_too in zip(sequences, which, strict=True):
-            if not finite_too:
+        which = torch.stack([_checksum_of_seen(layer, q, k, v, *each) for each in sequences]).tolist()
+        for (rows, keys), seen in zip(sequences, which, strict=True):
+            if not isfinite(seen):
                 output[rows, 0] = _attend_eagerly(layer, q, k, v, rows, keys)
 
 
-def _finite(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Bool[Tensor, ""]:
-    """Whether everything is of a sequence that anybody sees."""
+def _checksum_of_seen(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Float[Tensor, ""]:
+    """Of everything of a sequence that anybody sees."""
     _, seen = _cut(_length(rows), _length(keys), layer.causal_alignment)
     seen_keys = slice(keys.start, keys.start + seen)
-    return all_finite(q[rows], k[seen_keys], v[seen_keys])
+    return checksum(q[rows], k[seen_keys], v[seen_keys])
 
 
 def _attend_eagerly(layer: Layer, q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice) -> Tensor:
@@ -145,15 +150,17 @@ def seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T
     return seen
 
 
-def all_finite(*tensors: Tensor) -> Bool[Tensor, ""]:
-    """Whether everything is, by a sum or by extremes, whichever is had sooner. A sum may overflow: then False."""
-    return torch.stack([_summary(x) for x in tensors if x.numel()] or [tensors[0].new_zeros(2)]).isfinite().all()
+def checksum(*tensors: Tensor) -> Float[Tensor, ""]:
+    """Finite only where everything is: of sums or of extremes, whichever are had sooner. Sums may overflow."""
+    return reduce(torch.add, map(_checksum, tensors))
 
 
-def _summary(x: Tensor) -> Float[Tensor, "2"]:
-    if x.device.type == "cpu" and x.dtype.itemsize == 2:
-        return torch.stack(torch.aminmax(x)).to(torch.float32)
-    return x.sum(dtype=eager.accumulation_dtype(x.dtype)).expand(2)
+def _checksum(x: Tensor) -> Float[Tensor, ""]:
+    dtype = eager.accumulation_dtype(x.dtype)
+    if x.device.type == "cpu" and x.dtype.itemsize == 2 and x.numel():
+        low, high = torch.aminmax(x)
+        return high.to(dtype) - low.to(dtype)
+    return x.sum(dtype=dtype)
 
 
 def _attend_finite(
