@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from torch import Tensor
 from attn_core import flex, flex_prefill
 from attn_core.masks import causal_mask
 from attn_core.sdpa import seen_keys
+from properties import laws
+from properties.run import fuzz
 from tests.attn_core.calls import DTYPES, Call, bits, decode_call
+from verification.backends.attn_core import fast
 from verification.events import captured_events
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-12}
@@ -170,3 +174,19 @@ def test_the_mask_of_a_prefill(alignment: Any, seed: int, monkeypatch: pytest.Mo
             covered[places] = expected[places]
             assert j in partly or expected[places].all()
     assert torch.equal(covered, expected)
+
+
+LAWS = ["agrees_with_reference", "visible_nan_appears", "logs_what_is_owed", "poison_is_invisible"]
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_a_prefill_obeys_the_laws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled on CUDA, as Python: its mask, what it does about NaN, its warnings."""
+    monkeypatch.setattr(flex_prefill, "compiled", lambda function, *_: function)
+    monkeypatch.setattr("attn_core.choice.no_kernel", lambda *_: "")
+    inner = fast("flex")
+    backend = replace(inner, contract=replace(inner.contract, phases=("prefill",)))
+    law = next(law for law in laws.LAWS if law.name == name)
+    _, broken, _ = fuzz(law, backend, "float32", 0, examples=60)
+    assert broken is None, broken and broken.violation
