@@ -14,6 +14,7 @@ from properties.laws.equivalence import (
     devices_agree,
     gqa_equals_expanded_mha,
     values_scale_exactly,
+    wider_dtypes_agree,
 )
 from properties.laws.invariance import (
     batch_does_not_matter,
@@ -25,6 +26,7 @@ from properties.laws.invariance import (
     the_future_does_not_matter,
 )
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
+from properties.laws.rounding import rounds_to_either_side
 
 LAWS = [
     Law(agrees_with_reference),
@@ -47,5 +49,7 @@ LAWS = [
     Law(decode_is_the_last_row_of_prefill, phases=("decode",), plain=True),
     Law(chunks_equal_one_shot, phases=("prefill",), plain=True),
     Law(values_scale_exactly, plain=True),
+    Law(wider_dtypes_agree),
+    Law(rounds_to_either_side, plain=True),
     Law(devices_agree, devices=("cuda",)),
 ]

@@ -86,6 +86,21 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     return Verdict()
 
 
+_WIDER = {"float16": "float32", "bfloat16": "float32", "float32": "float64"}
+
+
+def wider_dtypes_agree(backend: Backend, problem: Problem) -> Verdict:
+    """|out(x in a dtype) - out(the same numbers in the next wider one)| <= bound + bound'."""
+    wider = _WIDER.get(problem.dtype)
+    if wider not in backend.contract.dtypes or problem.cache_dtype:
+        raise OutsideLaw
+    inputs = make_inputs(problem)
+    fmt = FORMATS[wider].numpy
+    arrays = {name: getattr(inputs, name).astype(fmt) for name in ("q", "k", "v", "k_cache", "v_cache")}
+    other = replace(inputs, problem=replace(problem, dtype=wider), **arrays)
+    return _judge_close(backend, inputs, np.arange(problem.num_queries), other, np.arange(problem.num_queries))
+
+
 def devices_agree(backend: Backend, problem: Problem) -> Verdict:
     """|out(device) - out(cpu)| <= bound + bound', and both log the same events, those within rounding of 1e4 apart."""
     inputs = make_inputs(problem)

@@ -16,6 +16,7 @@ from properties.laws.equivalence import (
     devices_agree,
     gqa_equals_expanded_mha,
     values_scale_exactly,
+    wider_dtypes_agree,
 )
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
@@ -95,6 +96,25 @@ def test_values_that_leave_the_normal_range_are_not_compared(values: str) -> Non
     """Subnormals do not scale exactly."""
     with pytest.raises(OutsideLaw):
         values_scale_exactly(HONEST, one_head(keys=2, values=values))
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_wider_dtypes(problem: Problem, dtype: str) -> None:
+    """A backend that is off in one of them."""
+    problem = replace(problem, dtype=dtype)
+    wider_dtypes_agree(HONEST, problem)
+    with pytest.raises(Violation, match="more than both may be off"):
+        wider_dtypes_agree(nudged_where(lambda tensors: str(tensors.q.dtype) == f"torch.{dtype}"), problem)
+    with pytest.raises(OutsideLaw):
+        wider_dtypes_agree(Wrapped(contract=replace(HONEST.contract, dtypes=(dtype,))), problem)
+
+
+def test_no_dtype_is_wider() -> None:
+    """Than float64; and a cache of another dtype has no wider one of its own."""
+    for problem in (replace(PREFILL, dtype="float64"), replace(DECODE, dtype="float32", cache_dtype="float16")):
+        with pytest.raises(OutsideLaw):
+            wider_dtypes_agree(HONEST, problem)
 
 
 @BOTH

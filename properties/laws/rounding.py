@@ -1,0 +1,72 @@
+"""What no tolerance sees: errors that are small, and all to one side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log, sqrt
+
+import numpy as np
+
+from properties.law import OutsideLaw
+from verification.backend import Backend
+from verification.difference import difference
+from verification.expectation import Expectation, expect
+from verification.inputs import Array, make_inputs
+from verification.judge import Verdict, Violation, answered
+from verification.observe import observe
+from verification.problem import Problem
+
+# Of a mean of N independent roundings, each within half a unit, Hoeffding's inequality says how likely it is to be
+# beyond t: 2 exp(-2 N t^2). Once in 10^12 problems is never.
+_NEVER = log(2e12) / 2
+_LENGTHS = (8,) * 4
+# Elements of which all that precedes the last rounding is at most so many units off.
+_NEARLY_EXACT = 0.1
+
+
+def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
+    """|mean s (out - exact) / ulp(exact)| <= t for s = 1 and s = sign(exact). Truncation has a mean of 1/2; t is the
+    mean of the bound before the last rounding, and what chance allows to that one.
+    """
+    inputs = make_inputs(_with_many_rows(problem))
+    output, expectation = answered(observe(backend, inputs)), expect(inputs, backend.precision)
+    ulp = _ulp(expectation)
+    before = expectation.before_rounding / ulp
+    counted = _several_seen(expectation)[..., None] & np.isfinite(expectation.exact) & (before < _NEARLY_EXACT)
+    number = int(counted.sum())
+    room = float(before[counted].mean()) + sqrt(_NEVER / number) if number else 1.0
+    if room >= 0.5:  # where truncation would go through nothing is said
+        raise OutsideLaw
+    off = (output.astype(np.float64) - expectation.exact) / ulp
+    signed = {"up": off, "away from 0": np.sign(expectation.exact) * off}
+    means = {side: float(x[counted].mean()) for side, x in signed.items()}
+    for side, mean in means.items():
+        if not abs(mean) <= room:
+            worst = int(np.where(counted, np.abs(off), -1.0).argmax())
+            found = difference(counted, output, expectation.exact, room * ulp, worst, expectation.query_lens)
+            raise Violation(f"{number} errors are {mean:+.3f} ulp {side} on average; chance allows {room:.3f}", found)
+    return Verdict(max(map(abs, means.values())) / room)
+
+
+def _with_many_rows(problem: Problem) -> Problem:
+    """Something to take a mean of, wherever a prefill may have any lengths."""
+    plain = replace(problem, scores="normal", values="normal", numbers=())
+    if problem.phase == "decode":
+        return plain
+    return replace(plain, query_lens=_LENGTHS, key_lens=_LENGTHS, cache_dtype="", num_blocks=0, slot_mapping=())
+
+
+def _ulp(expectation: Expectation) -> Array:
+    """Of the output's format, where the exact result lies."""
+    output = expectation.roundings.output
+    _, exponent = np.frexp(expectation.exact)
+    ulp: Array = np.maximum(np.ldexp(1.0, exponent - output.precision), output.smallest_subnormal)
+    return ulp
+
+
+def _several_seen(expectation: Expectation) -> Array:
+    """``[T, H]``. A row that sees one key is its value, which nobody rounds."""
+    several = np.zeros(expectation.exact.shape[:2], np.bool_)
+    for sequence, _ in expectation.sequences:
+        several[sequence.rows] = (sequence.counts > 1)[:, None]
+    return several
