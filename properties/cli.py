@@ -146,6 +146,19 @@ def script(
 
 @app.command()
 @answered
+def ledger(
+    folder: Annotated[Path, typer.Argument(help="entries, a file and a script each")] = Path("ledger"),
+    crash_after: CrashAfter = 120.0,
+    json: Json = False,
+) -> int:
+    """Try known findings in released software again: still there, or fixed here. 3 where one cannot be judged."""
+    from properties.commands.ledger import reviewed
+
+    return reviewed(folder, crash_after, json)
+
+
+@app.command()
+@answered
 def report(
     events: Annotated[list[Path], typer.Argument(help="run.jsonl of one run or of several")],
     output: Annotated[Path, typer.Option(help="the page")] = Path("reports/index.html"),

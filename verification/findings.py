@@ -75,8 +75,10 @@ def load(path: Path) -> Finding:
 
 
 def read(text: str) -> Finding:
-    """`load` without the file."""
+    """`load` without the file. What the ledger says beside it is left out (verification/ledger.py)."""
     data = parsed(text)
+    if isinstance(data, dict) and data.pop("entry", None) is not None and "problem" not in data:
+        raise ProblemError("problem: missing (this entry of the ledger has a script alone)")
     if not isinstance(data, dict) or "problem" not in data:
         return Finding(from_data(data))
     finding: Finding = record(Finding, READERS, "", data)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from properties.laws import LAWS
 from properties.run import fuzz
 from verification.backend import Backend
 
-FINDINGS = Path(__file__).parents[3] / "docs" / "problems"
 NAMES = ("agrees_with_reference", "the_future_does_not_matter", "batch_does_not_matter", "strides_do_not_matter")
 
 
