@@ -35,3 +35,9 @@ def test_the_causal_mask_is_still_finite() -> None:
     """As above."""
     q, k, v = (torch.tensor(x, dtype=torch.float16).view(1, 2, 1) for x in ([200, 0], [-200, 150], [0, 1]))
     assert attention(q, k, v, True, 1.0).flatten().tolist() == [1.0, 0.5]
+
+
+def test_a_hidden_overflow_still_shows_its_value() -> None:
+    """As above."""
+    agrees = next(law for law in LAWS if law.name == "agrees_with_reference")
+    assert agrees.breaks(Attention(), load(FINDINGS / "transformers-eager-hidden-overflow.json").problem)
