@@ -70,7 +70,8 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
     # Where an honest sum may overflow, as scores in float16 do, nothing is said.
     wrong = ~(outside <= room) & (expectation.bound < np.inf)
     if wrong.any():
-        nearest = np.clip(output.astype(np.float64), low, high)
+        got = output.astype(np.float64)
+        nearest = np.where(np.isnan(got), expectation.exact, np.clip(got, low, high))  # no number is nearest to NaN
         found = difference(wrong, output, nearest, room, int(wrong.argmax()), expectation.query_lens)
         raise Violation(f"{int(wrong.sum())} elements outside the hull of the values", found)
     return Verdict()

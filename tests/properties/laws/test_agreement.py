@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -131,9 +132,11 @@ def test_a_row_that_sees_nothing_is_zero() -> None:
 
 
 def test_nan_is_outside_every_hull() -> None:
-    """Not a comparison that is False."""
-    with pytest.raises(Violation, match="hull"):
+    """Not a comparison that is False. What is shown beside it is a number."""
+    with pytest.raises(Violation, match="hull") as broken:
         stays_in_convex_hull(Wrapped(first(float("nan"))), PREFILL)
+    assert broken.value.difference is not None
+    assert math.isfinite(broken.value.difference.worst.exact)
 
 
 LOUD = one_head(queries=2, keys=2, scores="negative", head_dim=4)
