@@ -30,6 +30,7 @@ class Law:
     devices: tuple[str, ...] = ("cpu", "cuda")
     bad_input: bool = False
     plain: bool = False
+    scoring: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,7 +53,9 @@ class Law:
 
     def asks(self, backend: Backend) -> bool:
         """Whether there is anything to ask it."""
-        return backend.device in self.devices and not set(self.phases).isdisjoint(backend.contract.phases)
+        contract = backend.contract
+        has_any = not self.scoring or not contract.scoring.isdisjoint(self.scoring)
+        return backend.device in self.devices and not set(self.phases).isdisjoint(contract.phases) and has_any
 
     def speaks_of(self, problem: Problem, device: str) -> bool:
         """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.problem import Problem
+from verification.scoring import PLAIN
 from verification.valid import is_valid
 
 Option = TypeVar("Option")
@@ -55,6 +56,8 @@ def _smaller(problem: Problem) -> Iterator[Problem]:
     """Fewer sequences, tokens, heads, dims."""
     for i in range(problem.num_sequences):
         yield _with_lengths(problem, i, None)
+    if problem.is_uniform:
+        yield from _uniformly_smaller(problem)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         if problem.phase == "prefill":
             for length in _below(min(queries, keys)):
@@ -69,6 +72,17 @@ def _smaller(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, head_dim=head_dim)
     for block_size in _before(BLOCK_SIZES, problem.block_size):
         yield replace(problem, block_size=block_size)
+
+
+def _uniformly_smaller(problem: Problem) -> Iterator[Problem]:
+    """All sequences at once."""
+    batch, queries, keys = problem.num_sequences, problem.query_lens[0], problem.key_lens[0]
+    for length in _below(min(queries, keys)):
+        yield replace(problem, query_lens=(length,) * batch, key_lens=(length,) * batch)
+    for length in _below(queries):
+        yield replace(problem, query_lens=(length,) * batch)
+    for length in _below(keys):
+        yield replace(problem, key_lens=(length,) * batch)
 
 
 def _before(options: Sequence[Option], value: Option) -> Sequence[Option]:
@@ -89,6 +103,9 @@ def _plainer(problem: Problem) -> Iterator[Problem]:
             if getattr(special, axis):
                 nearer = replace(special, **{axis: 0})  # type: ignore[arg-type]
                 yield replace(problem, specials=(*before, nearer, *after))
+    for name, unset in vars(PLAIN).items():
+        if getattr(problem.scoring, name) != unset:
+            yield replace(problem, scoring=replace(problem.scoring, **{name: unset}))
     for name, plain in _PLAIN.items():
         if getattr(problem, name) != plain:
             yield replace(problem, **{name: plain})  # type: ignore[arg-type]

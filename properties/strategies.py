@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import hypothesis.strategies as st
 
 from properties.paging import NO_CACHE, decode_paging, prefill_paging
+from properties.uniform import uniform_problems
 from verification.contract import Contract
 from verification.misuse import MISUSES
 from verification.problem import CausalAlignment, Phase, Problem, ScoreKind, Special, ValueKind
@@ -262,4 +263,6 @@ def problems_within(
     """`problems` that the contract speaks of."""
     plain = plain or not contract.nonfinite
     phases = tuple(phase for phase in phases if phase in contract.phases)
+    if contract.uniform:
+        return uniform_problems(dtype, contract, contract.head_dims or HEAD_DIMS)
     return problems(dtype, phases, plain, bad_input, contract.head_dims or HEAD_DIMS, contract.tried)

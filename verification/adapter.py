@@ -7,8 +7,10 @@ group ``attention_verification.backends``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from verification.backend import Call, NotPortable
@@ -17,6 +19,7 @@ from verification.contract import Contract
 from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.scoring import slopes
 
 
 def promising(*dtypes: str, **more: object) -> Contract:
@@ -62,3 +65,59 @@ class DenseAdapter(Adapter):
 
     def as_backend(self) -> DenseBackend:
         return DenseBackend(self.name, self.dense, self.contract, self.precision, self.device)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A dense call: ``q [B, H, Lq, D]``, ``k`` and ``v [B, G, Lk, D]``, and what `Scoring` says of the scores.
+    ``slopes`` are alibi's, ``[H]`` in float32; None where there is none, as ``mask`` and ``sinks`` are.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    alignment: str
+    scale: float
+    softcap: float
+    window: int
+    mask: Tensor | None
+    sinks: Tensor | None
+    slopes: Tensor | None
+
+    def visible(self) -> Tensor:
+        """``[Lq, Lk]`` by causality and window alone, for kernels that take it as a mask."""
+        queries, keys = self.q.shape[2], self.k.shape[2]
+        if self.alignment == "none":
+            return torch.ones(queries, keys, dtype=torch.bool, device=self.q.device)
+        distance = self.distance()
+        return (distance >= 0) & (distance < self.window) if self.window else distance >= 0
+
+    def distance(self) -> Tensor:
+        """``[Lq, Lk]``: how far each key lies before a query's position."""
+        queries, keys = self.q.shape[2], self.k.shape[2]
+        first = 0 if self.alignment == "top_left" else keys - queries
+        place = torch.arange(first, first + queries, device=self.q.device)
+        return place[:, None] - torch.arange(keys, device=self.q.device)
+
+
+class BatchedAdapter(Adapter):
+    """A dense kernel with masks, windows and the like: its contract is ``uniform``, and says which ``scoring``."""
+
+    def attend(self, batch: Batch) -> Tensor:
+        """``[B, H, Lq, D]``."""
+        raise NotImplementedError
+
+    def prepare(self, problem: Problem) -> Call:
+        scoring = problem.scoring
+
+        def call(tensors: Tensors) -> Tensor:
+            q, k, v = (
+                x.view(problem.num_sequences, -1, *x.shape[1:]).transpose(1, 2)
+                for x in (tensors.q, tensors.k, tensors.v)
+            )
+            of_heads = torch.from_numpy(slopes(problem.num_heads)).to(q.device) if scoring.alibi else None
+            rules = problem.causal_alignment, problem.scale, scoring.softcap, scoring.window
+            out = self.attend(Batch(q, k, v, *rules, tensors.mask, tensors.sinks, of_heads))
+            return out.transpose(1, 2).flatten(2).flatten(0, 1)
+
+        return call

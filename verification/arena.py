@@ -21,6 +21,7 @@ _ALIGNMENT = 256
 _TORCH_DTYPES = {fmt.numpy: fmt.torch for fmt in FORMATS.values()} | {
     np.dtype(np.int32): torch.int32,
     np.dtype(np.int64): torch.int64,
+    np.dtype(np.bool_): torch.bool,
 }
 Bytes = NDArray[np.uint8]
 

@@ -19,7 +19,8 @@ _LARGEST_SCORE_ERROR = 30.0
 @dataclass(frozen=True)
 class Softmax:
     """``weights`` and ``error`` ``[H, Lq, Lk]`` (``e_j``: how far the exponents may be off; 0 where hidden or
-    infinitely far below the row's largest, inf where a score may overflow); ``visible [Lq, Lk]``, ``counts [Lq]``.
+    infinitely far below the row's largest, inf where a score may overflow); ``visible [Lq, Lk]``, ``counts [Lq]`` where
+    every head sees the first so many, else ``[H, Lq, Lk]`` and ``[H, Lq]``.
     """
 
     weights: Array
@@ -28,23 +29,27 @@ class Softmax:
     counts: Array
 
 
-def scores_bound(xp: Namespace, scores: Array, magnitude: Array, head_dim: int, scale: float, r: Roundings) -> Array:
-    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage.
+def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage. ``A`` is the scale times
+    ``product``, the sum of magnitudes.
 
     0 where S is not finite; inf where an honest sum, or its storage, may overflow.
     """
+    magnitude = abs(scale) * product
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
     of_score = 3 * r.total_unit + r.scores_cast
     bound = of_magnitude * magnitude + of_score * xp.abs(scores)
-    limit = min(r.accumulate.largest * scale, r.scores.largest * (scale if r.unscaled_scores else 1.0)) / 4
-    bound = xp.where(magnitude < limit, bound, xp.inf)
+    fits = (product < r.accumulate.largest / 4) & (magnitude < r.scores.largest / 4)
+    if r.unscaled_scores:
+        fits = fits & (product < r.scores.largest / 4)
+    bound = xp.where(fits, bound, xp.inf)
     return xp.where(xp.isfinite(scores), bound, 0.0)
 
 
 def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
     """The bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
     unit, weights = r.total_unit, softmax.weights
-    keys = xp.astype(softmax.counts, xp.float64)[:, None]
+    keys = xp.astype(softmax.counts, xp.float64)[..., None]
     tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
     magnitudes = xp.abs(v)
 
@@ -62,7 +67,7 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
 
     # An attention output is a weighted mean of the values that the row sees.
-    high, low = _prefix_extremes(xp, v, softmax.counts)
+    high, low = _extremes(xp, v, softmax)
     largest = xp.where(high > -low, high, -low)
     hull = (high - low) + hull_rounding(keys, r) * largest + tiny
     bound = xp.where((room > 0.0) & (bound < hull), bound, hull)
@@ -72,7 +77,7 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
         bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
     if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
         bound = xp.where(largest * keys >= r.accumulate.largest / 4, xp.inf, bound)
-    return xp.where(softmax.counts[:, None] > 0, bound, 0.0)
+    return xp.where(softmax.counts[..., None] > 0, bound, 0.0)
 
 
 def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: Array) -> Array:
@@ -102,6 +107,17 @@ def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
         return always
     likely = xp.expm1(xp.asarray(r.probabilistic * n**0.5 * unit + n * unit**2 / (1 - unit)))
     return xp.minimum(xp.asarray(always), likely)
+
+
+def _extremes(xp: Namespace, v: Array, softmax: Softmax) -> tuple[Array, Array]:
+    """Of the values that each row sees."""
+    if softmax.visible.ndim == 2:
+        return _prefix_extremes(xp, v, softmax.counts)
+    seen, values = softmax.visible[..., None], v[:, None]
+    any_seen = xp.any(seen, axis=2)
+    high = xp.max(xp.where(seen, values, -xp.inf), axis=2)
+    low = xp.min(xp.where(seen, values, xp.inf), axis=2)
+    return xp.where(any_seen, high, 0.0), xp.where(any_seen, low, 0.0)
 
 
 def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:

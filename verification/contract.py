@@ -18,6 +18,9 @@ class Contract:
     means any. ``tried`` are the sizes (H, G, D, S) that it is asked with, over caches without gaps, where every size is
     compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend may not have:
     no event is owed for them.
+
+    ``alignments`` are those of `Problem.causal_alignment`, ``scoring`` the features of `Scoring` that it has. A
+    ``uniform`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache.
     """
 
     dtypes: tuple[str, ...]
@@ -29,6 +32,9 @@ class Contract:
     head_dims: tuple[int, ...] = ()
     tried: tuple[tuple[int, int, int, int], ...] = ()
     uncomputed: tuple[str, ...] = ()
+    alignments: tuple[str, ...] = ("top_left", "bottom_right")
+    scoring: frozenset[str] = frozenset()
+    uniform: bool = False
 
     def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
         """Optional where the backend may not have the tensor."""
@@ -44,4 +50,7 @@ class Contract:
             and (not self.head_dims or problem.head_dim in self.head_dims)
             and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
+            and problem.causal_alignment in self.alignments
+            and problem.scoring.features <= self.scoring
+            and (not self.uniform or problem.is_uniform)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verification.problem import Problem
+from verification.scoring import PLAIN
 
 _SHOWN = 12
 
@@ -18,8 +19,13 @@ def describe(problem: Problem) -> str:
             lines.append(f"sequence {i}: {_count(queries, 'query', 'queries')}, {_count(keys, 'key')}")
     if not problem.query_lens:
         lines.append("no sequences")
-    if problem.phase == "prefill" and problem.query_lens != problem.key_lens:
+    if problem.causal_alignment == "none":
+        lines.append("every query sees every key")
+    elif problem.phase == "prefill" and problem.query_lens != problem.key_lens:
         lines.append(f"causal alignment {problem.causal_alignment}")
+    if problem.scoring != PLAIN:
+        changed = {name: value for name, value in vars(problem.scoring).items() if value != getattr(PLAIN, name)}
+        lines.append("scoring: " + ", ".join(f"{name} {value}" for name, value in changed.items()))
     if problem.num_blocks:
         cache = f"{_count(problem.num_blocks, 'block')} of {problem.block_size}"
         narrow = f" in {problem.cache_dtype}" if problem.cache_dtype else ""

@@ -17,6 +17,7 @@ from verification.precision import Precision, Roundings
 from verification.predicted_events import Prediction, dropped, measured
 from verification.problem import Problem
 from verification.reference import Attended, attend
+from verification.rows import Rows, rows_of
 from verification.visibility import visible_counts
 
 Array = NDArray[Any]
@@ -74,7 +75,8 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None) -> E
         if problem.phase == "decode":
             predictions += measured("decode_q", inputs.q)
         for i, sequence in enumerate(sequences(stored)):
-            result = _attend_on(device, problem, sequence, roundings)
+            rows = rows_of(inputs, i, sequence.counts, len(sequence.keys))
+            result = _attend_on(device, problem, sequence, rows, roundings)
             attended.append((sequence, result))
             exact[sequence.rows], bound[sequence.rows] = result.out.swapaxes(0, 1), result.bound.swapaxes(0, 1)
             predictions += _sequence_events(i, stored, sequence, result)
@@ -120,7 +122,9 @@ def sequences(stored: Inputs) -> list[Sequence]:
     return cut
 
 
-def _attend_on(device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings) -> Attended:
+def _attend_on(
+    device: str | None, problem: Problem, sequence: Sequence, rows: Rows | None, roundings: Roundings
+) -> Attended:
     """Head ``h`` reads key/value head ``h // (H/G)``."""
     kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
     q, k, v = (
@@ -128,13 +132,16 @@ def _attend_on(device: str | None, problem: Problem, sequence: Sequence, roundin
         for x in (sequence.q, sequence.keys[:, kv_head], sequence.values[:, kv_head])
     )
     if device is None:
-        return attend(np, q, k, v, sequence.counts, problem.scale, roundings)
+        return attend(np, q, k, v, sequence.counts, problem.scale, roundings, rows)
 
     def moved(x: Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
     counts = moved(sequence.counts)
-    result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings)
+    if rows is not None:
+        arrays = {name: moved(x) for name, x in vars(rows).items() if isinstance(x, np.ndarray)}
+        rows = replace(rows, **arrays)  # type: ignore[arg-type]
+    result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings, rows)
     return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
 
 

@@ -78,7 +78,7 @@ def labels(problem: Problem) -> list[int]:
     alignment = "prefill top-left" if problem.causal_alignment == "top_left" else "prefill bottom-right"
     found: dict[str, set[str]] = {
         "dtype": {problem.dtype},
-        "call": {"decode" if decode else alignment},
+        "call": {"decode" if decode else alignment if problem.causal_alignment != "none" else "full"},
         "sequences": {str(len(problem.key_lens))},
         "H/G": {str(problem.num_heads // num_kv_heads)},
         "G": {"1" if num_kv_heads == 1 else "several"},

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verification.fill import fill_scores, fill_values
+from verification.fill_scoring import scored
 from verification.formats import FORMATS, Format
 from verification.problem import Numbers, Problem
 from verification.visibility import context_slots, visible_counts
@@ -24,6 +25,7 @@ POISON_BYTE = {"zero": 0x00, "nan": 0xFF, "large": 0x7B, "negative": 0xFB}
 class Inputs:
     """``q [T, H, D]``, ``k``/``v [T_k, G, D]``, caches ``[N, S, G, D]`` as they are before the call, index arrays.
 
+    ``mask`` is that of `Scoring`, ``sinks [H]`` its logits; None where there are none.
     A law that wants other numbers for the same problem replaces arrays; what it replaces is what the reference sees.
     """
 
@@ -38,6 +40,8 @@ class Inputs:
     slot_mapping: Array
     context_lens: Array
     block_tables: Array
+    mask: Array | None = None
+    sinks: Array | None = None
 
     @cached_property
     def visible_slots(self) -> list[Array]:
@@ -81,6 +85,7 @@ def make_inputs(problem: Problem) -> Inputs:
         slot_mapping=np.array(problem.slot_mapping, index),
         context_lens=np.array(problem.key_lens if decode else (), index),
         block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
+        **scored(problem),
     )
     _fill(inputs, fmt, cache_fmt)
     for given in problem.numbers:

@@ -9,8 +9,19 @@ from typing import Any, get_args
 
 from verification.formats import FORMATS
 from verification.misuse import MISUSES
-from verification.problem import CacheLayout, Layout, Numbers, Poison, Problem, ScoreKind, Special, ValueKind
-from verification.reading import Reader, finite, integer, one_of, parsed, record, record_of, tuple_of
+from verification.problem import (
+    CacheLayout,
+    CausalAlignment,
+    Layout,
+    Numbers,
+    Poison,
+    Problem,
+    ScoreKind,
+    Special,
+    ValueKind,
+)
+from verification.reading import Reader, finite, flag, integer, one_of, optional, parsed, record, record_of, tuple_of
+from verification.scoring import MASK_AXES, Scoring
 from verification.valid import INT64, ProblemError, check_problem, shortened
 
 VERSION = 1
@@ -20,9 +31,13 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 def to_json(problem: Problem) -> str:
     """One line of JSON. Fields at their default are left out, so that a small problem reads small."""
-    default = {field.name: field.default for field in fields(Problem)}
-    data = {name: value for name, value in asdict(problem).items() if value != default[name]}
-    return json.dumps({"version": VERSION, **data})
+    return json.dumps({"version": VERSION, **_changed(problem)})
+
+
+def _changed(record: Problem | Scoring) -> dict[str, Any]:
+    default = {field.name: field.default for field in fields(record)}
+    data = {name: value for name, value in asdict(record).items() if getattr(record, name) != default[name]}
+    return data | ({"scoring": _changed(record.scoring)} if "scoring" in data and isinstance(record, Problem) else {})
 
 
 def from_json(text: str) -> Problem:
@@ -53,6 +68,14 @@ _SPECIAL: dict[str, Reader] = {
     "dim": _LENGTH,
     "value": one_of(("nan", "inf", "-inf")),
 }
+_SCORING: dict[str, Reader] = {
+    "scale": optional(finite),
+    "softcap": finite,
+    **dict.fromkeys(("alibi", "sinks"), flag),
+    "mask": one_of(("", "bool", "float")),
+    "mask_axes": one_of(MASK_AXES),
+    "window": _LENGTH,
+}
 _PROBLEM: dict[str, Reader] = {
     "phase": one_of(("prefill", "decode")),
     "dtype": one_of(tuple(FORMATS)),
@@ -67,7 +90,7 @@ _PROBLEM: dict[str, Reader] = {
     "block_tables": tuple_of(tuple_of(_ID)),
     "cache_dtype": one_of(("", *FORMATS)),
     "index_dtype": one_of(("int32", "int64")),
-    "causal_alignment": one_of(("top_left", "bottom_right")),
+    "causal_alignment": one_of(get_args(CausalAlignment)),
     "on_invalid": one_of(("drop", "raise")),
     "layout": one_of(get_args(Layout)),
     "cache_layout": one_of(get_args(CacheLayout)),
@@ -78,4 +101,5 @@ _PROBLEM: dict[str, Reader] = {
     "poison": tuple_of(one_of(get_args(Poison)), length=2),
     "seed": integer(0, INT64 - 1),
     "misuse": one_of(("", *MISUSES)),
+    "scoring": record_of(Scoring, _SCORING),
 }

@@ -11,7 +11,8 @@ from verification.inputs import POISON_BYTE, Inputs
 from verification.problem import Problem
 
 INDEX_NAMES = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
-TENSOR_NAMES = ("q", "k", "v", "k_cache", "v_cache", *INDEX_NAMES)
+SCORING_NAMES = ("mask", "sinks")
+TENSOR_NAMES = ("q", "k", "v", "k_cache", "v_cache", *INDEX_NAMES, *SCORING_NAMES)
 
 
 def plan_arena(inputs: Inputs) -> ArenaPlan:
@@ -31,7 +32,7 @@ def plan_arena(inputs: Inputs) -> ArenaPlan:
         for name, poison in (("k_cache", key_poison), ("v_cache", value_poison)):
             _place(plan, name, inputs.k_cache.shape, inputs.k_cache.dtype, poison, problem.cache_layout)
     for name in used_names(problem):
-        if name in INDEX_NAMES:
+        if name in (*INDEX_NAMES, *SCORING_NAMES):
             array = getattr(inputs, name)
             _place(plan, name, array.shape, array.dtype, key_poison, "contiguous")
     return plan
@@ -41,7 +42,8 @@ def used_names(problem: Problem) -> tuple[str, ...]:
     """The tensors that a call of this kind is given."""
     caches = ("k_cache", "v_cache", "slot_mapping") if problem.num_blocks else ()
     lengths = ("cu_seqlens_q", "cu_seqlens_k") if problem.phase == "prefill" else ("context_lens", "block_tables")
-    return ("q", "k", "v", *caches, *lengths)
+    scoring = [name for name in SCORING_NAMES if getattr(problem.scoring, name)]
+    return ("q", "k", "v", *caches, *lengths, *scoring)
 
 
 def _place(plan: ArenaPlan, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], poison: int, layout: str) -> None:

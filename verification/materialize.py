@@ -33,6 +33,8 @@ class Tensors:
     slot_mapping: Tensor | None
     context_lens: Tensor | None
     block_tables: Tensor | None
+    mask: Tensor | None = None
+    sinks: Tensor | None = None
 
 
 def materialize(inputs: Inputs, device: str) -> Tensors:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from verification.scoring import PLAIN, Scoring
+
 Phase = Literal["prefill", "decode"]
-CausalAlignment = Literal["top_left", "bottom_right"]
+CausalAlignment = Literal["top_left", "bottom_right", "none"]
 Layout = Literal["contiguous", "fused", "transposed", "strided"]
 CacheLayout = Literal["contiguous", "interleaved", "transposed"]
 ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier", "integers"]
@@ -42,7 +44,8 @@ class Problem:
     ``context_lens``. ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold
     whatever the backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from
     ``seed``, which ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around
-    values. A ``misuse`` makes the call one that must be refused.
+    values. A ``misuse`` makes the call one that must be refused. ``causal_alignment`` is "none" where every query sees
+    every key; ``scoring`` is what becomes of the products.
     """
 
     phase: Phase
@@ -69,6 +72,7 @@ class Problem:
     poison: tuple[Poison, Poison] = ("zero", "zero")
     seed: int = 0
     misuse: str = ""
+    scoring: Scoring = PLAIN
 
     @property
     def num_sequences(self) -> int:
@@ -89,6 +93,12 @@ class Problem:
         return sum(self.key_lens) + (self.num_queries if self.phase == "prefill" else 0)
 
     @property
+    def is_uniform(self) -> bool:
+        """Whether it could be a dense batch ``[B, H, L, D]``."""
+        lengths = {*zip(self.query_lens, self.key_lens, strict=True)}
+        return self.phase == "prefill" and not self.num_blocks and len(lengths) == 1 and all(*lengths)
+
+    @property
     def num_slots(self) -> int:
         return self.num_blocks * self.block_size
 
@@ -99,7 +109,7 @@ class Problem:
 
     @property
     def scale(self) -> float:
-        return float(self.head_dim**-0.5)
+        return float(self.head_dim**-0.5) if self.scoring.scale is None else self.scoring.scale
 
     @property
     def cache_format(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from verification.bound import Softmax, output_bound, scores_bound
 from verification.precision import Roundings
+from verification.rows import Rows, shaped, with_sinks
 
 Namespace = Any
 Array = Any  # an array of `xp`; the array API has no type for it yet
@@ -19,7 +20,7 @@ Array = Any  # an array of `xp`; the array API has no type for it yet
 @dataclass(frozen=True)
 class Attended:
     """One sequence: ``out`` and ``bound`` ``[H, Lq, D]``; ``[H, Lq, Lk]`` are ``scores`` and their own bound, both
-    before the mask, and ``weights``, 0 where hidden.
+    before anything is done to them, and ``weights``, 0 where hidden (one more key where there are sinks).
 
     ``bound`` is 0 where NaN or Inf is demanded and inf where anything goes.
     """
@@ -31,16 +32,32 @@ class Attended:
     weights: Array
 
 
-def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: float, roundings: Roundings) -> Attended:
-    """``q [H, Lq, D]``, ``k``, ``v [H, Lk, D]`` in float64; query ``a`` sees the first ``counts[a]`` keys."""
+def attend(
+    xp: Namespace,
+    q: Array,
+    k: Array,
+    v: Array,
+    counts: Array,
+    scale: float,
+    roundings: Roundings,
+    rows: Rows | None = None,
+) -> Attended:
+    """``q [H, Lq, D]``, ``k``, ``v [H, Lk, D]`` in float64; query ``a`` sees the first ``counts[a]`` keys, or what
+    ``rows`` say.
+    """
     k_transposed = xp.permute_dims(k, (0, 2, 1))
     scores = scale * xp.matmul(q, k_transposed)
-    magnitude = scale * xp.matmul(xp.abs(q), xp.abs(k_transposed))
-    of_scores = scores_bound(xp, scores, magnitude, q.shape[-1], scale, roundings)
+    product = xp.matmul(xp.abs(q), xp.abs(k_transposed))
+    of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings)
+    of_products = scores, of_scores
     if not (k.shape[1] and q.shape[1]):
         return Attended(xp.zeros_like(q), xp.zeros_like(q), scores, of_scores, scores)
 
     visible = xp.arange(k.shape[1], device=k.device) < counts[:, None]
+    if rows is not None:
+        scores, of_scores = shaped(xp, scores, of_scores, rows, roundings)
+        scores, of_scores, v, visible = with_sinks(xp, scores, of_scores, v, rows, roundings)
+        counts = xp.sum(xp.astype(visible, xp.int64), axis=-1)
     shifted = xp.where(visible, scores, -xp.inf)
     shifted = shifted - xp.max(shifted, axis=-1, keepdims=True)
     exps = xp.exp(shifted)
@@ -52,7 +69,7 @@ def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: fl
     of_scores_and_shift = of_scores + roundings.unit * xp.abs(shifted)
     if roundings.partials:
         largest = xp.max(xp.where(visible & xp.isfinite(scores), xp.abs(scores), 0.0), axis=-1, keepdims=True)
-        length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[:, None]
+        length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[..., None]
         of_scores_and_shift = of_scores_and_shift + 4 * roundings.unit * (largest + xp.log(length))
     error = xp.where(visible & xp.isfinite(shifted), of_scores_and_shift, 0.0)
     softmax = Softmax(weights, error, visible, counts)
@@ -62,7 +79,7 @@ def attend(xp: Namespace, q: Array, k: Array, v: Array, counts: Array, scale: fl
     undefined = xp.any(visible, axis=-1) & xp.all((scores == -xp.inf) | ~visible, axis=-1)  # all -Inf: 0 / 0
     bound = xp.where(undefined[..., None], xp.inf, bound)
     bound = xp.where(xp.isnan(out) & (bound != xp.inf), 0.0, bound)
-    return Attended(out, bound, scores, of_scores, weights)
+    return Attended(out, bound, *of_products, weights)
 
 
 def _put_in_nonfinite(

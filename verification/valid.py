@@ -51,6 +51,11 @@ def check_problem(problem: Problem) -> Problem:
     require(elements <= 1 << 30, "num_blocks", "keep the tensors below 2^30 elements")
     pairs = sum(q * k for q, k in zip(problem.query_lens, problem.key_lens, strict=True)) * problem.num_heads
     require(pairs <= 1 << 30, "query_lens", "keep the scores below 2^30 elements")
+    scoring = problem.scoring
+    require(scoring.softcap >= 0, "scoring", "have a softcap of 0 or more")
+    require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
+    shaped = scoring.shapes_rows or problem.causal_alignment == "none"
+    require(not decode or not shaped, "scoring", "leave the scores of a decode alone, but for a scale")
     if problem.misuse:
         has_tokens = bool(problem.num_queries and problem.num_new_keys)
         applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)

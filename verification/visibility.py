@@ -11,7 +11,9 @@ Ints = NDArray[np.int64]
 
 
 def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
-    """``[Lq]``: query ``a`` sees the keys ``b <= a`` (top-left) or ``b <= a + Lk - Lq`` (bottom-right): a prefix."""
+    """``[Lq]``: query ``a`` sees the keys ``b <= a`` (top-left), ``b <= a + Lk - Lq`` (bottom-right) or all (none)."""
+    if alignment == "none":
+        return np.full(num_queries, num_keys)
     offset = num_keys - num_queries if alignment == "bottom_right" else 0
     return np.clip(np.arange(num_queries) + 1 + offset, 0, num_keys)
 

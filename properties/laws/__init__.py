@@ -27,6 +27,13 @@ from properties.laws.invariance import (
 )
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
 from properties.laws.rounding import rounds_to_either_side
+from properties.laws.scoring import (
+    a_bool_mask_is_a_float_mask,
+    a_mask_equals_its_broadcast,
+    a_mask_that_hides_nothing_is_none,
+    a_vast_softcap_is_none,
+    an_endless_window_is_none,
+)
 
 LAWS = [
     Law(agrees_with_reference),
@@ -52,4 +59,9 @@ LAWS = [
     Law(wider_dtypes_agree),
     Law(rounds_to_either_side, plain=True),
     Law(devices_agree, devices=("cuda",)),
+    Law(an_endless_window_is_none, phases=("prefill",), scoring=("window",)),
+    Law(a_vast_softcap_is_none, phases=("prefill",), scoring=("softcap",)),
+    Law(a_mask_that_hides_nothing_is_none, phases=("prefill",), scoring=("bool_mask", "float_mask")),
+    Law(a_mask_equals_its_broadcast, phases=("prefill",), scoring=("bool_mask", "float_mask")),
+    Law(a_bool_mask_is_a_float_mask, phases=("prefill",), scoring=("bool_mask", "float_mask")),
 ]

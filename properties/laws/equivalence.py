@@ -43,6 +43,8 @@ def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Ver
 
 def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
     """Bottom-right: |prefill(q_c.., k, v) - prefill(q, k, v)_c..| <= bound + bound' for queries from any c on."""
+    if backend.contract.uniform:  # chunks are ragged
+        raise OutsideLaw
     whole = replace(
         problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous", numbers=()
     )
@@ -97,6 +99,10 @@ def wider_dtypes_agree(backend: Backend, problem: Problem) -> Verdict:
     inputs = make_inputs(problem)
     fmt = FORMATS[wider].numpy
     arrays = {name: getattr(inputs, name).astype(fmt) for name in ("q", "k", "v", "k_cache", "v_cache")}
+    if problem.scoring.mask == "float":
+        arrays["mask"] = inputs.mask.astype(fmt)  # type: ignore[union-attr]
+    if inputs.sinks is not None:
+        arrays["sinks"] = inputs.sinks.astype(fmt)
     other = replace(inputs, problem=replace(problem, dtype=wider), **arrays)
     return _judge_close(backend, inputs, np.arange(problem.num_queries), other, np.arange(problem.num_queries))
 

@@ -23,6 +23,8 @@ def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
     """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
     keys, guards, table entries past ceil(context/S). K and V are poisoned apart.
     """
+    if backend.contract.uniform and not backend.contract.nonfinite:  # of hidden keys, the future law asks
+        raise OutsideLaw
     poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
     clean = make_inputs(replace(problem, poison=("zero", "zero")))
     return judge_pair(backend, poison_is_invisible.__name__, _with_tame_tails(clean), replace(problem, poison=poison))
@@ -162,6 +164,7 @@ def _alone(inputs: Inputs, i: int) -> Inputs:
         slot_mapping=np.array(slots, inputs.slot_mapping.dtype),
         context_lens=inputs.context_lens[i : i + 1],
         block_tables=inputs.block_tables[i : i + 1],
+        mask=inputs.mask if inputs.mask is None or len(inputs.mask) == 1 else inputs.mask[i : i + 1],
     )
 
 

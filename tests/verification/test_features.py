@@ -61,7 +61,7 @@ def drawn() -> tuple[Problem, ...]:
     """As a run draws them: each law in each dtype, 75 problems."""
     found: list[Problem] = []
     contract = AttnCore().contract
-    for number, law in enumerate(law for law in LAWS if "cpu" in law.devices):
+    for number, law in enumerate(law for law in LAWS if law.asks(AttnCore())):
         for dtype in FORMATS:
             strategy = problems_within(contract, dtype, law.phases, law.plain, law.bad_input)
             try_each(strategy, found.append, number, 75)
@@ -217,7 +217,7 @@ def test_no_problem_has_an_impossible_pair() -> None:
 
 def test_most_possible_pairs_are_tried() -> None:
     """99 in 100 by 6,000 problems; of 60,000, as a run of minutes tries, each by more than 30."""
-    assert len(drawn()) == 6000
+    assert 6000 <= len(drawn()) < 7000
     assert {int(i) for i in POSSIBLE.reshape(-1)} == set(range(len(LABELS)))
     assert all(LABELS[a][0] != LABELS[b][0] and not impossible(a, b) for a, b in POSSIBLE.tolist())
     assert len(tried().untried()) < RARE * len(POSSIBLE)

@@ -26,6 +26,17 @@ STRINGS = (*CHOICES, "scores", "values")
 INTEGER_LISTS = ("query_lens", "key_lens", "slot_mapping")
 
 
+WRONG_SCORINGS: list[dict[str, Any]] = [
+    *({"scale": value} for value in ("1", True, [], float("nan"), float("inf"))),
+    *({"softcap": value} for value in (None, -1.0, "1", float("nan"))),
+    *({"window": value} for value in (None, -1, 1.5, True, 10**30)),
+    *({"mask": value} for value in (None, "int", 1, True)),
+    *({"mask_axes": value} for value in (None, "kq", "x", 1)),
+    *({name: value} for name in ("alibi", "sinks") for value in (None, 1, "true")),
+    {"slope": 1},
+]
+
+
 def data_of(problem: Problem, **changes: Any) -> dict[str, Any]:
     """Every field of a problem, spelled out."""
     return {"version": 1, **asdict(problem), **changes}
@@ -51,6 +62,7 @@ def _wrong_values() -> list[Any]:
     wrong["block_tables"] = (*NOT_A_LIST, [1], *([item] for item in NOT_INTEGERS))
     wrong["poison"] = (*NOT_A_LIST, [], ["nan"], ["nan", "nan", "nan"], ["nan", 1], ["nan", "seven"], [None, None])
     wrong["specials"] = wrong["numbers"] = (*NOT_A_LIST, [1], ["q"], [[]], [None])
+    wrong["scoring"] = (None, True, 1, "", [], [1], *WRONG_SCORINGS)
     assert set(wrong) == {field.name for field in fields(Problem)}
     return [pytest.param(name, value, id=f"{name}-{i}") for name in wrong for i, value in enumerate(wrong[name])]
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from hypothesis.strategies import booleans, sampled_from, tuples
 
-from properties.strategies import problems
+from properties.strategies import problems, problems_within
 from tests.properties.generated import over
 from tests.verification.samples import DECODE, PREFILL, one_head
+from verification.adapters.written import EVERYTHING
 from verification.formats import FORMATS
 from verification.json_io import VERSION, ProblemError, from_json, to_json
 from verification.problem import Problem, Special
+from verification.scoring import PLAIN
 
 _any = tuples(sampled_from(tuple(FORMATS)), booleans()).flatmap(lambda args: problems(args[0], bad_input=args[1]))
 
@@ -27,6 +29,15 @@ def test_round_trip(problem: Problem) -> None:
     assert again == problem
     assert hash(again) == hash(problem)
     assert to_json(again) == text
+
+
+@over(200, problems_within(EVERYTHING, "float16"))
+def test_what_is_done_to_scores_survives(problem: Problem) -> None:
+    """As little of it as was changed."""
+    text = to_json(problem)
+    assert from_json(text) == problem
+    assert ("scoring" in json.loads(text)) == (problem.scoring != PLAIN)
+    assert all(value != getattr(PLAIN, name) for name, value in json.loads(text).get("scoring", {}).items())
 
 
 def test_defaults_are_left_out() -> None:

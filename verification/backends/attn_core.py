@@ -109,7 +109,7 @@ def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: An
         problem.num_kv_heads,
         problem.block_size,
         max_heads=max(32, problem.num_heads),
-        causal_alignment=problem.causal_alignment,
+        causal_alignment=problem.causal_alignment,  # type: ignore[arg-type]
         on_invalid=problem.on_invalid,
         **options,
     )

@@ -1,0 +1,98 @@
+"""Each law of scores sees the mistake that it is for, and an honest backend keeps all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from properties.laws import LAWS
+from properties.run import fuzz
+from verification.adapter import Batch, BatchedAdapter
+from verification.adapters.written import EVERYTHING, Written, written
+from verification.judge import Violation
+from verification.precision import Precision
+
+OF_SCORES = [law for law in LAWS if law.scoring]
+
+
+def shorter(batch: Batch) -> Batch:
+    return replace(batch, window=batch.window - 1) if batch.window > 1 else batch
+
+
+def capped_twice(batch: Batch) -> Batch:
+    return replace(batch, softcap=min(batch.softcap, 2.0))
+
+
+def by_keys_of_the_first_row(batch: Batch) -> Batch:
+    """A mask that is one row wide is taken for one a query."""
+    mask = batch.mask
+    return batch if mask is None or mask.shape[2] == 1 else replace(batch, mask=mask[:, :, :1])
+
+
+def always_added(batch: Batch) -> Batch:
+    """True is 1."""
+    mask = batch.mask
+    return batch if mask is None or mask.dtype != torch.bool else replace(batch, mask=mask.to(batch.q.dtype))
+
+
+def one_head_of_it(batch: Batch) -> Batch:
+    mask = batch.mask
+    return batch if mask is None else replace(batch, mask=mask[:1, :1].expand(*batch.q.shape[:2], -1, -1))
+
+
+def heavier(batch: Batch) -> Batch:
+    """Half a unit, on every score of a float mask."""
+    mask = batch.mask
+    if mask is None or mask.dtype == torch.bool:
+        return batch
+    return replace(batch, mask=mask - torch.arange(mask.shape[-1]) * 0.5)
+
+
+@dataclass
+class Changed(BatchedAdapter):
+    """Asked something else."""
+
+    change: Callable[[Batch], Batch]
+    name = "changed"
+    contract = EVERYTHING
+    precision = Precision()
+
+    def attend(self, batch: Batch) -> Tensor:
+        return written(self.change(batch))
+
+
+# The law that is for it; None where it takes the reference to see it.
+MISTAKES = {
+    "shorter": ("an_endless_window_is_none", shorter),
+    "capped twice": ("a_vast_softcap_is_none", capped_twice),
+    "by keys of the first row": ("a_bool_mask_is_a_float_mask", by_keys_of_the_first_row),
+    "always added": ("a_bool_mask_is_a_float_mask", always_added),
+    "one head of it": ("agrees_with_reference", one_head_of_it),
+    "heavier": ("a_mask_that_hides_nothing_is_none", heavier),
+}
+
+
+@pytest.mark.parametrize("law", OF_SCORES, ids=lambda law: law.name)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_an_honest_backend_keeps_it(law: object, dtype: str) -> None:
+    """In a narrow and a wide dtype."""
+    result, broken, _ = fuzz(law, Written(), dtype, 3, 60)  # type: ignore[arg-type]
+    assert broken is None, broken and broken.violation
+    assert result.outside < result.problems
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_seen_and_made_small(name: str) -> None:
+    """On few tokens, with nothing done to scores that does not matter."""
+    law_name, change = MISTAKES[name]
+    law = next(law for law in LAWS if law.name == law_name)
+    _, broken, _ = fuzz(law, Changed(change), "float32", 0, 300)
+    assert broken is not None
+    assert isinstance(broken.violation, Violation)
+    problem = broken.problem
+    assert problem.num_sequences * problem.key_lens[0] <= 4
+    assert len(problem.scoring.features) <= 1

@@ -1,0 +1,134 @@
+"""What is done to scores, against a loop over rows and keys in Python's floats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp, inf, sqrt, tanh
+
+import numpy as np
+import pytest
+
+from properties.strategies import problems_within
+from tests.properties.generated import over
+from verification.adapters.written import EVERYTHING
+from verification.expectation import expect
+from verification.inputs import Inputs, make_inputs
+from verification.precision import Precision
+from verification.problem import Problem
+from verification.scoring import Scoring
+
+ODD = Problem(
+    phase="prefill",
+    dtype="float32",
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=3,
+    query_lens=(4, 4),
+    key_lens=(6, 6),
+    scores="normal",
+    values="normal",
+    seed=11,
+)
+EACH = {
+    "plain": Scoring(),
+    "scale": Scoring(scale=-0.75),
+    "no scale": Scoring(scale=0.0),
+    "softcap": Scoring(softcap=0.5),
+    "window": Scoring(window=2),
+    "alibi": Scoring(alibi=True),
+    "sinks": Scoring(sinks=True),
+    "bool mask": Scoring(mask="bool"),
+    "float mask": Scoring(mask="float"),
+    "a mask of keys": Scoring(mask="bool", mask_axes="k"),
+    "a mask a head": Scoring(mask="float", mask_axes="hqk"),
+    "a mask a sequence": Scoring(mask="float", mask_axes="bk"),
+    "all": Scoring(scale=2.0, softcap=3.0, alibi=True, mask="float", mask_axes="bqk", sinks=True),
+}
+
+
+def naive(inputs: Inputs) -> np.ndarray:
+    """Nothing here is shared with the reference but the problem's numbers."""
+    problem, rule = inputs.problem, inputs.problem.scoring
+    heads, queries, keys = problem.num_heads, problem.query_lens[0], problem.key_lens[0]
+    out = np.zeros(inputs.q.shape)
+    for row in range(len(inputs.q)):
+        i, a = divmod(row, queries)
+        place = a if problem.causal_alignment == "top_left" else a + keys - queries
+        for h in range(heads):
+            weights, summed = 0.0, np.zeros(problem.head_dim)
+            if rule.sinks:
+                weights += exp(float(inputs.sinks[h]))  # type: ignore[index]
+            for b in range(keys):
+                k, v = (x[i * keys + b, h * problem.num_kv_heads // heads].astype(float) for x in (inputs.k, inputs.v))
+                score = sum(float(x) * float(y) for x, y in zip(inputs.q[row, h], k, strict=True))
+                score *= 1 / sqrt(problem.head_dim) if rule.scale is None else rule.scale
+                score = rule.softcap * tanh(score / rule.softcap) if rule.softcap else score
+                if rule.alibi:
+                    score -= 2.0 ** (-8 * (h + 1) / heads) * (place - b)
+                if rule.mask:
+                    mask = np.broadcast_to(inputs.mask, (problem.num_sequences, heads, queries, keys))[i, h, a, b]
+                    score += float(mask) if rule.mask == "float" else 0.0 if mask else -inf
+                if (problem.causal_alignment != "none" and b > place) or (rule.window and b <= place - rule.window):
+                    score = -inf
+                weights += exp(score)
+                summed += exp(score) * v
+            out[row, h] = summed / weights if weights else 0.0
+    return out
+
+
+@pytest.mark.parametrize("alignment", ["top_left", "bottom_right", "none"])
+@pytest.mark.parametrize("name", EACH)
+def test_it_is_what_a_loop_gives(name: str, alignment: str) -> None:
+    """Every feature, wherever the diagonal lies."""
+    problem = replace(ODD, scoring=EACH[name], causal_alignment=alignment)  # type: ignore[arg-type]
+    inputs = make_inputs(problem)
+    exact = expect(inputs, Precision()).exact
+    assert np.abs(exact - naive(inputs)).max() < 1e-12
+    assert np.isfinite(exact).all()
+
+
+def test_each_of_them_does_something() -> None:
+    """Otherwise the test above would say nothing."""
+    outputs = [expect(make_inputs(replace(ODD, scoring=rule)), Precision()).exact for rule in EACH.values()]
+    for i, one in enumerate(outputs):
+        for other in outputs[i + 1 :]:
+            assert np.abs(one - other).max() > 1e-3
+
+
+def test_a_row_that_a_mask_blinds_is_zero() -> None:
+    """Its bound is zero too."""
+    inputs = make_inputs(replace(ODD, scoring=Scoring(mask="bool")))
+    assert inputs.mask is not None
+    mask = inputs.mask.copy()
+    mask[1, 2, 3] = False
+    expectation = expect(replace(inputs, mask=mask), Precision())
+    assert not expectation.exact[7, 2].any()
+    assert not expectation.bound[7, 2].any()
+    assert expectation.exact[7, 1].all()
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_the_bound_is_neither_nothing_nor_everything(name: str) -> None:
+    """In float32 it is about its unit."""
+    bound = expect(make_inputs(replace(ODD, scoring=EACH[name])), Precision()).bound
+    assert (bound > 1e-8).all()
+    assert (bound < 1e-4).all()
+
+
+def test_masks_and_sinks_change_no_other_number() -> None:
+    """Nor each other."""
+    plain = make_inputs(ODD)
+    for rule in EACH.values():
+        inputs = make_inputs(replace(ODD, scoring=rule))
+        assert all(np.array_equal(getattr(inputs, name), getattr(plain, name)) for name in "qkv")
+    one, other = (make_inputs(replace(ODD, scoring=Scoring(sinks=True, mask=mask))) for mask in ("", "bool"))  # type: ignore[arg-type]
+    assert np.array_equal(one.sinks, other.sinks)  # type: ignore[arg-type]
+
+
+@over(200, problems_within(EVERYTHING, "float16"))
+def test_no_generated_row_is_blind(problem: Problem) -> None:
+    """And every problem is one that the contract speaks of."""
+    assert EVERYTHING.speaks_of(problem)
+    expectation = expect(make_inputs(problem), Precision())
+    for _, attended in expectation.sequences:
+        assert (attended.weights.sum(axis=-1) > 0.99).all()

@@ -1,0 +1,69 @@
+"""torch's scaled_dot_product_attention with what its page offers: ``attn_mask``, ``is_causal``, ``scale``, groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from verification.adapter import Batch, BatchedAdapter, promising
+from verification.backends.profiles import FLASH_ON_CPU
+from verification.formats import FORMATS
+from verification.precision import Precision
+
+_ROWS = torch.contiguous_format
+# The page: a boolean mask shows where it is True, a float mask is added; ``is_causal`` is top-left, and not to be given
+# with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
+MASKED = promising(
+    *FORMATS,
+    phases=("prefill",),
+    uniform=True,
+    scoring=frozenset({"scale", "bool_mask", "float_mask", "window"}),
+    alignments=("top_left", "bottom_right", "none"),
+)
+
+
+def with_mask(batch: Batch) -> Tensor:
+    """Causality by itself where that says all; else as part of the mask, a boolean one unless something is added."""
+    grouped = batch.q.shape[1] != batch.k.shape[1]
+    options: dict[str, Any] = {"scale": batch.scale, "enable_gqa": grouped}
+    if batch.alignment == "top_left" and batch.mask is None and not batch.window:
+        return scaled_dot_product_attention(batch.q, batch.k, batch.v, is_causal=True, **options)
+    mask = batch.visible()
+    if batch.mask is not None:
+        added = batch.mask.dtype != torch.bool
+        mask = batch.mask.masked_fill(~mask, -torch.inf) if added else mask & batch.mask
+    return scaled_dot_product_attention(batch.q, batch.k, batch.v, mask, **options)
+
+
+class Math(BatchedAdapter):
+    """ "For math backend, all intermediates are kept in torch.float if inputs are in torch.half or torch.bfloat16." """
+
+    name = "torch/sdpa math, masked"
+    contract = MASKED
+    precision = Precision()
+
+    def attend(self, batch: Batch) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return with_mask(batch)
+
+
+class Flash(BatchedAdapter):
+    """ "All fused kernels require the last dimension of the input to have stride 1", it says: others are copied."""
+
+    name = "torch/sdpa flash, masked"
+    contract = MASKED
+    precision = FLASH_ON_CPU
+
+    def attend(self, batch: Batch) -> Tensor:
+        tokens = {name: getattr(batch, name) for name in "qkv"}
+        # torch calls a tensor of size 1 contiguous whatever its strides.
+        rows = {
+            n: x if x.stride(-1) == 1 else x.clone(memory_format=torch.contiguous_format) for n, x in tokens.items()
+        }
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            return with_mask(replace(batch, **rows))

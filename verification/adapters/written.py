@@ -1,0 +1,52 @@
+"""Attention as one writes it down in torch, with everything that is done to scores: what others are measured beside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verification.adapter import Batch, BatchedAdapter, promising
+from verification.formats import FORMATS
+from verification.precision import Precision
+from verification.scoring import FEATURES
+
+EVERYTHING = promising(
+    *FORMATS,
+    phases=("prefill",),
+    uniform=True,
+    scoring=frozenset(FEATURES),
+    alignments=("top_left", "bottom_right", "none"),
+)
+
+
+def written(batch: Batch) -> Tensor:
+    """In float32, or in float64 for that."""
+    dtype = torch.promote_types(batch.q.dtype, torch.float32)
+    repeats = batch.q.shape[1] // batch.k.shape[1]
+    q, k, v = batch.q.to(dtype), *(x.to(dtype).repeat_interleave(repeats, dim=1) for x in (batch.k, batch.v))
+    scores = q @ k.mT * batch.scale
+    if batch.softcap:
+        scores = (scores / batch.softcap).tanh() * batch.softcap
+    if batch.slopes is not None:
+        scores = scores - batch.slopes.to(dtype)[:, None, None] * batch.distance()
+    visible = batch.visible()
+    if batch.mask is not None and batch.mask.dtype == torch.bool:
+        visible = visible & batch.mask
+    elif batch.mask is not None:
+        visible = visible & (batch.mask != -torch.inf)
+        scores = scores + batch.mask.to(dtype)
+    scores = scores.masked_fill(~visible, -torch.inf)
+    if batch.sinks is not None:
+        sinks = batch.sinks.to(dtype)[:, None, None].expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(dim=-1)[..., : k.shape[2]]
+    return (weights @ v).to(batch.q.dtype)
+
+
+class Written(BatchedAdapter):
+    name = "written/torch"
+    contract = EVERYTHING
+    precision = Precision()
+
+    def attend(self, batch: Batch) -> Tensor:
+        return written(batch)
