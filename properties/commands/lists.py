@@ -54,7 +54,8 @@ def list_backends(faults: bool, json: bool) -> int:
 
 def _backend(name: str, device: str) -> dict[str, Any]:
     backend = backend_named(name, device)
-    contract = asdict(backend.contract) | {"bitwise": sorted(backend.contract.bitwise)}
+    sets = {name: sorted(getattr(backend.contract, name)) for name in ("bitwise", "scoring")}
+    contract = asdict(backend.contract) | sets
     precision = asdict(backend.precision)
     return {
         "name": name,

@@ -21,6 +21,7 @@ from properties.worker import failure_of, replay
 from tests.properties.test_session import command, environment, session
 from tests.verification.processes import NEEDS_PROC, in_session, until
 from tests.verification.samples import DECODE, one_head
+from verification.backends.attn_core import AttnCore
 from verification.findings import load
 from verification.isolation.isolated import Isolated, asked
 from verification.json_io import to_json
@@ -40,7 +41,7 @@ def backend(name: str, crash_after: float) -> Isolated:
     return found
 
 
-@pytest.mark.parametrize("name", [law.name for law in LAWS if "cpu" in law.devices])
+@pytest.mark.parametrize("name", [law.name for law in LAWS if law.asks(AttnCore())])
 def test_every_law_reports_a_death(name: str) -> None:
     """Also those that say nothing of most problems."""
     law, aborts = LAW[name], backend("ABORTS_ALWAYS", 60.0)

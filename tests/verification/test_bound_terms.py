@@ -107,7 +107,7 @@ def test_dot_products_in_float32(dtype: str, pairs: list[tuple[float, float]], r
     q, k = (np.array(x, np.float32).astype(fmt.numpy) for x in zip(*pairs, strict=True))
     scale = len(pairs) ** -0.5
     products = [Fraction(float(x)) * Fraction(float(y)) for x, y in zip(q, k, strict=True)]
-    exact, magnitude = Fraction(scale) * sum(products), Fraction(scale) * sum(map(abs, products))
+    exact, magnitude = Fraction(scale) * sum(products), sum(map(abs, products))
     wide = (q.astype(np.float32) * np.float32(scale)).astype(fmt.numpy) if scaled else q
     total = np.float32(0)
     for x, y in list(zip(wide.astype(np.float32), k.astype(np.float32), strict=True))[:: -1 if reverse else 1]:

@@ -153,7 +153,7 @@ def test_unscaled_scores_overflow_sooner(unscaled: bool, size: float) -> None:
     """With a scale of 1/8, a format that holds the plain product holds scores of an eighth of its largest number."""
     roundings = Precision(scores="float16", unscaled_scores=unscaled).resolve("float16")
     magnitude = np.array([0.9, 1.2]) * size
-    bound = scores_bound(np, magnitude, magnitude, 64, 0.125, roundings)
+    bound = scores_bound(np, magnitude, magnitude / 0.125, 64, 0.125, roundings)
     assert np.isfinite(bound).tolist() == [True, False]
 
 

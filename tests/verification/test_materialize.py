@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from properties.strategies import problems
+from properties.strategies import problems, problems_within
 from tests.properties.generated import over
 from tests.verification.samples import DECODE, PREFILL
 from tests.verification.spans import owners
+from verification.adapters.written import EVERYTHING
 from verification.formats import FORMATS
 from verification.inputs import POISON_BYTE, make_inputs
 from verification.layout import TENSOR_NAMES
@@ -28,6 +29,7 @@ EVERY = list(product((PREFILL, DECODE), FORMATS, get_args(Layout), get_args(Cach
 def assert_holds(tensors: Tensors, problem: Problem) -> None:
     """Every tensor that the phase uses, with its shape, its type and its bits."""
     missing = NOT_USED[problem.phase] | (set() if problem.num_blocks else {"k_cache", "v_cache", "slot_mapping"})
+    missing |= {name for name in ("mask", "sinks") if not getattr(problem.scoring, name)}
     for name in TENSOR_NAMES:
         tensor, array = getattr(tensors, name), getattr(tensors.inputs, name)
         assert (tensor is None) == (name in missing)
@@ -52,6 +54,12 @@ def test_values_read_back(problem: Problem, dtype: str, layout: str, cache_layou
 @over(150, problems("bfloat16"))
 def test_generated_problems_read_back(problem: Problem) -> None:
     """Empty tensors, no cache and narrow caches included."""
+    assert_holds(materialize(make_inputs(problem), "cpu"), problem)
+
+
+@over(150, problems_within(EVERYTHING, "bfloat16"))
+def test_masks_and_sinks_read_back(problem: Problem) -> None:
+    """In every shape that broadcasts."""
     assert_holds(materialize(make_inputs(problem), "cpu"), problem)
 
 
