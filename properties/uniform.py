@@ -22,7 +22,8 @@ SCORES = ("normal", "ones", "zeros", "onehot", "integers", "outlier", "tiny", "s
 VALUES = ("normal", "ones", "index", "onehot", "integers", "outlier", "tiny", "zeros")
 # What a feature may be set to; masks have axes besides.
 SETTINGS = {
-    "scale": (0.0, 1.0, -0.5, 2.0),
+    "scale": (1.0, 0.25, 2.0),
+    "odd_scale": (0.0, -0.5),
     "softcap": (2.0, 30.0, 0.25),
     "window": (1, 2, 3, 16, 100),
     "alibi": (True,),
@@ -67,7 +68,8 @@ def _scorings(draw: st.DrawFn, promised: frozenset[str], causal: bool) -> Scorin
     names = sorted(promised if causal else promised - {"window", "alibi"})
     chosen = draw(st.lists(st.sampled_from(names), max_size=2, unique=True)) if names else []
     masks = [name for name in chosen if name.endswith("mask")][:1]
-    settings: dict[str, Any] = {name: draw(st.sampled_from(SETTINGS[name])) for name in chosen if name in SETTINGS}
+    drawn = {name: draw(st.sampled_from(SETTINGS[name])) for name in chosen if name in SETTINGS}
+    settings: dict[str, Any] = {name.removeprefix("odd_"): value for name, value in drawn.items()}
     if masks:
         settings.pop("window", None)
         settings |= {"mask": masks[0].removesuffix("_mask"), "mask_axes": draw(st.sampled_from(AXES))}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 MASK_AXES = tuple("".join(axes) for n in range(5) for axes in combinations("bhqk", n))
-# Each may be promised by a contract. "none" is a call that is not causal.
-FEATURES = ("scale", "softcap", "window", "alibi", "sinks", "bool_mask", "float_mask")
+# Each may be promised by a contract; a scale of 0 or less apart from others, since some refuse it.
+FEATURES = ("scale", "odd_scale", "softcap", "window", "alibi", "sinks", "bool_mask", "float_mask")
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class Scoring:
     def features(self) -> frozenset[str]:
         """Those that are in force."""
         named = {f.name for f in fields(self) if f.name != "mask_axes" and getattr(self, f.name) != f.default}
-        return frozenset(f"{self.mask}_mask" if name == "mask" else name for name in named)
+        own = {"mask": f"{self.mask}_mask", "scale": "scale" if (self.scale or 0.0) > 0 else "odd_scale"}
+        return frozenset(own.get(name, name) for name in named)
 
     @property
     def shapes_rows(self) -> bool:
         """Whether a row is more than a softmax of scaled products over the first so many keys."""
-        return bool(self.features - {"scale"})
+        return bool(self.features - {"scale", "odd_scale"})
 
     def mask_shape(self, batch: int, heads: int, queries: int, keys: int) -> tuple[int, ...]:
         sizes = dict(zip("bhqk", (batch, heads, queries, keys), strict=True))

@@ -65,10 +65,15 @@ def _session(node: Any, dtype: torch.dtype, inputs: dict[str, int], outputs: dic
         kinds = {name: _TYPES[dtype] if rank > 1 else TensorProto.INT32 for name, rank in ranks.items()}
         return [helper.make_tensor_value_info(name, kinds[name], [None] * rank) for name, rank in ranks.items()]
 
-    graph = helper.make_graph([node], "one", infos(inputs), infos(outputs))
+    return session_of(node, infos(inputs), infos(outputs))
+
+
+def session_of(node: Any, inputs: list[Any], outputs: list[Any]) -> Any:
+    """One thread, and what the operator refuses is raised alone."""
+    graph = helper.make_graph([node], "one", inputs, outputs)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # what an operator refuses is raised as well
+    options.log_severity_level = 4
     versions = [helper.make_opsetid("", 24), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=versions, ir_version=10)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
