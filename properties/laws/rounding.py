@@ -19,7 +19,6 @@ from verification.problem import Problem
 # Of a mean of N independent roundings, each within half a unit, Hoeffding's inequality says how likely it is to be
 # beyond t: 2 exp(-2 N t^2). Once in 10^12 problems is never.
 _NEVER = log(2e12) / 2
-_LENGTHS = (8,) * 4
 # Elements of which all that precedes the last rounding is at most so many units off.
 _NEARLY_EXACT = 0.1
 
@@ -28,7 +27,7 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
     """|mean s (out - exact) / ulp(exact)| <= t for s = 1 and s = sign(exact). Truncation has a mean of 1/2; t is the
     mean of the bound before the last rounding, and what chance allows to that one.
     """
-    inputs = make_inputs(_with_many_rows(problem))
+    inputs = make_inputs(replace(problem, scores="normal", values="normal", numbers=()))
     output, expectation = answered(observe(backend, inputs)), expect(inputs, backend.precision)
     ulp = _ulp(expectation)
     before = expectation.before_rounding / ulp
@@ -46,14 +45,6 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
             found = difference(counted, output, expectation.exact, room * ulp, worst, expectation.query_lens)
             raise Violation(f"{number} errors are {mean:+.3f} ulp {side} on average; chance allows {room:.3f}", found)
     return Verdict(max(map(abs, means.values())) / room)
-
-
-def _with_many_rows(problem: Problem) -> Problem:
-    """Something to take a mean of, wherever a prefill may have any lengths."""
-    plain = replace(problem, scores="normal", values="normal", numbers=())
-    if problem.phase == "decode":
-        return plain
-    return replace(plain, query_lens=_LENGTHS, key_lens=_LENGTHS, cache_dtype="", num_blocks=0, slot_mapping=())
 
 
 def _ulp(expectation: Expectation) -> Array:
