@@ -180,7 +180,7 @@ class Attention(nn.Module):
         check_tokens(q, k, v, self.num_heads, self.num_kv_heads, self.head_dim)
         cache_shape = self._cache_shape(context, q)
         check_context(context, q, k, has_cache=cache_shape is not None)
-        metadata = HostMetadata(context)
+        metadata = HostMetadata(context, with_slots=self.on_invalid == "raise")
         check_values(context, metadata, len(q), len(k), self.check_values)
         if self.on_invalid == "raise" and cache_shape is not None:
             check_slots(metadata, *cache_shape)

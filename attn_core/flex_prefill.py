@@ -16,9 +16,11 @@ from torch.nn.attention import flex_attention as flex
 
 from attn_core import eager
 from attn_core.compiling import compiled, padded, varying
+from attn_core.finite import checksum
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
-from attn_core.sdpa import checksum, seen_keys, watch_sequences
+from attn_core.sdpa import watch_sequences
+from attn_core.sequences import seen_keys
 
 BLOCK = 128
 # By its own choice a kernel for fewer than 128 queries would take their place where there are few.

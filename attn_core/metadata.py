@@ -16,11 +16,11 @@ _READ_BY_PHASE = {True: ("cu_seqlens_q", "cu_seqlens_k"), False: ("context_lens"
 class HostMetadata:
     """``metadata["cu_seqlens_q"]`` is that tensor of the context as int64 on the host, fetched when first asked for.
 
-    Tensors that already live on the host are never waited for.
+    Tensors that already live on the host are never waited for. ``with_slots=False``: nobody will ask for the slots.
     """
 
-    def __init__(self, context: Context) -> None:
-        names = (*_READ_BY_PHASE[context.is_prefill], "slot_mapping")
+    def __init__(self, context: Context, with_slots: bool = True) -> None:
+        names = (*_READ_BY_PHASE[context.is_prefill], *("slot_mapping",) * with_slots)
         tensors = {name: getattr(context, name) for name in names}
         self._tensors: dict[str, Tensor] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
@@ -39,6 +39,9 @@ class HostMetadata:
     @cached_property
     def _fetched(self) -> dict[str, Tensor]:
         remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
-        flat = torch.cat([tensor.reshape(-1) for tensor in remote.values()]).cpu().to(torch.int64)
-        parts = torch.split(flat, [tensor.numel() for tensor in remote.values()])
-        return {name: part.view(tensor.shape) for (name, tensor), part in zip(remote.items(), parts, strict=True)}
+        # Often one tensor is both cu_seqlens. One alone is copied without a kernel, which would wait for its turn.
+        distinct = list({id(tensor): tensor for tensor in remote.values()}.values())
+        flat = (distinct[0] if len(distinct) == 1 else torch.cat([tensor.reshape(-1) for tensor in distinct])).cpu()
+        parts = torch.split(flat.reshape(-1).to(torch.int64), [tensor.numel() for tensor in distinct])
+        fetched = {id(tensor): part.view(tensor.shape) for tensor, part in zip(distinct, parts, strict=True)}
+        return {name: fetched[id(tensor)] for name, tensor in remote.items()}

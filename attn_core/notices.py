@@ -85,18 +85,29 @@ def _notify(measured: Sequence[Tensor], log: Callable[..., None]) -> None:
 def _emit(notices: list[_Notice]) -> None:
     if not notices:
         return
-    # float64 holds every float16..float64 extreme and every count below 2^53 exactly.
-    remote = [x.to(torch.float64).flatten() for measured, _ in notices for x in measured if x.device.type != "cpu"]
-    fetched = iter(torch.cat(remote).tolist() if remote else ())
+    fetched = _fetch([x for measured, _ in notices for x in measured if x.device.type != "cpu"])
 
     def on_host(x: Tensor) -> float | list[float]:
         if x.device.type == "cpu":
             return x.tolist()
-        numbers = list(islice(fetched, x.numel()))
+        numbers = list(islice(fetched[x.dtype], x.numel()))
         return numbers if x.dim() else numbers[0]
 
     for measured, log in notices:
         log(*map(on_host, measured))
+
+
+def _fetch(remote: Sequence[Tensor]) -> dict[torch.dtype, Iterator[float]]:
+    """The numbers of all of them, in order, by their dtype: joined before they are widened, not a kernel for each."""
+    if not remote:
+        return {}
+    parts = {
+        dtype: [x.flatten() for x in remote if x.dtype == dtype] for dtype in dict.fromkeys(x.dtype for x in remote)
+    }
+    # float64 holds every float16..float64 extreme and every count below 2^53 exactly.
+    joined = [torch.cat(same).to(torch.float64) for same in parts.values()]
+    numbers = iter(torch.cat(joined).tolist())
+    return {dtype: iter(list(islice(numbers, len(x)))) for dtype, x in zip(parts, joined, strict=True)}
 
 
 def _log_all(log: Callable[..., None], names: Sequence[str], *measured: Sequence[float]) -> None:

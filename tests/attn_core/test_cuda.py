@@ -11,6 +11,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from attn_core import Attention, store_kvcache
+from attn_core.finite import checksum
+from attn_core.streams import side_by_side
 from tests.attn_core import naive
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
 from tests.attn_core.float32 import FASTER, faster_products, product_precisions
@@ -144,6 +146,46 @@ def test_metadata_may_live_on_either_side(call_of: CallOf, dtype: torch.dtype) -
         with captured_events() as events:
             outcomes.append((bits(call.run()), call.cache_bits(), events))
     assert outcomes[0] == outcomes[1]
+
+
+def test_work_aside_leaves_the_streams_as_they_were() -> None:
+    """Also where it raises; and what is done there is done for whoever comes after."""
+    mine, x = torch.cuda.Stream(), torch.zeros(2**24, device=DEVICE)
+    with torch.cuda.stream(mine):
+        for _ in range(3):
+            with side_by_side(x.device) as turns:
+                turns.aside()
+                y = x + 1
+                turns.least_busy(1)
+                z = x + 2
+                turns.least_busy(1)
+                assert torch.cuda.current_stream() != mine
+            assert torch.cuda.current_stream() == mine
+            assert (int(y.sum()), int(z.sum())) == (2**24, 2**25)
+        with pytest.raises(KeyError):
+            _raise_aside(x.device)
+        assert torch.cuda.current_stream() == mine
+
+
+def _raise_aside(device: torch.device) -> None:
+    with side_by_side(device) as turns:
+        turns.aside()
+        raise KeyError
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_checksum_there_tells_what_is_not_finite(value: float, dtype: torch.dtype) -> None:
+    """Wherever it is, in rows that lie apart too; of nothing it is 0."""
+    x = torch.full((300, 2, 8), 6e4, device=DEVICE).to(dtype)
+    apart, far = (x.new_zeros(300, 3, 8)[:, 1:] for _ in range(2))
+    assert checksum(x, apart, x[:0]).isfinite()
+    assert checksum(x[:0], x[:0]) == 0
+    for i in (0, 2047, 4799):
+        bad = x.clone()
+        bad.view(-1)[i] = far.zero_()[i // 16, i % 2, 3] = value
+        for each in ((bad, x), (x, bad), (bad, -bad), (x, apart, far)):
+            assert not checksum(*each).isfinite()
 
 
 def _assert_same_event(ours: Event, theirs: Event) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attn_core import flex, flex_prefill
 from attn_core.masks import causal_mask
-from attn_core.sdpa import seen_keys
+from attn_core.sequences import seen_keys
 from properties import laws
 from properties.run import fuzz
 from tests.attn_core.calls import DTYPES, Call, bits, decode_call

@@ -55,6 +55,21 @@ def test_all_remote_tensors_come_in_one_transfer(is_prefill: bool) -> None:
     assert Remote.transfers == before + 1
 
 
+def test_a_tensor_of_two_names_is_fetched_once() -> None:
+    """Engines pass the same ``cu_seqlens`` twice where nothing is in the cache; shapes are kept."""
+    starts = remote(torch.tensor([0, 2, 2**31 - 1], dtype=torch.int32))
+    metadata, before = HostMetadata(Context(True, starts, starts)), Remote.transfers
+    assert metadata["cu_seqlens_k"].dtype == torch.int64
+    assert metadata["cu_seqlens_k"].tolist() == metadata["cu_seqlens_q"].tolist() == [0, 2, 2**31 - 1]
+    assert Remote.transfers == before + 1
+
+
+def test_slots_can_be_left_where_they_are() -> None:
+    """They are as many as the tokens, and only who refuses bad ones reads them."""
+    context = Context(True, **{name: remote(tensor) for name, tensor in TENSORS.items()})
+    assert "slot_mapping" not in HostMetadata(context, with_slots=False)
+
+
 def test_what_lives_on_the_host_is_never_waited_for() -> None:
     """Reading a host tensor fetches no remote one."""
     metadata = HostMetadata(Context(True, **{**TENSORS, "slot_mapping": remote(TENSORS["slot_mapping"])}))
