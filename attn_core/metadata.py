@@ -41,7 +41,9 @@ class HostMetadata:
         remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
         # Often one tensor is both cu_seqlens. One alone is copied without a kernel, which would wait for its turn.
         distinct = list({id(tensor): tensor for tensor in remote.values()}.values())
-        flat = (distinct[0] if len(distinct) == 1 else torch.cat([tensor.reshape(-1) for tensor in distinct])).cpu()
-        parts = torch.split(flat.reshape(-1).to(torch.int64), [tensor.numel() for tensor in distinct])
+        if len(distinct) == 1:
+            return dict.fromkeys(remote, distinct[0].cpu().to(torch.int64))
+        flat = torch.cat([tensor.reshape(-1) for tensor in distinct]).cpu().to(torch.int64)
+        parts = torch.split(flat, [tensor.numel() for tensor in distinct])
         fetched = {id(tensor): part.view(tensor.shape) for tensor, part in zip(distinct, parts, strict=True)}
         return {name: fetched[id(tensor)] for name, tensor in remote.items()}

@@ -25,7 +25,7 @@ class Turns:
         torch.cuda.set_stream(self._aside)
 
     def least_busy(self, work: int) -> None:
-        """That of two others to which less work has been given."""
+        """That of the others to which least work has been given."""
         i = self._given.index(min(self._given))
         self._given[i] += work
         torch.cuda.set_stream(self._others[i])
@@ -60,4 +60,4 @@ def side_by_side(device: torch.device) -> Iterator[Turns]:
 @cache
 def _streams(device: torch.device) -> tuple[torch.cuda.Stream, ...]:
     stream: Any = torch.cuda.Stream
-    return tuple(stream(device) for _ in range(3))
+    return tuple(stream(device) for _ in range(4))
