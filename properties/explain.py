@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from properties.strategies import CACHE_LAYOUTS, INDEX_DTYPES, LAYOUTS, POISONS, SCORES, VALUES
+from properties.options import CACHE_LAYOUTS, INDEX_DTYPES, LAYOUTS, POISONS, SCORES, VALUES
 from verification.formats import FORMATS
 from verification.problem import Problem
 from verification.valid import is_valid

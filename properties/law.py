@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import getdoc
 
-from verification.backend import Backend
+from verification.backend import Backend, Call, Wrapped
 from verification.judge import Verdict, Violation
 from verification.problem import Problem
 
@@ -17,12 +17,22 @@ class OutsideLaw(Exception):
     """The law says nothing about this problem. Counted apart: such a problem was not verified."""
 
 
+class _Within(Wrapped):
+    """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
+
+    def prepare(self, problem: Problem) -> Call:
+        if self.contract.leaves_open(problem) or not self.contract.aligns(problem):
+            raise OutsideLaw
+        return super().prepare(problem)
+
+
 @dataclass(frozen=True)
 class Law:
     """``check(backend, problem)`` raises `Violation`, or returns what it measured.
 
     ``phases`` and ``devices`` are those it speaks of. ``bad_input`` laws get problems with a misuse. ``plain`` laws get
-    problems whose caches have the problem's dtype and which hold neither NaN nor Inf where they are seen.
+    problems whose caches have the problem's dtype and which hold neither NaN nor Inf where they are seen. Of a law
+    ``to_the_bit`` a contract may say that it holds so; else it holds within the bound.
     """
 
     check: Check
@@ -30,6 +40,7 @@ class Law:
     devices: tuple[str, ...] = ("cpu", "cuda")
     bad_input: bool = False
     plain: bool = False
+    to_the_bit: bool = False
     scoring: tuple[str, ...] = ()
 
     @property
@@ -41,10 +52,14 @@ class Law:
         """The mathematics, from the docstring of the check."""
         return getdoc(self.check) or ""
 
+    def ask(self, backend: Backend, problem: Problem) -> Verdict:
+        """`check` within what the backend's contract defines. Raises Violation or OutsideLaw."""
+        return self.check(_Within(backend), problem)
+
     def breaks(self, backend: Backend, problem: Problem) -> bool:
         """Whether it does there; where it says nothing it does not."""
         try:
-            self.check(backend, problem)
+            self.ask(backend, problem)
         except Violation:
             return True
         except OutsideLaw:

@@ -39,8 +39,11 @@ def decode_paging(
     tail: int,
     bad_slots: str,
     index_dtype: str,
+    hostile_tails: bool = True,
 ) -> Paging:
-    """Tables that cover ``contexts``, ``tail`` hostile columns wider than needed, and each sequence's own last slot."""
+    """Tables that cover ``contexts``, ``tail`` columns wider than needed, and each sequence's own last slot. Behind a
+    context lies anything, or where tails are not hostile block 0.
+    """
     needed = [-(-length // block_size) for length in contexts]
     num_blocks = MANY_BLOCKS if tables == "many" else sum(needed) + 1 + _stream(seed, "spare").randrange(3)
     rows = _rows(seed, needed, num_blocks, tables)
@@ -49,7 +52,7 @@ def decode_paging(
         _plant(_stream(seed, "blocks"), rows, hostile[bad_blocks])
     slots = [_slot(row, length - 1, block_size, num_blocks) for row, length in zip(rows, contexts, strict=True)]
     width, tails = max(needed, default=0) + tail, _stream(seed, "tail")
-    anything = list(chain(*hostile.values()))
+    anything = list(chain(*hostile.values())) if hostile_tails else [0]
     padded = [(*row, *tails.choices(anything, k=width - len(row))) for row in rows]
     if bad_blocks == "short_table" and width > tail:
         padded = [row[: width - tail - 1] for row in padded]

@@ -11,28 +11,45 @@ from typing import Any
 
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
+from properties.options import HEAD_DIMS
 from properties.profile import try_each
-from properties.strategies import HEAD_DIMS, problems_within
-from verification.backend import Backend, Call
-from verification.contract import Contract
+from properties.strategies import problems_within
+from verification.backend import Backend, Wrapped
+from verification.contract import Contract, has_blind_rows
+from verification.features import NAMES, labels
 from verification.formats import FORMATS
-from verification.judge import Violation
-from verification.precision import Precision
+from verification.judge import Verdict, Violation
 from verification.problem import Problem
+from verification.scoring import FEATURES
 
 BY_NAME = {law.name: law for law in LAWS}
-# Laws that a contract may claim to the bit.
-BITWISE = (
-    "poison_is_invisible",
-    "block_ids_do_not_matter",
-    "batch_does_not_matter",
-    "the_future_does_not_matter",
-    "gqa_equals_expanded_mha",
-    "strides_do_not_matter",
-    "index_dtype_does_not_matter",
-    "same_call_same_bits",
-    "values_scale_exactly",
-)
+# Labels of `verification.features` that kernels differ about, and others that problems with one must have.
+LABELS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("slots: -1", "slots: twice", "blocks: shared", "blocks: bad and not needed"), frozenset()),
+    **dict.fromkeys(("slots: < -1", "slots: too large"), frozenset({"indices: int32"})),
+    "slots: past 32 bits": frozenset({"slots: < -1", "slots: too large"}),
+    **dict.fromkeys((f"blocks: {x}" for x in ("-1", "< -1", "too large", "table too short")), frozenset({"slots: -1"})),
+    "blocks: > 32767": frozenset(f"block size: {size}" for size in (1, 2, 3)),
+    "sequences: 0": frozenset(),
+    "keys: 0": frozenset({"queries and keys: no keys", "slots: -1"}),
+    "sequences: no keys between others": frozenset({"keys: 0", "queries and keys: no keys", "slots: -1"}),
+    **dict.fromkeys((f"queries and keys: {x}" for x in ("no queries", "Lq > Lk", "1 < Lq < Lk")), frozenset()),
+    **dict.fromkeys((f"H/G: {ratio}" for ratio in (2, 3, 5, 8)), frozenset()),
+    **dict.fromkeys((f"block size: {size}" for size in (1, 2, 3, 256)), frozenset()),
+    **dict.fromkeys((f"layout: {x}" for x in ("fused", "transposed", "strided")), frozenset()),
+    **dict.fromkeys((f"cache layout: {x}" for x in ("interleaved", "transposed")), frozenset()),
+    "poison around k: nan": frozenset(),
+    "poison around v: nan": frozenset(),
+    "poison around v: large": frozenset({"poison around k: large"}),
+    "poison around k: negative": frozenset({"poison around v: large"}),
+    "indices: int32": frozenset(),
+    **dict.fromkeys((f"special: {x} seen" for x in ("nan", "inf", "-inf")), frozenset()),
+    "special: not seen": frozenset(f"special: {x} seen" for x in ("nan", "inf", "-inf")),
+}
+# No question to a backend that is tried with certain sizes only, and all that there is to ask of a dense batch.
+_SIZES = ("H/G", "block size", "cache layout")
+_WITH_BLIND_ROWS = {"keys: 0", "queries and keys: no keys", "queries and keys: Lq > Lk", "slots: -1"}
+_DENSE = ("H/G", "layout", "queries and keys: 1", "queries and keys: Lq")
 
 
 @dataclass(frozen=True)
@@ -51,29 +68,14 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Promising:
+class Promising(Wrapped):
     """A backend as if it promised this."""
 
-    inner: Backend
-    contract: Contract
+    promised: Contract
 
     @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def device(self) -> str:
-        return self.inner.device
-
-    @property
-    def precision(self) -> Precision:
-        return self.inner.precision
-
-    def on(self, device: str) -> Promising:
-        return replace(self, inner=self.inner.on(device))
-
-    def prepare(self, problem: Problem) -> Call:
-        return self.inner.prepare(problem)
+    def contract(self) -> Contract:
+        return self.promised
 
 
 def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
@@ -82,6 +84,8 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     """
     declared = backend.contract
     nothing: Any = {"refuses": False, "range_events": False, "nonfinite": False, "bitwise": frozenset()}
+    asked = _questions(declared)
+    nothing |= {"undefined": frozenset(asked), "scoring": frozenset()}
     least = replace(declared, dtypes=tuple(FORMATS), head_dims=(), **nothing)
 
     def tried(field: str, value: str, owed: bool, laws: tuple[str, ...], contract: Contract, dtype: str) -> Point:
@@ -97,24 +101,93 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
         dtypes += [dtype] * point.holds
     if not dtypes:
         return
-    first, taken = dtypes[0], []
+    first, taken, scoring = dtypes[0], [], set[str]()
     for dim in HEAD_DIMS:
         promised = not declared.head_dims or dim in declared.head_dims
         one = replace(least, head_dims=(dim,))
         yield (point := tried("head_dims", str(dim), promised, ("agrees_with_reference",), one, first))
         taken += [dim] * point.holds
-    base = replace(least, head_dims=tuple(taken) or dims)
+    base, broken = replace(least, head_dims=tuple(taken) or dims), set()
+    agrees = ("agrees_with_reference",)
+    for alignment in _alignments(declared):
+        one = replace(base, alignments=(alignment,), phases=("prefill",))
+        yield tried("alignments", alignment, alignment in declared.alignments, agrees, one, first)
+    for feature in FEATURES[:-1] if declared.uniform else ():  # the last is a row of its own
+        one = replace(base, scoring=frozenset({feature}))
+        yield (point := tried("scoring", feature, feature in declared.scoring, agrees, one, first))
+        scoring |= {feature} if point.holds else set()
+    for label, needed in asked.items():
+        alone = replace(base, nonfinite="special" in label, undefined=frozenset(asked) - needed - {label})
+        promised = label not in declared.undefined and (declared.nonfinite or "special" not in label)
+        yield (point := _with_label(Promising(backend, alone), label, promised, first, seed, examples))
+        broken |= {label} if point.broken else set()
+    masks = scoring & {"bool_mask", "float_mask"}
+    for blind in ("zeros", "nan", "mean") if masks or not declared.uniform else ():
+        of_masks = frozenset(masks | {"blind_rows"} if masks else ())
+        seeing = replace(base, blind=blind, scoring=of_masks, undefined=base.undefined - _WITH_BLIND_ROWS)
+        promised = blind == declared.blind and (not masks or "blind_rows" in declared.scoring)
+        yield (point := _blindly(Promising(backend, seeing), blind, promised, first, seed, examples))
+        scoring |= {"blind_rows"} if masks and point.holds else set()
+    base = replace(base, undefined=frozenset(broken), scoring=frozenset(scoring))
     flags = {
-        "nonfinite": ("agrees_with_reference", "visible_nan_appears"),
         "refuses": ("bad_input_is_refused",),
         "range_events": ("logs_what_is_owed",),
     }
     for field, laws in flags.items():
         owed: Any = {field: True}
         yield tried(field, "", getattr(declared, field), laws, replace(base, **owed), first)
-    for name in BITWISE:
-        claimed = replace(base, bitwise=frozenset({name}))
-        yield tried("bitwise", name, name in declared.bitwise, (name,), claimed, first)
+    for law in LAWS:
+        if law.to_the_bit and law.asks(Promising(backend, base)):
+            claimed = replace(base, bitwise=frozenset({law.name}))
+            yield tried("bitwise", law.name, law.name in declared.bitwise, (law.name,), claimed, first)
+
+
+def _alignments(declared: Contract) -> tuple[str, ...]:
+    """Only dense batches may have none."""
+    if "prefill" not in declared.phases:
+        return ()
+    return ("top_left", "bottom_right", "none") if declared.uniform else ("top_left", "bottom_right")
+
+
+def _questions(declared: Contract) -> dict[str, frozenset[str]]:
+    """Of `LABELS`, those that problems for such a contract may have."""
+    if declared.uniform:
+        return {label: needed for label, needed in LABELS.items() if label.startswith(_DENSE)}
+    return {label: needed for label, needed in LABELS.items() if not (declared.tried and label.startswith(_SIZES))}
+
+
+def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:
+    """On problems that have it, and nothing else that kernels differ about."""
+    count = 0
+    # So many more as few of them have it.
+    for name, times in (("agrees_with_reference", 4), ("cache_is_exact", 2), ("poison_is_invisible", 2)):
+        said, broken = _try(_about(label, BY_NAME[name]), backend, dtype, seed, times * examples)
+        count += said
+        if broken:
+            return Point("defines", label, promised, count, broken)
+    return Point("defines", label, promised, count)
+
+
+def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:
+    """On problems with rows that see nothing."""
+    law = BY_NAME["agrees_with_reference"]
+
+    def check(asked: Backend, problem: Problem) -> Verdict:
+        if not has_blind_rows(problem):
+            raise OutsideLaw
+        return law.check(asked, problem)
+
+    return Point("blind", blind, promised, *_try(replace(law, check=check), backend, dtype, seed, 4 * examples))
+
+
+def _about(label: str, law: Law) -> Law:
+    return replace(law, check=lambda backend, problem: law.check(backend, _having(label, problem)))
+
+
+def _having(label: str, problem: Problem) -> Problem:
+    if NAMES[label] not in labels(problem):
+        raise OutsideLaw
+    return problem
 
 
 def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tuple[int, str]:
@@ -124,7 +197,7 @@ def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tu
     def check(problem: Problem) -> None:
         nonlocal said
         try:
-            law.check(backend, problem)
+            law.ask(backend, problem)
         except OutsideLaw:
             return
         said += 1
@@ -143,11 +216,20 @@ def proposed(backend: Backend, points: list[Point]) -> Contract:
         if point.holds:
             holding.setdefault(point.field, []).append(point.value)
     dims = tuple(map(int, holding.get("head_dims", ())))
-    flags: Any = {field: field in holding for field in ("nonfinite", "refuses", "range_events")}
+    flags: Any = {field: field in holding for field in ("refuses", "range_events")}
+    flags["nonfinite"] = any(name.startswith("special") for name in holding.get("defines", ()))
+    broken = {point.value for point in points if point.field == "defines" and point.broken}
+    masked = not {"bool_mask", "float_mask"}.isdisjoint(holding.get("scoring", ()))
+    if not flags["nonfinite"]:
+        broken = {name for name in broken if not name.startswith("special")}
     return replace(
         backend.contract,
         dtypes=tuple(holding.get("dtypes", ())),
         head_dims=() if dims == HEAD_DIMS else dims,
         bitwise=frozenset(holding.get("bitwise", ())),
+        alignments=tuple(holding.get("alignments", backend.contract.alignments)),
+        scoring=frozenset(holding.get("scoring", ())) | ({"blind_rows"} if "blind" in holding and masked else set()),
+        blind=holding.get("blind", ["undefined"])[0],  # type: ignore[arg-type]
+        undefined=backend.contract.undefined - {*holding.get("defines", ())} | broken,
         **flags,
     )

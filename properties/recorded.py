@@ -12,15 +12,13 @@ from torch import Tensor
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
 from verification.adapter import DenseAdapter
-from verification.backend import Backend, Call
+from verification.backend import Backend, Call, Wrapped
 from verification.backends.dense import DenseBackend
-from verification.contract import Contract
 from verification.findings import Finding
 from verification.json_io import to_json
 from verification.judge import Violation, scores
 from verification.materialize import Tensors
 from verification.observe import observe_call, to_numpy
-from verification.precision import Precision
 from verification.problem import Problem
 from verification.script.case import About, KernelCall, Step
 from verification.script.kernel import expected, worst
@@ -32,35 +30,18 @@ from verification.valid import shortened
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(Wrapped):
     """A backend that keeps every call that is made on it, in order."""
 
-    backend: Backend
     steps: list[Step] = field(default_factory=list)
     prepared: list[Problem] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        return self.backend.name
-
-    @property
-    def device(self) -> str:
-        return self.backend.device
-
-    @property
-    def contract(self) -> Contract:
-        return self.backend.contract
-
-    @property
-    def precision(self) -> Precision:
-        return self.backend.precision
-
     def on(self, device: str) -> Backend:
         """Not recorded: a script shows one device."""
-        return self.backend.on(device)
+        return self.inner.on(device)
 
     def prepare(self, problem: Problem) -> Call:
-        call = self.backend.prepare(problem)
+        call = self.inner.prepare(problem)
         self.prepared.append(problem)
         layer, outputs = len(self.prepared), []
 
@@ -114,7 +95,7 @@ def _law_of(finding: Finding, name: str, backend: Backend) -> Law:
 
 def _violation(problem: Problem, law: Law, backend: Backend) -> str:
     try:
-        law.check(backend, problem)
+        law.ask(backend, problem)
     except Violation as violation:
         return str(violation)
     except OutsideLaw:

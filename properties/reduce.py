@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from properties.strategies import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
+from properties.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.problem import Problem
 from verification.scoring import PLAIN
 from verification.valid import is_valid

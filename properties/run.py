@@ -90,7 +90,7 @@ class _Tally:
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
             self.labels.append(labels(problem))
         try:
-            verdict = self.law.check(self.backend, problem)
+            verdict = self.law.ask(self.backend, problem)
         except OutsideLaw:
             self.outside += counting
         except Violation as violation:

@@ -191,8 +191,14 @@ def _started(plan: Plan) -> RunStarted:
         plan.examples,
         plan.workers,
         cells=sum(not cell.cannot_run() for cell in plan.cells),
-        machine=recorded_flags(),
+        machine=recorded_flags() | _outside(plan.cells),
     )
+
+
+def _outside(cells: Sequence[Cell]) -> dict[str, str]:
+    """What is not tried on each backend, since it promises nothing there."""
+    contracts = {cell.backend.name: cell.backend.contract for cell in cells}
+    return {f"outside the contract of {name}:": "; ".join(c.outside) for name, c in contracts.items() if c.outside}
 
 
 def cores() -> int:

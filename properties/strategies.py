@@ -16,62 +16,13 @@ from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 
+from properties.options import BATCHES, HEAD_DIMS, MANY, options
 from properties.paging import NO_CACHE, decode_paging, prefill_paging
 from properties.uniform import uniform_problems
 from verification.contract import Contract
 from verification.misuse import MISUSES
-from verification.problem import CausalAlignment, Phase, Problem, ScoreKind, Special, ValueKind
+from verification.problem import Problem, Special
 
-# (H, G): ratios 1, 2, 3, 5, 8, one kv head and several, ratios equal and unequal to G.
-HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (5, 1), (8, 1), (10, 2), (8, 8), (16, 2))
-HEAD_DIMS = (1, 2, 3, 12, 16, 64, 80, 128)
-BLOCK_SIZES = (1, 2, 3, 16, 256)
-SCORES: tuple[ScoreKind, ...] = (
-    *("ones", "normal", "zeros", "integers", "onehot", "steep", "negative", "huge", "tiny", "outlier"),
-)
-VALUES: tuple[ValueKind, ...] = ("ones", "index", "normal", "zeros", "integers", "onehot", "huge", "tiny", "outlier")
-LAYOUTS = ("contiguous", "fused", "transposed", "strided")
-CACHE_LAYOUTS = ("contiguous", "interleaved", "transposed")
-POISONS = (
-    ("zero", "zero"),
-    ("nan", "nan"),
-    ("nan", "zero"),
-    ("zero", "nan"),
-    ("large", "large"),
-    ("negative", "large"),
-)
-# A length is a number or one around the block size; the work that it may cause is capped below.
-LENGTHS: tuple[int | str, ...] = (1, 0, 2, 3, "S-1", "S", "S+1", "2S", "3S+2", 33)
-KEY_LENGTHS: tuple[int | str, ...] = ("same", *LENGTHS)
-CONTEXTS: tuple[int | str, ...] = (1, 0, 2, "S-1", "S", "S+1", "2S", "3S+2", "long")
-SPECIALS = (None, None, None, "nan", "inf", "-inf")
-INDEX_DTYPES = ("int64", "int32")
-
-
-class Call(NamedTuple):
-    """A decode, maybe from a cache of many blocks, or a prefill with an alignment and with or without a cache."""
-
-    phase: Phase
-    alignment: CausalAlignment = "top_left"
-    has_cache: bool = True
-    many_blocks: bool = False
-
-
-CALLS = (
-    *(Call("prefill"), Call("decode"), Call("prefill", "bottom_right"), Call("decode")) * 3,
-    Call("prefill", has_cache=False),
-    Call("decode"),
-    Call("prefill", "bottom_right", has_cache=False),
-    Call("decode", many_blocks=True),
-)
-# Which sequences of a batch have lengths to draw; the others have no keys.
-BATCHES = ((True,), (), (True, True), (True,), (True,) * 3, (True, False, True), (True, True), (True, True))
-TAILS = (0, 1, 3)
-# The tables of a cache of many blocks, and of others.
-MANY = "many"
-TABLES = ("identity", "shuffled", "shared", "reversed", "maximal", "shared")
-BAD_BLOCKS = ("none", "none", "none", "padding", "negative", "too_large", "short_table")
-BAD_SLOTS = ("none", "padding", "none", "negative", "duplicate", "padding", "none", "too_large", "all", "duplicate")
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK, _LONGEST = 20_000, 600
 _MAX_BLOCK = 256 * 64
@@ -79,7 +30,6 @@ _MAX_BLOCK = 256 * 64
 _MAX_BLOCK_OF_MANY = (4, 16)
 # Up to how many options Hypothesis draws evenly; of more, it prefers the first.
 _MOST_OPTIONS = 256
-_PHASES: tuple[tuple[str, ...], ...] = (("prefill", "decode"), ("prefill",), ("decode",))
 
 
 def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
@@ -92,28 +42,50 @@ def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
 
 
-_calls = {phases: _one_of([call for call in CALLS if call.phase in phases], BATCHES) for phases in _PHASES}
 _seed = st.integers(0, 2**32 - 1)
-_paging = _one_of((*BLOCK_SIZES, 3), CACHE_LAYOUTS, BAD_SLOTS)
-_memory = _one_of(LAYOUTS, POISONS, SPECIALS)
-_fills = _one_of(SCORES, VALUES, INDEX_DTYPES)
-_tables = _one_of(TABLES, TAILS, BAD_BLOCKS)
-# One strategy for each place in the batch. Of equal ones Hypothesis copies what it drew for one sequence to another,
-# and tries five such copies: five problems in six would be the sixth but for a length.
 _PLACES = range(max(map(len, BATCHES)))
-_lengths = [_one_of((place,), LENGTHS, KEY_LENGTHS) for place in _PLACES]
-_contexts = [_one_of((place,), CONTEXTS) for place in _PLACES]
+
+
+class _Draws(NamedTuple):
+    """A strategy for each place in the batch where sequences have lengths. Of equal ones Hypothesis copies what it drew
+    for one sequence to another, and tries five such copies: five problems in six would be the sixth but for a length.
+    """
+
+    calls: st.SearchStrategy[Any]
+    paging: st.SearchStrategy[Any]
+    memory: st.SearchStrategy[Any]
+    fills: st.SearchStrategy[Any]
+    tables: st.SearchStrategy[Any]
+    lengths: list[st.SearchStrategy[Any]]
+    contexts: list[st.SearchStrategy[Any]]
+    hostile_tails: bool
 
 
 @cache
-def _sizes(head_dims: tuple[int, ...], many_blocks: bool) -> st.SearchStrategy[Any]:
+def _draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
+    left = options(undefined)
+    return _Draws(
+        _one_of([call for call in left.calls if call.phase in phases], left.batches),
+        _one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
+        _one_of(left.layouts, left.poisons, left.specials),
+        _one_of(left.scores, left.values, left.index_dtypes),
+        _one_of(left.tables, left.tails, left.bad_blocks),
+        [_one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
+        [_one_of((place,), left.contexts) for place in _PLACES],
+        left.hostile_tails,
+    )
+
+
+@cache
+def _sizes(head_dims: tuple[int, ...], many_blocks: bool, undefined: frozenset[str]) -> st.SearchStrategy[Any]:
     """Heads, a head_dim, and how many elements a block may hold that is one of many; 0 for a cache of a few blocks."""
-    pairs = list(product(HEADS, head_dims))
+    heads = options(undefined).heads
+    pairs = list(product(heads, head_dims))
     for limit in _MAX_BLOCK_OF_MANY if many_blocks else ():
         small = [(heads, dim, limit) for heads, dim in pairs if heads[1] * dim <= limit]
         if small:
             return st.sampled_from(small)
-    return _one_of(HEADS, head_dims, (0,))
+    return _one_of(heads, head_dims, (0,))
 
 
 @st.composite
@@ -125,21 +97,24 @@ def problems(
     bad_input: bool = False,
     head_dims: tuple[int, ...] = HEAD_DIMS,
     tried: tuple[tuple[int, int, int, int], ...] = (),
+    undefined: frozenset[str] = frozenset(),
 ) -> Problem:
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
     dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports,
-    ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without gaps; empty means any.
+    ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without gaps; empty means any. Nothing is
+    drawn that always has an ``undefined`` label.
     """
-    call, batch = draw(_calls[phases])
-    (num_heads, num_kv_heads), head_dim, many = draw(_sizes(head_dims, call.many_blocks))
-    block_size, cache_layout, bad_slots = draw(_paging)
+    draws = _draws(phases, undefined)
+    call, batch = draw(draws.calls)
+    (num_heads, num_kv_heads), head_dim, many = draw(_sizes(head_dims, call.many_blocks, undefined))
+    block_size, cache_layout, bad_slots = draw(draws.paging)
     if tried:
         num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(tried))
         many, cache_layout = 0, "contiguous"
     sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
-    layout, poison, special = draw(_memory)
-    scores, values, index_dtype = draw(_fills)
+    layout, poison, special = draw(draws.memory)
+    scores, values, index_dtype = draw(draws.fills)
     narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
     if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
@@ -159,9 +134,9 @@ def problems(
         seed=seed,
         causal_alignment=call.alignment,
         **(
-            _decode(draw, seed, sizes, batch, bad_slots, index_dtype)
+            _decode(draw, draws, seed, sizes, batch, bad_slots, index_dtype)
             if call.phase == "decode"
-            else _prefill(draw, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
+            else _prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
         ),
     )
     if special and not plain:
@@ -194,22 +169,31 @@ class _Sizes:
 
 
 def _decode(
-    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str
+    draw: st.DrawFn, draws: _Draws, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str
 ) -> dict[str, Any]:
     contexts = tuple(
-        sizes.length(draw(context)[1]) if drawn else 0 for context, drawn in zip(_contexts, batch, strict=False)
+        sizes.length(draw(context)[1]) if drawn else 0 for context, drawn in zip(draws.contexts, batch, strict=False)
     )
-    tables, tail, bad_blocks = draw(_tables)
+    tables, tail, bad_blocks = draw(draws.tables)
     tables = MANY if sizes.max_block_of_many else tables
-    paging = decode_paging(seed, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype)
+    paging = decode_paging(
+        seed, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype, draws.hostile_tails
+    )
     return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
 
 
 def _prefill(
-    draw: st.DrawFn, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str, has_cache: bool
+    draw: st.DrawFn,
+    draws: _Draws,
+    seed: int,
+    sizes: _Sizes,
+    batch: Sequence[bool],
+    bad_slots: str,
+    index_dtype: str,
+    has_cache: bool,
 ) -> dict[str, Any]:
     lengths = []
-    for place, drawn in zip(_lengths, batch, strict=False):
+    for place, drawn in zip(draws.lengths, batch, strict=False):
         _, query, key = draw(place)
         queries = sizes.length(query)
         keys = sizes.length(query if key == "same" else key, rows=queries) if drawn else 0
@@ -263,6 +247,14 @@ def problems_within(
     """`problems` that the contract speaks of."""
     plain = plain or not contract.nonfinite
     phases = tuple(phase for phase in phases if phase in contract.phases)
+    head_dims, undefined = contract.head_dims or HEAD_DIMS, contract.undefined
+    if "bottom_right" not in contract.alignments:
+        undefined |= {"call: prefill bottom-right"}
+    if "top_left" not in contract.alignments:
+        undefined |= {"call: prefill top-left"}
+    filtered = bool(contract.undefined) or contract.blind == "undefined"
     if contract.uniform:
-        return uniform_problems(dtype, contract, contract.head_dims or HEAD_DIMS)
-    return problems(dtype, phases, plain, bad_input, contract.head_dims or HEAD_DIMS, contract.tried)
+        drawn = uniform_problems(dtype, contract, head_dims)
+    else:
+        drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined)
+    return drawn.filter(lambda problem: not contract.leaves_open(problem)) if filtered else drawn

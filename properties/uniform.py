@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from properties.options import left_of
 from verification.contract import Contract
 from verification.problem import Problem
 from verification.scoring import Scoring
@@ -36,7 +37,9 @@ _seed = st.integers(0, 2**32 - 1)
 @st.composite
 def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims: tuple[int, ...]) -> Problem:
     """A prefill that the contract speaks of."""
-    (num_heads, num_kv_heads), head_dim = draw(st.sampled_from(HEADS)), draw(st.sampled_from(head_dims))
+    open_ = contract.undefined
+    heads = left_of("heads", HEADS, open_)
+    (num_heads, num_kv_heads), head_dim = draw(st.sampled_from(heads)), draw(st.sampled_from(head_dims))
     alignment = draw(st.sampled_from(contract.alignments))
     batch, queries, more = (draw(st.sampled_from(options)) for options in (BATCHES, LENGTHS, MORE_KEYS))
     if num_heads * head_dim * queries * (queries + more) > _LARGEST:
@@ -44,7 +47,7 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
     keys = queries + more
     if alignment == "none" and draw(st.booleans()):
         queries, keys = keys, queries
-    layouts = LAYOUTS if queries == keys else LAYOUTS[:3]
+    layouts = left_of("layouts", LAYOUTS if queries == keys else LAYOUTS[:3], open_)
     return Problem(
         phase="prefill",
         dtype=dtype,
@@ -55,8 +58,8 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
         layout=draw(st.sampled_from(layouts)),
-        scores=draw(st.sampled_from(SCORES)),
-        values=draw(st.sampled_from(VALUES)),
+        scores=draw(st.sampled_from(left_of("scores", SCORES, open_))),
+        values=draw(st.sampled_from(left_of("values", VALUES, open_))),
         seed=draw(_seed),
         scoring=draw(_scorings(contract.scoring, alignment != "none")),
     )
@@ -64,13 +67,19 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
 
 @st.composite
 def _scorings(draw: st.DrawFn, promised: frozenset[str], causal: bool) -> Scoring:
-    """None, one or two of the features. No two that together could leave a row without keys."""
+    """None, one or two of the features. No two that together could leave a row without keys,
+    but where it is to have none.
+    """
     names = sorted(promised if causal else promised - {"window", "alibi"})
     chosen = draw(st.lists(st.sampled_from(names), max_size=2, unique=True)) if names else []
     masks = [name for name in chosen if name.endswith("mask")][:1]
+    blind = "blind_rows" in chosen
+    if blind and not masks:
+        masks = [name for name in names if name.endswith("mask")][:1]
     drawn = {name: draw(st.sampled_from(SETTINGS[name])) for name in chosen if name in SETTINGS}
     settings: dict[str, Any] = {name.removeprefix("odd_"): value for name, value in drawn.items()}
     if masks:
         settings.pop("window", None)
         settings |= {"mask": masks[0].removesuffix("_mask"), "mask_axes": draw(st.sampled_from(AXES))}
+        settings["blind_rows"] = blind
     return Scoring(**settings)

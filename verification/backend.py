@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
 
 from verification.contract import Contract
+from verification.expectation import Expectation, expect
+from verification.inputs import Inputs
 from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
@@ -38,3 +41,37 @@ class Backend(Protocol):
     def on(self, device: str) -> Backend:
         """The same implementation on another device. Raises NotPortable where there is none."""
         ...
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A backend that answers as another does; who wraps one says in what it differs."""
+
+    inner: Backend
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def device(self) -> str:
+        return self.inner.device
+
+    @property
+    def contract(self) -> Contract:
+        return self.inner.contract
+
+    @property
+    def precision(self) -> Precision:
+        return self.inner.precision
+
+    def on(self, device: str) -> Backend:
+        return replace(self, inner=self.inner.on(device))
+
+    def prepare(self, problem: Problem) -> Call:
+        return self.inner.prepare(problem)
+
+
+def owed_by(backend: Backend, inputs: Inputs) -> Expectation:
+    """What it has promised to answer."""
+    return expect(inputs, backend.precision, blind=backend.contract.blind)

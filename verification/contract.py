@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
+
+from verification.features import LABELS, NAMES, labels
+from verification.formats import FORMATS
 from verification.predicted_events import Prediction
 from verification.problem import Problem
+from verification.visibility import context_slots, visible_counts
+
+Blind = Literal["zeros", "nan", "mean", "undefined"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +27,16 @@ class Contract:
     compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend may not have:
     no event is owed for them.
 
+    ``blind`` is what becomes of a row that sees no key: zeros, NaN, the mean of all values of its sequence, or
+    anything.
+
     ``alignments`` are those of `Problem.causal_alignment`, ``scoring`` the features of `Scoring` that it has. A
-    ``uniform`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache.
+    ``uniform`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache. Hidden keys are
+    then its own, and NaN in them is part of ``nonfinite``.
+
+    ``undefined`` are labels of `verification.features` that nothing is promised about, such as ``"slots: too large"``,
+    ``"blocks: -1"``, ``"poison around v: nan"``, ``"layout: strided"``, ``"sequences: 0"``. Raises ValueError for any
+    other.
     """
 
     dtypes: tuple[str, ...]
@@ -35,6 +51,35 @@ class Contract:
     alignments: tuple[str, ...] = ("top_left", "bottom_right")
     scoring: frozenset[str] = frozenset()
     uniform: bool = False
+    blind: Blind = "zeros"
+    undefined: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name in sorted(self.undefined - NAMES.keys()):
+            raise ValueError(f"undefined: {name!r} (must be a label of verification.features, as 'slots: -1' is)")
+
+    def aligns(self, problem: Problem) -> bool:
+        """Whether the diagonal lies where it does in the problem."""
+        return problem.phase == "decode" or problem.causal_alignment in self.alignments
+
+    def leaves_open(self, problem: Problem) -> list[str]:
+        """The undefined labels that it has."""
+        blind = ["rows that see nothing"] if self.blind == "undefined" and has_blind_rows(problem) else []
+        if not self.undefined:
+            return blind
+        return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in self.undefined]
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """What it promises nothing about, to be read."""
+        others = [dtype for dtype in FORMATS if dtype not in self.dtypes]
+        others += [phase for phase in ("prefill", "decode") if phase not in self.phases]
+        if self.head_dims:
+            others.append(f"head_dims but {', '.join(map(str, self.head_dims))}")
+        if not self.nonfinite:
+            others.append("NaN and Inf in tensors")
+        others += ["rows that see nothing"] * (self.blind == "undefined")
+        return (*others, *sorted(self.undefined))
 
     def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
         """Optional where the backend may not have the tensor."""
@@ -50,7 +95,20 @@ class Contract:
             and (not self.head_dims or problem.head_dim in self.head_dims)
             and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
-            and problem.causal_alignment in self.alignments
+            and self.aligns(problem)
             and problem.scoring.features <= self.scoring
-            and (not self.uniform or problem.is_uniform)
+            and (not self.uniform or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero"))))
+            and not self.leaves_open(problem)
         )
+
+
+def has_blind_rows(problem: Problem) -> bool:
+    """Whether some query sees no key. Of a sink it sees nothing either."""
+    if problem.scoring.blind_rows:
+        return True
+    lengths = zip(problem.query_lens, problem.key_lens, strict=True)
+    if problem.phase == "prefill":
+        return any((visible_counts(*each, problem.causal_alignment) == 0).any() for each in lengths)
+    sizes = problem.block_size, problem.num_blocks
+    tables = [np.array(row, np.int64) for row in problem.block_tables]
+    return any(not len(context_slots(n, row, *sizes)) for n, row in zip(problem.key_lens, tables, strict=True))

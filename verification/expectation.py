@@ -62,8 +62,8 @@ class Expectation:
         return room
 
 
-def expect(inputs: Inputs, precision: Precision, device: str | None = None) -> Expectation:
-    """The reference's answer, computed by NumPy, or by torch in float64 on ``device``."""
+def expect(inputs: Inputs, precision: Precision, device: str | None = None, blind: str = "zeros") -> Expectation:
+    """The reference's answer, computed by NumPy, or by torch in float64 on ``device``. ``blind``: see `Contract`."""
     problem, roundings = inputs.problem, precision.resolve(inputs.problem.dtype)
     stored = store(inputs)
     exact = np.zeros(inputs.q.shape)
@@ -77,6 +77,8 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None) -> E
         for i, sequence in enumerate(sequences(stored)):
             rows = rows_of(inputs, i, sequence.counts, len(sequence.keys))
             result = _attend_on(device, problem, sequence, rows, roundings)
+            if blind != "zeros":
+                result = _with_blind(blind, result, device, problem, sequence, roundings)
             attended.append((sequence, result))
             exact[sequence.rows], bound[sequence.rows] = result.out.swapaxes(0, 1), result.bound.swapaxes(0, 1)
             predictions += _sequence_events(i, stored, sequence, result)
@@ -143,6 +145,20 @@ def _attend_on(
         rows = replace(rows, **arrays)  # type: ignore[arg-type]
     result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings, rows)
     return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
+
+
+def _with_blind(
+    blind: str, result: Attended, device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings
+) -> Attended:
+    """Rows that see nothing hold what ``blind`` says; the mean of nothing is anything."""
+    out, bound = np.nan, 0.0 if blind == "nan" else np.inf
+    if blind == "mean" and len(sequence.keys):
+        counts = np.full_like(sequence.counts, len(sequence.keys))
+        equal = replace(sequence, q=np.zeros_like(sequence.q), keys=np.zeros_like(sequence.keys), counts=counts)
+        mean = _attend_on(device, problem, equal, None, roundings)
+        out, bound = mean.out, mean.bound
+    sees = (result.weights != 0).any(axis=-1, keepdims=True)
+    return replace(result, out=np.where(sees, result.out, out), bound=np.where(sees, result.bound, bound))
 
 
 def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attended) -> list[Prediction]:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from verification.formats import FORMATS
 from verification.problem import Problem
 
-_STREAMS = 0x5C0, 0x51C
+_STREAMS = 0x5C0, 0x51C, 0xB11
 Array = NDArray[Any]
 
 
 def scored(problem: Problem) -> dict[str, Array]:
     """``mask`` and ``sinks`` in the problem's dtype, those that it has. Every row of a mask shows the first
-    key, which every row sees that sees any.
+    key, which every row sees that sees any; but for blind ones, two in five and at least one.
     """
-    rng, of_sinks = (np.random.default_rng((problem.seed, stream)) for stream in _STREAMS)
+    rng, of_sinks, of_blind = (np.random.default_rng((problem.seed, stream)) for stream in _STREAMS)
     fmt, found = FORMATS[problem.dtype].numpy, dict[str, Array]()
     if problem.scoring.mask and problem.query_lens:
         shape = problem.scoring.mask_shape(
@@ -26,6 +26,9 @@ def scored(problem: Problem) -> dict[str, Array]:
         )
         shown = rng.random(shape) < 0.7
         shown[..., 0] = True
+        if problem.scoring.blind_rows:
+            blind = of_blind.random(shape[:-1]) < 0.4
+            shown[blind if blind.any() else ~blind] = False
         found["mask"] = shown
         if problem.scoring.mask == "float":
             # Sixteenths are exact in every format.

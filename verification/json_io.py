@@ -71,7 +71,7 @@ _SPECIAL: dict[str, Reader] = {
 _SCORING: dict[str, Reader] = {
     "scale": optional(finite),
     "softcap": finite,
-    **dict.fromkeys(("alibi", "sinks"), flag),
+    **dict.fromkeys(("alibi", "sinks", "blind_rows"), flag),
     "mask": one_of(("", "bool", "float")),
     "mask_axes": one_of(MASK_AXES),
     "window": _LENGTH,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 MASK_AXES = tuple("".join(axes) for n in range(5) for axes in combinations("bhqk", n))
 # Each may be promised by a contract; a scale of 0 or less apart from others, since some refuse it.
-FEATURES = ("scale", "odd_scale", "softcap", "window", "alibi", "sinks", "bool_mask", "float_mask")
+FEATURES = ("scale", "odd_scale", "softcap", "window", "alibi", "sinks", "bool_mask", "float_mask", "blind_rows")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Scoring:
     ``alibi`` less `slopes` times the distance of the positions; with a ``"float"`` mask plus that, whose -Inf hides.
 
     A ``"bool"`` mask shows where it is true. Masks are ``[B, H, Lq, Lk]``, 1 wide on the axes that ``mask_axes`` does
-    not name. Of the keys that a query would see, ``window`` leaves the last so many, its own position's included; 0
-    leaves all. With ``sinks`` a logit a head joins each row, whose weight goes nowhere.
+    not name; one with ``blind_rows`` shows some rows nothing. Of the keys that a query would see, ``window`` leaves the
+    last so many, its own position's included; 0 leaves all. With ``sinks`` a logit a head joins each row, whose weight
+    goes nowhere.
     """
 
     scale: float | None = None
@@ -32,6 +33,7 @@ class Scoring:
     mask_axes: str = "bhqk"
     window: int = 0
     sinks: bool = False
+    blind_rows: bool = False
 
     @property
     def features(self) -> frozenset[str]:

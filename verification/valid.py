@@ -54,6 +54,7 @@ def check_problem(problem: Problem) -> Problem:
     scoring = problem.scoring
     require(scoring.softcap >= 0, "scoring", "have a softcap of 0 or more")
     require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
+    require(bool(scoring.mask) or not scoring.blind_rows, "scoring", "have blind rows in a mask alone")
     shaped = scoring.shapes_rows or problem.causal_alignment == "none"
     require(not decode or not shaped, "scoring", "leave the scores of a decode alone, but for a scale")
     if problem.misuse:

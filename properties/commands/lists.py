@@ -54,7 +54,7 @@ def list_backends(faults: bool, json: bool) -> int:
 
 def _backend(name: str, device: str) -> dict[str, Any]:
     backend = backend_named(name, device)
-    sets = {name: sorted(getattr(backend.contract, name)) for name in ("bitwise", "scoring")}
+    sets = {name: sorted(getattr(backend.contract, name)) for name in ("bitwise", "scoring", "undefined")}
     contract = asdict(backend.contract) | sets
     precision = asdict(backend.precision)
     return {

@@ -53,5 +53,5 @@ def _spelled(contract: Contract) -> str:
     default = Contract(())
     given = {name: value for name, value in vars(contract).items() if value != getattr(default, name)}
     shown = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in given.items()}
-    spelled = (f"{n}=frozenset({v!r})" if n == "bitwise" else f"{n}={v!r}" for n, v in shown.items())
+    spelled = (f"{n}=frozenset({v!r})" if isinstance(given[n], frozenset) else f"{n}={v!r}" for n, v in shown.items())
     return f"Contract({', '.join(spelled)})"

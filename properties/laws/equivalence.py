@@ -8,9 +8,9 @@ import numpy as np
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from verification.backend import Backend, NotPortable
+from verification.backend import Backend, NotPortable, owed_by
 from verification.difference import difference
-from verification.expectation import Expectation, expect, sequences, store
+from verification.expectation import Expectation, sequences, store
 from verification.formats import FORMATS
 from verification.inputs import Array, Inputs, make_inputs
 from verification.judge import Verdict, Violation, answered, judge_same_bits
@@ -79,7 +79,7 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     smallest = 2 * FORMATS[problem.dtype].smallest_normal
     normal = (np.abs(output) >= smallest) & (np.abs(other) >= smallest)
     expected = (output.astype(np.float64) * factor).astype(output.dtype)
-    comparable = normal & _all_products_normal(expect(inputs, backend.precision))
+    comparable = normal & _all_products_normal(owed_by(backend, inputs))
     if values_scale_exactly.__name__ not in backend.contract.bitwise or not comparable.any():
         raise OutsideLaw
     judge_same_bits(
@@ -115,8 +115,8 @@ def devices_agree(backend: Backend, problem: Problem) -> Verdict:
     except NotPortable:
         raise OutsideLaw from None
     there, here = observe(backend, inputs), observe(on_cpu, inputs)
-    expectation = expect(inputs, backend.precision)
-    room = expectation.bound + expect(inputs, on_cpu.precision).bound
+    expectation = owed_by(backend, inputs)
+    room = expectation.bound + owed_by(on_cpu, inputs).bound
     verdict = _judge_difference(answered(there), answered(here), expectation, room)
     if backend.contract.range_events:
         predictions = on_cpu.contract.owed(backend.contract.owed(expectation.predictions))
@@ -130,8 +130,8 @@ def devices_agree(backend: Backend, problem: Problem) -> Verdict:
 def _judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, other_rows: Array) -> Verdict:
     """``rows`` of one answer and ``other_rows`` of the other differ by no more than both may be off."""
     answer, another = (answered(observe(backend, x)) for x in (inputs, other))
-    expectation = expect(inputs, backend.precision)
-    room = expectation.bound[rows] + expect(other, backend.precision).bound[other_rows]
+    expectation = owed_by(backend, inputs)
+    room = expectation.bound[rows] + owed_by(backend, other).bound[other_rows]
     return _judge_difference(answer[rows], another[other_rows], expectation, room)
 
 

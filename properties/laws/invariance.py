@@ -18,6 +18,9 @@ from verification.observe import observe_call
 from verification.problem import Problem
 from verification.visibility import visible_counts
 
+# What a contract leaves undefined that does not take hidden NaN or large numbers.
+_HIDDEN_POISON = {"special: not seen", *(f"poison around {x}: {kind}" for x in "kv" for kind in ("nan", "large"))}
+
 
 def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
     """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
@@ -58,7 +61,7 @@ def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
     futures = np.array(["nan", "large", "negative"])[np.arange(3) + problem.seed % 3 - 2]
     for (name, array), future in zip(changed.items(), futures, strict=True):
         hidden = slice(rows.start + row + 1, rows.stop) if name == "q" else slice(start + first_hidden, end)
-        if backend.contract.nonfinite:
+        if backend.contract.nonfinite and not backend.contract.undefined & _HIDDEN_POISON:
             array[hidden].view(np.uint8)[...] = POISON_BYTE[str(future)]
         else:  # nor may a score overflow: an additive mask makes Inf - Inf of it
             array[hidden] = 7
@@ -79,6 +82,8 @@ def strides_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
 def index_dtype_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
     """out(int32 indices) = out(int64 indices)."""
     inputs = make_inputs(problem)
+    if backend.contract.undefined & {"indices: int32", "indices: int64"}:
+        raise OutsideLaw
     other = np.int32 if problem.index_dtype == "int64" else np.int64
     limits = np.iinfo(np.int32)
     names = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")

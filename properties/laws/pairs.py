@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.backend import Backend
-from verification.expectation import expect
+from verification.backend import Backend, owed_by
 from verification.inputs import Inputs, make_inputs
 from verification.judge import Verdict, answered, judge_output, judge_same_bits
 from verification.observe import observe
@@ -38,7 +37,7 @@ def judge_pair(
     if law in backend.contract.bitwise:
         judge_same_bits(full, output, what, inputs.problem.query_lens)
         return Verdict()
-    expectation = expect(inputs, backend.precision)
+    expectation = owed_by(backend, inputs)
     judge_output(output, expectation)
     return judge_output(full, expectation)
 

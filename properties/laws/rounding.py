@@ -8,9 +8,9 @@ from math import log, sqrt
 import numpy as np
 
 from properties.law import OutsideLaw
-from verification.backend import Backend
+from verification.backend import Backend, owed_by
 from verification.difference import difference
-from verification.expectation import Expectation, expect
+from verification.expectation import Expectation
 from verification.inputs import Array, make_inputs
 from verification.judge import Verdict, Violation, answered
 from verification.observe import observe
@@ -28,7 +28,7 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
     mean of the bound before the last rounding, and what chance allows to that one.
     """
     inputs = make_inputs(replace(problem, scores="normal", values="normal", numbers=()))
-    output, expectation = answered(observe(backend, inputs)), expect(inputs, backend.precision)
+    output, expectation = answered(observe(backend, inputs)), owed_by(backend, inputs)
     ulp = _ulp(expectation)
     before = expectation.before_rounding / ulp
     counted = _several_seen(expectation)[..., None] & np.isfinite(expectation.exact) & (before < _NEARLY_EXACT)

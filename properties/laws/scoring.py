@@ -22,11 +22,11 @@ _VAST_IN_FLOAT16 = 2.0**15
 
 
 def an_endless_window_is_none(backend: Backend, problem: Problem) -> Verdict:
-    """out(window = Lk or more) = out(no window)."""
+    """out(window as wide as all positions, or more) = out(no window)."""
     _only(backend, problem, "window")
     if problem.causal_alignment == "none":
         raise OutsideLaw
-    longest = max(problem.key_lens, default=0) + problem.seed % 3
+    longest = max((*problem.query_lens, *problem.key_lens), default=0) + problem.seed % 3
     without, endless = (
         replace(problem, scoring=replace(problem.scoring, window=window)) for window in (0, max(1, longest))
     )

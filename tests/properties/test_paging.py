@@ -7,8 +7,8 @@ from itertools import chain
 import hypothesis.strategies as st
 import pytest
 
+from properties.options import MANY, TABLES
 from properties.paging import MANY_BLOCKS, Paging, decode_paging, prefill_paging, spoil_slots
-from properties.strategies import MANY, TABLES
 from tests.properties.generated import over
 
 _seeds = st.integers(0, 2**32 - 1)

@@ -13,6 +13,7 @@ from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
 from verification.backends.kernels import HALVES, cpu_kernels
 from verification.catalogue import backend_named
+from verification.faults import FAULTS
 
 FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")
 
@@ -33,12 +34,13 @@ def test_a_kernel_that_promises_little() -> None:
     """torch's flash kernel: any dtype and head_dim, no word on NaN, no warnings."""
     points = points_of(FLASH)
     assert all(point.holds for (field, _), point in points.items() if field in ("dtypes", "head_dims"))
-    assert points["nonfinite", ""].broken
+    assert points["defines", "special: inf seen"].broken
     assert points["range_events", ""].broken.startswith("logged nothing")
     contract = proposed(FLASH, list(points.values()))
     assert (contract.dtypes, contract.head_dims) == (FLASH.contract.dtypes, ())
     assert "same_call_same_bits" in contract.bitwise
-    assert not any((contract.nonfinite, contract.range_events))
+    assert "special: inf seen" in contract.undefined
+    assert not contract.range_events
 
 
 def test_what_a_kernel_cannot_is_left_out() -> None:
@@ -54,6 +56,18 @@ def test_what_a_kernel_cannot_is_left_out() -> None:
     assert contract.dtypes == HALVES
     assert contract.head_dims == (16, 64, 80, 128)
     assert "no kernel for this" in points["dtypes", "float32"].broken
+
+
+@pytest.mark.parametrize(
+    ("fault", "label"),
+    [("slot-wraps", "slots: -1"), ("slot-first-wins", "slots: twice"), ("table-tail-weight0", "poison around v: nan")],
+)
+def test_what_a_kernel_does_otherwise_is_proposed_as_undefined(fault: str, label: str) -> None:
+    """And what it does as others do is not."""
+    backend = FAULTS[fault].backend()
+    contract = proposed(backend, list(points_of(backend).values()))
+    assert label in contract.undefined
+    assert contract.undefined.isdisjoint({"layout: fused", "H/G: 2", "block size: 3", "slots: too large"})
 
 
 def test_what_is_wrong_everywhere_holds_nowhere() -> None:

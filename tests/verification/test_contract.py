@@ -14,7 +14,7 @@ from verification.backends.dense import dense_contract
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.catalogue import UnknownBackend, backend_named
 from verification.contract import Contract
-from verification.problem import Special
+from verification.problem import Problem, Special
 
 NAN = Special("q", 0, 0, 0, "nan")
 
@@ -33,6 +33,42 @@ def test_of_what_it_speaks() -> None:
     assert finite.speaks_of(replace(DECODE, dtype="float32"))
     assert not finite.speaks_of(replace(DECODE, dtype="float32", cache_dtype="float16"))
     assert not finite.speaks_of(replace(DECODE, dtype="float32", specials=(NAN,)))
+
+
+def test_what_it_leaves_undefined() -> None:
+    """By the labels of features; a misspelt one would leave nothing open."""
+    padded = replace(DECODE, slot_mapping=(-1,) * DECODE.num_sequences)
+    contract = Contract((DECODE.dtype,), undefined=frozenset({"slots: -1", "layout: fused"}))
+    assert contract.leaves_open(padded) == ["slots: -1"]
+    assert not contract.speaks_of(padded)
+    assert not contract.leaves_open(replace(padded, slot_mapping=tuple(range(DECODE.num_sequences))))
+    with pytest.raises(ValueError, match="undefined: 'slots: minus one'"):
+        Contract((), undefined=frozenset({"slots: minus one"}))
+
+
+def test_hidden_keys_of_a_dense_batch_are_the_kernels_own() -> None:
+    """What lies in them is a promise about NaN; of paged ones it is not."""
+    hidden = Problem("prefill", "float16", 1, 1, 1, (1,), (2,), poison=("nan", "nan"))
+    assert Contract(("float16",), nonfinite=False).speaks_of(hidden)
+    dense = Contract(("float16",), nonfinite=False, uniform=True)
+    assert not dense.speaks_of(hidden)
+    assert dense.speaks_of(replace(hidden, poison=("zero", "zero")))
+    assert replace(dense, nonfinite=True).speaks_of(hidden)
+
+
+def test_where_the_diagonal_lies_is_a_promise_of_prefills() -> None:
+    """A decode's one query is the last."""
+    contract = Contract((DECODE.dtype,), alignments=("bottom_right",))
+    assert contract.speaks_of(DECODE)
+    assert not contract.speaks_of(replace(PREFILL, causal_alignment="top_left"))
+
+
+def test_what_lies_outside_is_said() -> None:
+    """For reports."""
+    assert Contract(("float16", "bfloat16", "float32", "float64")).outside == ()
+    little = Contract(("float32", "float64"), ("prefill",), nonfinite=False, head_dims=(16, 64))
+    assert little.outside == ("float16", "bfloat16", "decode", "head_dims but 16, 64", "NaN and Inf in tensors")
+    assert replace(little, undefined=frozenset({"slots: -1"})).outside[-1] == "slots: -1"
 
 
 @pytest.mark.parametrize("backend", [*cpu_kernels(), *cuda_kernels()], ids=lambda b: f"{b.name} {b.device}")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from properties.strategies import _LONGEST, HEADS
+from properties.options import HEADS
+from properties.strategies import _LONGEST
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.compiled_flex import BLOCK, LENGTHS, MOST_HEADS, _mask
 from verification.backends.dense import DenseBackend, dense_contract, in_parts

@@ -10,7 +10,9 @@ import pytest
 
 from properties.strategies import problems_within
 from tests.properties.generated import over
+from tests.verification.samples import DECODE
 from verification.adapters.written import EVERYTHING
+from verification.contract import Contract, has_blind_rows
 from verification.expectation import expect
 from verification.inputs import Inputs, make_inputs
 from verification.precision import Precision
@@ -125,10 +127,67 @@ def test_masks_and_sinks_change_no_other_number() -> None:
     assert np.array_equal(one.sinks, other.sinks)  # type: ignore[arg-type]
 
 
-@over(200, problems_within(EVERYTHING, "float16"))
+BLIND = replace(ODD, scoring=Scoring(mask="float", blind_rows=True), causal_alignment="none")
+
+
+def test_what_becomes_of_rows_that_see_nothing() -> None:
+    """Zeros, NaN, or the mean of all values of the sequence; nothing of the other rows."""
+    inputs = make_inputs(BLIND)
+    assert inputs.mask is not None
+    hidden = np.broadcast_to((inputs.mask == -inf).all(axis=-1), (2, 4, 4)).swapaxes(1, 2).reshape(8, 4)
+    assert hidden.any()
+    assert not hidden.all()
+    zeros, nans, means = (expect(inputs, Precision(), blind=blind) for blind in ("zeros", "nan", "mean"))
+    assert np.abs(zeros.exact - naive(inputs)).max() < 1e-12
+    assert not zeros.exact[hidden].any()
+    assert np.array_equal(np.isnan(nans.exact), np.broadcast_to(hidden[..., None], nans.exact.shape))
+    assert not nans.bound[hidden].any()
+    of_sequences = inputs.v.astype(float).reshape(2, 6, 2, 3).mean(axis=1).repeat(2, axis=1).repeat(4, axis=0)
+    assert np.abs(means.exact - of_sequences)[hidden].max() < 1e-12
+    assert (means.bound[hidden] < 1e-5).all()
+    for other in (nans, means):
+        assert np.array_equal(other.exact[~hidden], zeros.exact[~hidden])
+        assert np.array_equal(other.bound[~hidden], zeros.bound[~hidden])
+
+
+def test_blind_rows_change_nothing_else() -> None:
+    """The rows that still see see what they saw."""
+    with_, without = (make_inputs(replace(BLIND, scoring=Scoring(mask="float", blind_rows=b))) for b in (True, False))
+    assert with_.mask is not None
+    assert without.mask is not None
+    seeing = (with_.mask != -inf).any(axis=-1)
+    assert np.array_equal(with_.mask[seeing], without.mask[seeing])
+
+
+def test_who_sees_nothing() -> None:
+    """Ahead of all keys, without a key, of a context that the cache does not hold, or by a mask."""
+    ahead = replace(ODD, query_lens=(6, 6), key_lens=(4, 4), causal_alignment="bottom_right")
+    assert has_blind_rows(ahead)
+    assert not has_blind_rows(replace(ahead, causal_alignment="top_left"))
+    assert has_blind_rows(replace(ODD, key_lens=(6, 0)))
+    assert not has_blind_rows(replace(ODD, query_lens=(4, 0), key_lens=(6, 0)))
+    assert has_blind_rows(BLIND)
+    assert not has_blind_rows(replace(BLIND, scoring=Scoring(mask="float")))
+    assert not has_blind_rows(DECODE)
+    assert has_blind_rows(replace(DECODE, block_tables=((-1,) * DECODE.table_width,) * DECODE.num_sequences))
+    contract = Contract(("float32",), scoring=frozenset({"float_mask", "blind_rows"}), blind="undefined")
+    assert not contract.speaks_of(ahead)
+    assert not contract.speaks_of(BLIND)
+    assert contract.speaks_of(ODD)
+    assert contract.outside[-1] == "rows that see nothing"
+
+
+@over(100, problems_within(replace(Contract(("float16",)), blind="undefined"), "float16"))
+def test_rows_that_see_nothing_can_be_left_out(problem: Problem) -> None:
+    """Of paged problems too."""
+    assert not has_blind_rows(problem)
+
+
+@over(200, problems_within(replace(EVERYTHING, scoring=EVERYTHING.scoring - {"blind_rows"}), "float16"))
 def test_no_generated_row_is_blind(problem: Problem) -> None:
-    """And every problem is one that the contract speaks of."""
+    """But where it is promised; and every problem is one that the contract speaks of."""
     assert EVERYTHING.speaks_of(problem)
+    assert not has_blind_rows(problem)
     expectation = expect(make_inputs(problem), Precision())
     for _, attended in expectation.sequences:
         assert (attended.weights.sum(axis=-1) > 0.99).all()

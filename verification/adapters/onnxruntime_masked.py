@@ -56,7 +56,7 @@ class MaskedAttention(BatchedAdapter):
         "float32",
         phases=("prefill",),
         uniform=True,
-        scoring=frozenset({"scale", "softcap", "bool_mask", "float_mask", "window"}),
+        scoring=frozenset({"scale", "softcap", "bool_mask", "float_mask", "window", "blind_rows"}),
         alignments=("top_left", "bottom_right", "none"),
     )
     # As of the plain one; the scale's root is taken of queries and keys, each of them rounded.

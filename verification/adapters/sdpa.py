@@ -22,7 +22,7 @@ MASKED = promising(
     *FORMATS,
     phases=("prefill",),
     uniform=True,
-    scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window"}),
+    scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window", "blind_rows"}),
     alignments=("top_left", "bottom_right", "none"),
 )
 

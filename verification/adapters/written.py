@@ -16,6 +16,7 @@ EVERYTHING = promising(
     uniform=True,
     scoring=frozenset(FEATURES),
     alignments=("top_left", "bottom_right", "none"),
+    blind="nan",  # of a softmax of nothing
 )
 
 

@@ -13,18 +13,17 @@ import torch
 from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
-from verification.backend import Backend, Call, NotPortable
+from verification.backend import Backend, Call, NotPortable, Wrapped
 from verification.backends.attn_core import AttnCore, EngineCall, layer_for
 from verification.contract import Contract
 from verification.materialize import Tensors
-from verification.precision import Precision
 from verification.problem import Problem
 
 _LOGGERS = ("attn_core.numeric_range", "attn_core.invalid_index")
 
 
 @dataclass(frozen=True)
-class Replayed:
+class Replayed(Wrapped):
     """A decode is captured with no slot, no length and no block, and replayed with those of the problem.
 
     A captured call can neither wait for numbers, to refuse them, nor fetch any, to warn of them.
@@ -36,17 +35,9 @@ class Replayed:
     def name(self) -> str:
         return f"{self.inner.name}+graph"
 
-    @property
-    def device(self) -> str:
-        return self.inner.device
-
     @cached_property
     def contract(self) -> Contract:
         return replace(self.inner.contract, phases=("decode",), refuses=False, range_events=False)
-
-    @property
-    def precision(self) -> Precision:
-        return self.inner.precision
 
     def on(self, device: str) -> Backend:
         if device != self.device:
@@ -97,7 +88,7 @@ def _silence() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Compiled(Wrapped):
     """The layer as `torch.compile` makes it."""
 
     inner: AttnCore
@@ -105,21 +96,6 @@ class Compiled:
     @property
     def name(self) -> str:
         return f"{self.inner.name}+compile"
-
-    @property
-    def device(self) -> str:
-        return self.inner.device
-
-    @property
-    def contract(self) -> Contract:
-        return self.inner.contract
-
-    @property
-    def precision(self) -> Precision:
-        return self.inner.precision
-
-    def on(self, device: str) -> Backend:
-        return Compiled(self.inner.on(device))
 
     def prepare(self, problem: Problem) -> Call:
         layer = layer_for(problem, implementation=self.inner.implementation)

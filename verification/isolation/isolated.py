@@ -12,44 +12,25 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from verification.backend import Backend, Call, NotPortable
+from verification.backend import Backend, Call, NotPortable, Wrapped
 from verification.catalogue import UnknownBackend, backend_named, is_foreign
-from verification.contract import Contract
 from verification.events import log_again
 from verification.isolation.host import Host
 from verification.isolation.shipment import Request, packed
 from verification.materialize import Tensors
 from verification.observe import to_torch
-from verification.precision import Precision
 from verification.problem import Problem
 
 _NUMBERS = count()
 
 
 @dataclass(frozen=True)
-class Isolated:
+class Isolated(Wrapped):
     """``inner`` says here what it promises; the one that is asked is made from ``source`` there."""
 
-    inner: Backend
     source: str
     crash_after: float
     host: Host = field(repr=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def device(self) -> str:
-        return self.inner.device
-
-    @property
-    def contract(self) -> Contract:
-        return self.inner.contract
-
-    @property
-    def precision(self) -> Precision:
-        return self.inner.precision
 
     def on(self, device: str) -> Backend:
         try:

@@ -45,9 +45,12 @@ class Terminal:
 
     def _started(self, run: RunStarted) -> None:
         self._pace.begin(run)
-        machine = ", ".join(f"{name} {value}" for name, value in run.machine.items())
+        outside = {name: value for name, value in run.machine.items() if name.startswith("outside ")}
+        machine = ", ".join(f"{name} {value}" for name, value in run.machine.items() if name not in outside)
         budget = f"{run.minutes:g} minutes" if run.minutes else f"{run.examples} problems a cell"
         self._say(f"seed {run.seed}; {run.cells} cells, {budget}, {run.workers} workers; {machine}")
+        for name, value in outside.items():
+            self._say(f"{name} {value}")
         if self._console.is_terminal:
             self._bar.start()
             self._bar.add_task("fuzzing", total=1.0)

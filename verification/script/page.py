@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from verification.backend import Backend
+from verification.backend import Backend, owed_by
 from verification.describe import describe
-from verification.expectation import Expectation, expect
+from verification.expectation import Expectation
 from verification.layout import used_names
 from verification.materialize import Tensors
 from verification.misuse import MISUSES
@@ -66,8 +66,8 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         argument=MISUSES[problem.misuse].argument if case.kind == "refusal" else "",
         axes=("token", "head", "dim"),
         exact=_exact(decode=problem.phase == "decode", bottom_right=problem.causal_alignment == "bottom_right"),
-        **allowed(expect(last.inputs, backend.precision), literals),
-        **logged(backend.contract.owed(expect(last.inputs, backend.precision).predictions)),
+        **allowed(owed_by(backend, last.inputs), literals),
+        **logged(backend.contract.owed(owed_by(backend, last.inputs).predictions)),
     )
 
 

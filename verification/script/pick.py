@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verification.backend import Backend
-from verification.expectation import expect, sequences, store
+from verification.backend import Backend, owed_by
+from verification.expectation import sequences, store
 from verification.inputs import Inputs
 from verification.judge import Violation, answered, judge_events, judge_memory, judge_output, judge_same_bits
 from verification.layout import INDEX_NAMES, used_names
@@ -68,13 +68,13 @@ def _breaks(judge: Callable[[Observation, Backend], None], observation: Observat
 def _judge_answer(observation: Observation, backend: Backend) -> None:
     """The output in bound, the caches exact, and all else that was given as it was."""
     tensors = observation.tensors
-    judge_output(answered(observation), expect(tensors.inputs, backend.precision))
+    judge_output(answered(observation), owed_by(backend, tensors.inputs))
     if _has_changed(observation, (*_CACHES, *_GIVEN)):
         raise Violation("what it wrote")
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
-    predictions = expect(observation.tensors.inputs, backend.precision).predictions
+    predictions = owed_by(backend, observation.tensors.inputs).predictions
     judge_events(observation.events, backend.contract.owed(predictions))
 
 

@@ -1,0 +1,52 @@
+"""A law of contexts longer than anybody draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from properties.law import OutsideLaw
+from verification.backend import Backend, owed_by
+from verification.inputs import make_inputs
+from verification.judge import Verdict, answered, judge_output
+from verification.observe import observe
+from verification.problem import Problem
+
+LONG = 2**15
+# Numbers of a head where any will do: what may go wrong on the way along so many keys goes wrong in each.
+_HEAD_DIM, _BLOCK_SIZE = 4, 256
+
+
+def long_contexts_average(backend: Backend, problem: Problem) -> Verdict:
+    """q = 0 => |out - the mean of the values of all 32,768 keys| <= bound."""
+    inputs = make_inputs(_long(backend, problem))
+    return judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+
+
+def _long(backend: Backend, problem: Problem) -> Problem:
+    """One query, one head where that may be, and a context of equal scores in blocks of no order."""
+    contract = backend.contract
+    if not contract.tried:
+        dim = min(contract.head_dims or (_HEAD_DIM,))
+        problem = replace(problem, num_heads=1, num_kv_heads=1, head_dim=dim, block_size=_BLOCK_SIZE)
+    plain = replace(
+        problem,
+        query_lens=(1,),
+        key_lens=(LONG,),
+        layout="contiguous",
+        cache_layout="contiguous",
+        scores="zeros",
+        numbers=(),
+        specials=(),
+        scoring=replace(problem.scoring, mask="", mask_axes="bhqk", window=0, alibi=False, blind_rows=False),
+    )
+    if problem.phase == "prefill":
+        alignments = [name for name in ("bottom_right", "none") if name in contract.alignments]
+        if not alignments:
+            raise OutsideLaw
+        paging = {"num_blocks": 0, "slot_mapping": (), "block_tables": ()}
+        return replace(plain, causal_alignment=alignments[problem.seed % len(alignments)], **paging)  # type: ignore[arg-type]
+    count = -(-LONG // plain.block_size)
+    table = Random(problem.seed).sample(range(count + 1), count)
+    last = table[-1] * plain.block_size + (LONG - 1) % plain.block_size
+    return replace(plain, num_blocks=count + 1, slot_mapping=(last,), block_tables=(tuple(table),))
