@@ -9,6 +9,7 @@ import numpy as np
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair, rows_of
 from verification.backend import Backend
+from verification.contract import has_blind_rows
 from verification.expectation import store
 from verification.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.judge import Verdict, answered, judge_memory
@@ -28,6 +29,7 @@ def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
     """
     if backend.contract.uniform and not backend.contract.nonfinite:  # of hidden keys, the future law asks
         raise OutsideLaw
+    _without_means(backend, problem)
     poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
     clean = make_inputs(replace(problem, poison=("zero", "zero")))
     return judge_pair(backend, poison_is_invisible.__name__, _with_tame_tails(clean), replace(problem, poison=poison))
@@ -52,6 +54,7 @@ def batch_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
 
 def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
     """q_c for c > a, and k_b, v_b for b that a does not see, change => no out_c, c <= a, nor another sequence does."""
+    _without_means(backend, problem)
     inputs = make_inputs(problem)
     i, row, first_hidden = _some_row_with_a_future(inputs)
     start, end = int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1])
@@ -112,6 +115,12 @@ def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
         verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, answered(observation), what=what)
     judge_memory(again.memory, expected_memory(tensors, store(inputs)), tensors.spans, ("k_cache", "v_cache"))
     return verdict
+
+
+def _without_means(backend: Backend, problem: Problem) -> None:
+    """A row that sees nothing and gives the mean of all values depends on what nobody sees."""
+    if backend.contract.blind == "mean" and has_blind_rows(problem):
+        raise OutsideLaw
 
 
 def _with_tame_tails(inputs: Inputs) -> Inputs:

@@ -73,6 +73,13 @@ def test_equal_seeds_equal_digests() -> None:
     assert found[0] == found[1] != []
 
 
+def test_what_lies_outside_a_contract_is_said(tmp_path: Path) -> None:
+    """At the start, and in the reports."""
+    done = session(tmp_path, *ONE_LAW, "--examples", "1", "--backend", "sdpa/flash", "--backend", "attn_core/eager")
+    assert re.findall(r"outside the contract of (.*)", done.stdout) == ["sdpa/flash: NaN and Inf in tensors"]
+    assert "outside the contract of sdpa/flash:" in (tmp_path / "reports" / "index.html").read_text()
+
+
 @NO_CUDA
 def test_a_run_that_verified_nothing_fails(tmp_path: Path) -> None:
     """Every cell is skipped: that is no pass, and where a device is required it is a failure."""

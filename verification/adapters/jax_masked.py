@@ -1,0 +1,62 @@
+"""JAX's dot_product_attention with its masks, biases, windows and groups of heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from verification.adapter import Batch, BatchedAdapter, promising
+from verification.precision import INPUT, Precision
+
+
+def _array(x: Tensor) -> Any:
+    return jnp.from_dlpack(x.contiguous())
+
+
+def attention(batch: Batch) -> Tensor:
+    """Causality and the window by their arguments; bottom-right by a mask, since the page has no such causality. Arrays
+    are ``[B, L, heads, D]``, masks and biases 4D.
+    """
+    options: dict[str, Any] = {"scale": batch.scale}
+    visible = None
+    if batch.alignment == "top_left":
+        options["is_causal"] = True
+        if batch.window:  # "each token's local window": that many to its left, besides itself
+            options["local_window_size"] = (batch.window - 1, 0)
+    elif batch.alignment == "bottom_right":
+        visible = batch.visible()[None, None]
+    if batch.mask is not None and batch.mask.is_floating_point():
+        options["bias"] = _array(batch.mask)
+    elif batch.mask is not None:
+        visible = batch.mask if visible is None else visible & batch.mask
+    if visible is not None:
+        options["mask"] = _array(visible)
+    q, k, v = (_array(x.transpose(1, 2)) for x in (batch.q, batch.k, batch.v))
+    # Not under jax.jit, where float16 raises on a processor (docs/findings.md).
+    return from_dlpack(jax.nn.dot_product_attention(q, k, v, **options)).transpose(1, 2).clone()
+
+
+class MaskedAttention(BatchedAdapter):
+    """ "mask: boolean mask where True indicates the element should take part in attention. For an additive mask, users
+    should pass it to bias", broadcastable to ``[B, heads, Lq, Lk]``. Dtypes as of the plain one.
+    """
+
+    name = "jax/dot_product_attention, masked"
+    contract = promising(
+        "float16",
+        "bfloat16",
+        "float32",
+        phases=("prefill",),
+        head_dims=(16, 64),
+        uniform=True,
+        scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window"}),
+        alignments=("top_left", "bottom_right", "none"),
+    )
+    precision = Precision(probabilities=INPUT, flushing=True)
+
+    def attend(self, batch: Batch) -> Tensor:
+        return attention(batch)
