@@ -21,7 +21,8 @@ class _Within(Wrapped):
     """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
 
     def prepare(self, problem: Problem) -> Call:
-        if self.contract.leaves_open(problem) or not self.contract.aligns(problem):
+        contract = self.contract
+        if contract.leaves_open(problem) or not (contract.aligns(problem) and contract.holds(problem)):
             raise OutsideLaw
         return super().prepare(problem)
 

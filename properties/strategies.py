@@ -252,9 +252,9 @@ def problems_within(
         undefined |= {"call: prefill bottom-right"}
     if "top_left" not in contract.alignments:
         undefined |= {"call: prefill top-left"}
-    filtered = bool(contract.undefined) or contract.blind == "undefined"
+    filtered = bool(contract.undefined) or contract.blind == "undefined" or 0 < contract.longest < _LONGEST
     if contract.uniform:
         drawn = uniform_problems(dtype, contract, head_dims)
     else:
         drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined)
-    return drawn.filter(lambda problem: not contract.leaves_open(problem)) if filtered else drawn
+    return drawn.filter(lambda it: contract.holds(it) and not contract.leaves_open(it)) if filtered else drawn

@@ -23,9 +23,9 @@ class Contract:
     ``refuses`` says that bad input raises ValueError or TypeError naming the argument, with nothing written;
     ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
     Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
-    means any. ``tried`` are the sizes (H, G, D, S) that it is asked with, over caches without gaps, where every size is
-    compiled for; empty means any. ``uncomputed`` are the first parts of names of tensors that the backend may not have:
-    no event is owed for them.
+    means any. ``longest`` is how many queries or keys a sequence may have; 0 means any. ``tried`` are the sizes
+    (H, G, D, S) that it is asked with, over caches without gaps, where every size is compiled for; empty means any.
+    ``uncomputed`` are the first parts of names of tensors that the backend may not have: no event is owed for them.
 
     ``blind`` is what becomes of a row that sees no key: zeros, NaN, the mean of all values of its sequence, or
     anything.
@@ -46,6 +46,7 @@ class Contract:
     range_events: bool = True
     nonfinite: bool = True
     head_dims: tuple[int, ...] = ()
+    longest: int = 0
     tried: tuple[tuple[int, int, int, int], ...] = ()
     uncomputed: tuple[str, ...] = ()
     alignments: tuple[str, ...] = ("top_left", "bottom_right")
@@ -62,6 +63,10 @@ class Contract:
         """Whether the diagonal lies where it does in the problem."""
         return problem.phase == "decode" or problem.causal_alignment in self.alignments
 
+    def holds(self, problem: Problem) -> bool:
+        """Whether no sequence is too long for it."""
+        return not self.longest or max((*problem.query_lens, *problem.key_lens), default=0) <= self.longest
+
     def leaves_open(self, problem: Problem) -> list[str]:
         """The undefined labels that it has."""
         blind = ["rows that see nothing"] if self.blind == "undefined" and has_blind_rows(problem) else []
@@ -76,6 +81,8 @@ class Contract:
         others += [phase for phase in ("prefill", "decode") if phase not in self.phases]
         if self.head_dims:
             others.append(f"head_dims but {', '.join(map(str, self.head_dims))}")
+        if self.longest:
+            others.append(f"more than {self.longest} tokens a sequence")
         if not self.nonfinite:
             others.append("NaN and Inf in tensors")
         others += ["rows that see nothing"] * (self.blind == "undefined")
@@ -96,6 +103,7 @@ class Contract:
             and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
             and self.aligns(problem)
+            and self.holds(problem)
             and problem.scoring.features <= self.scoring
             and (not self.uniform or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero"))))
             and not self.leaves_open(problem)

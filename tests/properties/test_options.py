@@ -8,6 +8,7 @@ import pytest
 
 from properties.law import Law, OutsideLaw
 from properties.laws.invariance import index_dtype_does_not_matter, strides_do_not_matter
+from properties.laws.length import long_contexts_average
 from properties.options import BAD_SLOTS, HEADS, Options, left_of, options
 from properties.probe import LABELS
 from properties.profile import try_each
@@ -54,6 +55,17 @@ def test_one_alignment(alignment: str) -> None:
     other = {"top_left": "bottom-right", "bottom_right": "top-left"}[alignment]
     assert f"call: prefill {other}" not in found
     assert {"call: decode", f"call: prefill {alignment.replace('_', '-')}"} <= found
+
+
+def test_no_longer_than_it_takes() -> None:
+    """Of what is drawn, and of what a law makes of it."""
+    contract = Contract(("float32",), longest=20)
+    lengths: list[int] = []
+    problems = problems_within(contract, "float32")
+    try_each(problems, lambda problem: lengths.extend((*problem.query_lens, *problem.key_lens)), 5, 60)
+    assert max(lengths) in range(10, 21)
+    with pytest.raises(OutsideLaw):
+        Law(long_contexts_average).ask(Wrapped(contract=replace(HONEST.contract, longest=20)), DECODE)
 
 
 def test_an_option_is_left_or_not() -> None:

@@ -63,11 +63,20 @@ def test_where_the_diagonal_lies_is_a_promise_of_prefills() -> None:
     assert not contract.speaks_of(replace(PREFILL, causal_alignment="top_left"))
 
 
+def test_how_long_a_sequence_may_be() -> None:
+    """Its queries and its keys."""
+    contract = Contract(("float16",), longest=3)
+    long = [Problem("prefill", "float16", 1, 1, 1, lengths, lengths[::-1]) for lengths in ((3, 1), (4, 1), (1, 4))]
+    assert [contract.speaks_of(problem) for problem in long] == [True, False, False]
+    assert contract.speaks_of(Problem("prefill", "float16", 1, 1, 1, (), ()))
+
+
 def test_what_lies_outside_is_said() -> None:
     """For reports."""
     assert Contract(("float16", "bfloat16", "float32", "float64")).outside == ()
-    little = Contract(("float32", "float64"), ("prefill",), nonfinite=False, head_dims=(16, 64))
-    assert little.outside == ("float16", "bfloat16", "decode", "head_dims but 16, 64", "NaN and Inf in tensors")
+    little = Contract(("float32", "float64"), ("prefill",), nonfinite=False, head_dims=(16, 64), longest=9)
+    sizes = "head_dims but 16, 64", "more than 9 tokens a sequence"
+    assert little.outside == ("float16", "bfloat16", "decode", *sizes, "NaN and Inf in tensors")
     assert replace(little, undefined=frozenset({"slots: -1"})).outside[-1] == "slots: -1"
 
 

@@ -36,7 +36,7 @@ class DotProductAttention(DenseAdapter):
     """
 
     name = "jax/dot_product_attention"
-    contract = promising("float16", "bfloat16", "float32", head_dims=(16, 64, 128))
+    contract = promising("float16", "bfloat16", "float32", head_dims=(16, 64, 128), longest=_LENGTHS[-1])
     # The documentation says nothing of it. The source asks for products summed in float32 and a softmax in float32, and
     # casts the weights to the keys' dtype. XLA runs with subnormal numbers flushed.
     precision = Precision(probabilities=INPUT, flushing=True)
