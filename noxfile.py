@@ -93,3 +93,9 @@ def soundness(session: nox.Session) -> None:
 def power(session: nox.Session) -> None:
     """Our rule and generator beside others in use, and the sharpness curve: -- --seed N, --fault ID, --problems N."""
     shared(session, "tests.power.power", *session.posargs, env=FAST)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def ledger(session: nox.Session) -> None:
+    """Known findings, tried on the released software that is installed: -- FOLDER."""
+    shared(session, "properties.cli", "ledger", *session.posargs, env=FAST)

@@ -24,6 +24,7 @@ from properties.laws.invariance import (
     same_call_same_bits,
     strides_do_not_matter,
     the_future_does_not_matter,
+    threads_do_not_matter,
 )
 from properties.laws.length import long_contexts_average
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
@@ -53,6 +54,7 @@ LAWS = [
     Law(strides_do_not_matter, to_the_bit=True),
     Law(index_dtype_does_not_matter, to_the_bit=True),
     Law(same_call_same_bits, to_the_bit=True),
+    Law(threads_do_not_matter, devices=("cpu",), to_the_bit=True),
     Law(gqa_equals_expanded_mha, to_the_bit=True),
     Law(decode_is_the_last_row_of_prefill, phases=("decode",), plain=True),
     Law(chunks_equal_one_shot, phases=("prefill",), plain=True),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair, rows_of
-from verification.backend import Backend
+from verification.backend import Backend, Wrapped
 from verification.contract import has_blind_rows
 from verification.expectation import store
 from verification.inputs import POISON_BYTE, Inputs, make_inputs
+from verification.isolation.isolated import Isolated
 from verification.judge import Verdict, answered, judge_memory
 from verification.materialize import materialize
 from verification.memory import expected_memory
-from verification.observe import observe_call
+from verification.observe import observe, observe_call
 from verification.problem import Problem
 from verification.visibility import visible_counts
 
@@ -115,6 +117,23 @@ def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
         verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, answered(observation), what=what)
     judge_memory(again.memory, expected_memory(tensors, store(inputs)), tensors.spans, ("k_cache", "v_cache"))
     return verdict
+
+
+def threads_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """out(1 thread) = out(2 threads), of torch's in this process."""
+    asked: Backend = backend
+    while isinstance(asked, Wrapped):
+        if isinstance(asked, Isolated):  # whose threads are its own
+            raise OutsideLaw
+        asked = asked.inner
+    inputs, before = make_inputs(problem), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        output = answered(observe(backend, inputs))
+        torch.set_num_threads(1)
+        return judge_pair(backend, threads_do_not_matter.__name__, inputs, output, what="two threads")
+    finally:
+        torch.set_num_threads(before)
 
 
 def _without_means(backend: Backend, problem: Problem) -> None:

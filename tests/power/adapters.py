@@ -30,6 +30,7 @@ EXPLAINED = {
     ("nested/jagged", "float16"): 3,
     ("nested/jagged", "bfloat16"): 3,
     ("transformers/eager", "float16"): 8,
+    **{("torch/sdpa flash, masked", dtype): 12 for dtype in FORMATS},
 }
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]

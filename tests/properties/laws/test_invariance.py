@@ -18,10 +18,12 @@ from properties.laws.invariance import (
     same_call_same_bits,
     strides_do_not_matter,
     the_future_does_not_matter,
+    threads_do_not_matter,
 )
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backend import Backend, Call
+from verification.isolation.isolated import asked
 from verification.judge import Verdict, Violation
 from verification.materialize import Tensors
 from verification.problem import Problem
@@ -160,3 +162,18 @@ def test_honest_whatever_the_seed(problem: Problem, seed: int) -> None:
         law(HONEST, problem)
     if problem.phase == "prefill":
         the_future_does_not_matter(HONEST, problem)
+
+
+def test_a_second_thread_is_seen() -> None:
+    """And put away again; of a process of its own nothing is said."""
+
+    def depends(tensors: Tensors, output: Tensor) -> Tensor:  # noqa: ARG001
+        return output * torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    threads_do_not_matter(HONEST, PREFILL)
+    with pytest.raises(Violation):
+        threads_do_not_matter(Wrapped(depends), PREFILL)
+    assert torch.get_num_threads() == before
+    with pytest.raises(OutsideLaw):
+        threads_do_not_matter(asked("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), PREFILL)
