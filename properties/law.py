@@ -21,8 +21,7 @@ class _Within(Wrapped):
     """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
 
     def prepare(self, problem: Problem) -> Call:
-        contract = self.contract
-        if contract.leaves_open(problem) or not (contract.aligns(problem) and contract.holds(problem)):
+        if not self.contract.defines(problem):
             raise OutsideLaw
         return super().prepare(problem)
 

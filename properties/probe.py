@@ -5,7 +5,7 @@ A point that holds on so many problems may still be no promise; one that breaks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from verification.problem import Problem
 from verification.scoring import FEATURES
 
 BY_NAME = {law.name: law for law in LAWS}
+AGREES = BY_NAME["agrees_with_reference"]
 # Labels of `verification.features` that kernels differ about, and others that problems with one must have.
 LABELS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("slots: -1", "slots: twice", "blocks: shared", "blocks: bad and not needed"), frozenset()),
@@ -83,21 +84,19 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     its precision is taken for granted.
     """
     declared = backend.contract
-    nothing: Any = {"refuses": False, "range_events": False, "nonfinite": False, "bitwise": frozenset()}
     asked = _questions(declared)
-    nothing |= {"undefined": frozenset(asked), "scoring": frozenset()}
+    nothing: Any = {"refuses": False, "range_events": False, "nonfinite": False}
+    nothing |= {"bitwise": frozenset(), "scoring": frozenset(), "undefined": frozenset(asked)}
     least = replace(declared, dtypes=tuple(FORMATS), head_dims=(), **nothing)
 
-    def tried(field: str, value: str, owed: bool, laws: tuple[str, ...], contract: Contract, dtype: str) -> Point:
-        found = [_try(BY_NAME[name], Promising(backend, contract), dtype, seed, examples) for name in laws]
-        broken = next((why for _, why in found if why), "")
-        return Point(field, value, owed, sum(count for count, _ in found), broken)
+    def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str) -> Point:
+        return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, examples))
 
     dims = declared.head_dims[:1] or (64,)
     dtypes = []
     for dtype in FORMATS:
         some = replace(least, head_dims=dims)
-        yield (point := tried("dtypes", dtype, dtype in declared.dtypes, ("agrees_with_reference",), some, dtype))
+        yield (point := tried("dtypes", dtype, dtype in declared.dtypes, AGREES, some, dtype))
         dtypes += [dtype] * point.holds
     if not dtypes:
         return
@@ -105,16 +104,15 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     for dim in HEAD_DIMS:
         promised = not declared.head_dims or dim in declared.head_dims
         one = replace(least, head_dims=(dim,))
-        yield (point := tried("head_dims", str(dim), promised, ("agrees_with_reference",), one, first))
+        yield (point := tried("head_dims", str(dim), promised, AGREES, one, first))
         taken += [dim] * point.holds
     base, broken = replace(least, head_dims=tuple(taken) or dims), set()
-    agrees = ("agrees_with_reference",)
     for alignment in _alignments(declared):
         one = replace(base, alignments=(alignment,), phases=("prefill",))
-        yield tried("alignments", alignment, alignment in declared.alignments, agrees, one, first)
-    for feature in FEATURES[:-1] if declared.uniform else ():  # the last is a row of its own
+        yield tried("alignments", alignment, alignment in declared.alignments, AGREES, one, first)
+    for feature in _features(declared):
         one = replace(base, scoring=frozenset({feature}))
-        yield (point := tried("scoring", feature, feature in declared.scoring, agrees, one, first))
+        yield (point := tried("scoring", feature, feature in declared.scoring, AGREES, one, first))
         scoring |= {feature} if point.holds else set()
     for label, needed in asked.items():
         alone = replace(base, nonfinite="special" in label, undefined=frozenset(asked) - needed - {label})
@@ -129,17 +127,13 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
         yield (point := _blindly(Promising(backend, seeing), blind, promised, first, seed, examples))
         scoring |= {"blind_rows"} if masks and point.holds else set()
     base = replace(base, undefined=frozenset(broken), scoring=frozenset(scoring))
-    flags = {
-        "refuses": ("bad_input_is_refused",),
-        "range_events": ("logs_what_is_owed",),
-    }
-    for field, laws in flags.items():
-        owed: Any = {field: True}
-        yield tried(field, "", getattr(declared, field), laws, replace(base, **owed), first)
+    refusing, warning = replace(base, refuses=True), replace(base, range_events=True)
+    yield tried("refuses", "", declared.refuses, BY_NAME["bad_input_is_refused"], refusing, first)
+    yield tried("range_events", "", declared.range_events, BY_NAME["logs_what_is_owed"], warning, first)
     for law in LAWS:
         if law.to_the_bit and law.asks(Promising(backend, base)):
             claimed = replace(base, bitwise=frozenset({law.name}))
-            yield tried("bitwise", law.name, law.name in declared.bitwise, (law.name,), claimed, first)
+            yield tried("bitwise", law.name, law.name in declared.bitwise, law, claimed, first)
 
 
 def _alignments(declared: Contract) -> tuple[str, ...]:
@@ -147,6 +141,11 @@ def _alignments(declared: Contract) -> tuple[str, ...]:
     if "prefill" not in declared.phases:
         return ()
     return ("top_left", "bottom_right", "none") if declared.uniform else ("top_left", "bottom_right")
+
+
+def _features(declared: Contract) -> tuple[str, ...]:
+    """Of scoring, one by one; rows that see nothing have points of their own."""
+    return tuple(feature for feature in FEATURES if feature != "blind_rows") if declared.uniform else ()
 
 
 def _questions(declared: Contract) -> dict[str, frozenset[str]]:
@@ -161,7 +160,8 @@ def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: 
     count = 0
     # So many more as few of them have it.
     for name, times in (("agrees_with_reference", 4), ("cache_is_exact", 2), ("poison_is_invisible", 2)):
-        said, broken = _try(_about(label, BY_NAME[name]), backend, dtype, seed, times * examples)
+        law = _only(BY_NAME[name], lambda problem: NAMES[label] in labels(problem))
+        said, broken = _try(law, backend, dtype, seed, times * examples)
         count += said
         if broken:
             return Point("defines", label, promised, count, broken)
@@ -170,24 +170,18 @@ def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: 
 
 def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:
     """On problems with rows that see nothing."""
-    law = BY_NAME["agrees_with_reference"]
+    return Point("blind", blind, promised, *_try(_only(AGREES, has_blind_rows), backend, dtype, seed, 4 * examples))
 
-    def check(asked: Backend, problem: Problem) -> Verdict:
-        if not has_blind_rows(problem):
+
+def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
+    """The law of such problems alone."""
+
+    def check(backend: Backend, problem: Problem) -> Verdict:
+        if not wanted(problem):
             raise OutsideLaw
-        return law.check(asked, problem)
+        return law.check(backend, problem)
 
-    return Point("blind", blind, promised, *_try(replace(law, check=check), backend, dtype, seed, 4 * examples))
-
-
-def _about(label: str, law: Law) -> Law:
-    return replace(law, check=lambda backend, problem: law.check(backend, _having(label, problem)))
-
-
-def _having(label: str, problem: Problem) -> Problem:
-    if NAMES[label] not in labels(problem):
-        raise OutsideLaw
-    return problem
+    return replace(law, check=check)
 
 
 def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tuple[int, str]:

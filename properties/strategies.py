@@ -257,4 +257,4 @@ def problems_within(
         drawn = uniform_problems(dtype, contract, head_dims)
     else:
         drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined)
-    return drawn.filter(lambda it: contract.holds(it) and not contract.leaves_open(it)) if filtered else drawn
+    return drawn.filter(contract.defines) if filtered else drawn

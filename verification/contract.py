@@ -74,6 +74,10 @@ class Contract:
             return blind
         return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in self.undefined]
 
+    def defines(self, problem: Problem) -> bool:
+        """Whether none of it is too long, aligned otherwise or left open; of dtypes and sizes this says nothing."""
+        return self.aligns(problem) and self.holds(problem) and not self.leaves_open(problem)
+
     @property
     def outside(self) -> tuple[str, ...]:
         """What it promises nothing about, to be read."""
@@ -102,11 +106,9 @@ class Contract:
             and (not self.head_dims or problem.head_dim in self.head_dims)
             and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
-            and self.aligns(problem)
-            and self.holds(problem)
             and problem.scoring.features <= self.scoring
             and (not self.uniform or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero"))))
-            and not self.leaves_open(problem)
+            and self.defines(problem)
         )
 
 

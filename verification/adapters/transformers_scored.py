@@ -11,9 +11,20 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward a
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward as gpt_oss
 
 from verification.adapter import Batch, BatchedAdapter, promising
+from verification.contract import Contract
 from verification.precision import Precision
 
-_ALIGNMENTS = ("top_left", "bottom_right", "none")
+
+def _with(feature: str) -> Contract:
+    """In float32: narrower dtypes are rounded to after each step, of which no profile here knows so many."""
+    return promising(
+        "float32",
+        phases=("prefill",),
+        uniform=True,
+        scoring=frozenset({feature, "scale", "odd_scale", "bool_mask", "float_mask", "window"}),
+        alignments=("top_left", "bottom_right", "none"),
+        blind="mean",  # of a mask that is finite
+    )
 
 
 def _layer(batch: Batch) -> Any:
@@ -35,17 +46,10 @@ def _added(batch: Batch) -> Tensor:
 
 
 class Gemma2(BatchedAdapter):
-    """In float32: narrower dtypes are rounded to after each step, of which no profile here knows so many."""
+    """With a softcap between scale and mask."""
 
     name = "transformers/gemma2 eager"
-    contract = promising(
-        "float32",
-        phases=("prefill",),
-        uniform=True,
-        scoring=frozenset({"scale", "odd_scale", "softcap", "bool_mask", "float_mask", "window"}),
-        alignments=_ALIGNMENTS,
-        blind="mean",  # of a mask that is finite
-    )
+    contract = _with("softcap")
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
@@ -58,14 +62,7 @@ class GptOss(BatchedAdapter):
     """A row that sees nothing sees its sink, where there is one."""
 
     name = "transformers/gpt-oss eager"
-    contract = promising(
-        "float32",
-        phases=("prefill",),
-        uniform=True,
-        scoring=frozenset({"scale", "odd_scale", "sinks", "bool_mask", "float_mask", "window"}),
-        alignments=_ALIGNMENTS,
-        blind="mean",  # of a mask that is finite
-    )
+    contract = _with("sinks")
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
