@@ -171,9 +171,12 @@ def test_a_second_thread_is_seen() -> None:
         return output * torch.get_num_threads()
 
     before = torch.get_num_threads()
-    threads_do_not_matter(HONEST, PREFILL)
+    problem = replace(PREFILL, seed=8)  # one of those that are asked
+    assert threads_do_not_matter(HONEST, problem).score < 1
     with pytest.raises(Violation):
-        threads_do_not_matter(Wrapped(depends), PREFILL)
+        threads_do_not_matter(Wrapped(depends), problem)
     assert torch.get_num_threads() == before
     with pytest.raises(OutsideLaw):
-        threads_do_not_matter(asked("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), PREFILL)
+        threads_do_not_matter(asked("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), problem)
+    with pytest.raises(OutsideLaw):
+        threads_do_not_matter(HONEST, PREFILL)
