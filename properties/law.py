@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import getdoc
+from typing import get_args
 
 from verification.backend import Backend, Call, Wrapped
 from verification.judge import Verdict, Violation
-from verification.problem import Problem
+from verification.problem import Phase, Problem
 
+PHASES: tuple[str, ...] = get_args(Phase)
 Check = Callable[[Backend, Problem], Verdict]
 
 
@@ -36,7 +38,7 @@ class Law:
     """
 
     check: Check
-    phases: tuple[str, ...] = ("prefill", "decode")
+    phases: tuple[str, ...] = PHASES
     devices: tuple[str, ...] = ("cpu", "cuda")
     bad_input: bool = False
     plain: bool = False

@@ -36,7 +36,9 @@ INDEX_DTYPES = ("int64", "int32")
 
 
 class Call(NamedTuple):
-    """A decode, maybe from a cache of many blocks, or a prefill with an alignment and with or without a cache."""
+    """A decode or a chunked prefill, maybe from a cache of many blocks, or a prefill with an alignment and with or
+    without a cache.
+    """
 
     phase: Phase
     alignment: CausalAlignment = "top_left"
@@ -50,6 +52,8 @@ CALLS = (
     Call("decode"),
     Call("prefill", "bottom_right", has_cache=False),
     Call("decode", many_blocks=True),
+    *(Call("chunked"),) * 3,
+    Call("chunked", many_blocks=True),
 )
 # Which sequences of a batch have lengths to draw; the others have no keys.
 BATCHES = ((True,), (), (True, True), (True,), (True,) * 3, (True, False, True), (True, True), (True, True))
@@ -93,7 +97,7 @@ _BLOCKS = {"padding": "-1", "negative": "< -1", "too_large": "too large", "short
 # Labels of `verification.features` that an option always brings. What brings one now and then is filtered.
 _BRINGS: dict[str, Callable[[Any], set[str]]] = {
     "calls": lambda call: {
-        "call: decode" if call.phase == "decode" else f"call: prefill {call.alignment.replace('_', '-')}"
+        f"call: prefill {call.alignment.replace('_', '-')}" if call.phase == "prefill" else f"call: {call.phase}"
     },
     "batches": lambda batch: {"sequences: 0"} if not batch else {"keys: 0"} if not all(batch) else set(),
     "heads": lambda heads: {f"H/G: {heads[0] // heads[1]}", f"G: {'1' if heads[1] == 1 else 'several'}"},

@@ -40,9 +40,11 @@ def decode_paging(
     bad_slots: str,
     index_dtype: str,
     hostile_tails: bool = True,
+    new: Sequence[int] = (),
 ) -> Paging:
-    """Tables that cover ``contexts``, ``tail`` columns wider than needed, and each sequence's own last slot. Behind a
-    context lies anything, or where tails are not hostile block 0.
+    """Tables that cover ``contexts``, ``tail`` columns wider than needed, and for the ``new`` tokens of each sequence,
+    one where nothing is said, its own last slots. Behind a context lies anything, or where tails are not hostile
+    block 0.
     """
     needed = [-(-length // block_size) for length in contexts]
     num_blocks = MANY_BLOCKS if tables == "many" else sum(needed) + 1 + _stream(seed, "spare").randrange(3)
@@ -50,7 +52,11 @@ def decode_paging(
     hostile = _hostile_ids(num_blocks, index_dtype)
     if bad_blocks not in ("none", "short_table"):
         _plant(_stream(seed, "blocks"), rows, hostile[bad_blocks])
-    slots = [_slot(row, length - 1, block_size, num_blocks) for row, length in zip(rows, contexts, strict=True)]
+    slots = [
+        _slot(row, position, block_size, num_blocks)
+        for row, length, count in zip(rows, contexts, new or [1] * len(rows), strict=True)
+        for position in range(length - count, length)
+    ]
     width, tails = max(needed, default=0) + tail, _stream(seed, "tail")
     anything = list(chain(*hostile.values())) if hostile_tails else [0]
     padded = [(*row, *tails.choices(anything, k=width - len(row))) for row in rows]

@@ -64,6 +64,10 @@ def _smaller(problem: Problem) -> Iterator[Problem]:
                 yield _with_lengths(problem, i, (length, length))
             for length in _below(queries):
                 yield _with_lengths(problem, i, (length, keys))
+        elif problem.phase == "chunked":
+            for length in _below(queries):
+                yield _with_lengths(problem, i, (length, keys - queries + length))
+                yield _with_lengths(problem, i, (length, keys))
         for length in _below(keys):
             yield _with_lengths(problem, i, (queries, length))
     for heads in _before(HEADS, (problem.num_heads, problem.num_kv_heads)):
@@ -117,7 +121,7 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, num_blocks=0, slot_mapping=())
     for i, table in enumerate(problem.block_tables):
         if problem.key_lens[i] > problem.block_size:
-            shorter = _with_lengths(problem, i, (1, problem.key_lens[i] - problem.block_size))
+            shorter = _with_lengths(problem, i, (problem.query_lens[i], problem.key_lens[i] - problem.block_size))
             for column in range(len(table)):
                 row = (*table[:column], *table[column + 1 :], -1)
                 yield replace(shorter, block_tables=(*problem.block_tables[:i], row, *problem.block_tables[i + 1 :]))
@@ -143,10 +147,12 @@ def _with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> 
     rows = problem.block_tables[:i] + problem.block_tables[kept] + problem.block_tables[i + 1 :]
     slots = problem.slot_mapping
     if slots:
-        new = (1,) * problem.num_sequences if problem.phase == "decode" else problem.key_lens
-        start = sum(new[:i])
-        remaining = 0 if lengths is None else lengths[1] if problem.phase == "prefill" else 1
-        slots = slots[: start + remaining] + slots[start + new[i] :]
+        new = problem.query_lens if problem.reads_cache else problem.key_lens
+        start, end = sum(new[:i]), sum(new[: i + 1])
+        remaining = 0 if lengths is None else lengths[0] if problem.reads_cache else lengths[1]
+        moved = problem.phase == "chunked" and lengths is not None and lengths[1] == problem.key_lens[i]
+        own = slots[end - remaining : end] if moved else slots[start : start + remaining]
+        slots = slots[:start] + own + slots[end:]
     return replace(
         problem,
         query_lens=(*problem.query_lens[:i], *queries, *problem.query_lens[i + 1 :]),

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import product
 from math import prod
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
@@ -21,7 +21,7 @@ from properties.paging import NO_CACHE, decode_paging, prefill_paging
 from properties.uniform import uniform_problems
 from verification.contract import Contract
 from verification.misuse import MISUSES
-from verification.problem import Problem, Special
+from verification.problem import Phase, Problem, Special
 
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK, _LONGEST = 20_000, 600
@@ -134,9 +134,9 @@ def problems(
         seed=seed,
         causal_alignment=call.alignment,
         **(
-            _decode(draw, draws, seed, sizes, batch, bad_slots, index_dtype)
-            if call.phase == "decode"
-            else _prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
+            _prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
+            if call.phase == "prefill"
+            else _paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype)
         ),
     )
     if special and not plain:
@@ -168,18 +168,29 @@ class _Sizes:
         return min(named[code] if isinstance(code, str) else code, longest, _LONGEST)
 
 
-def _decode(
-    draw: st.DrawFn, draws: _Draws, seed: int, sizes: _Sizes, batch: Sequence[bool], bad_slots: str, index_dtype: str
+def _paged(
+    draw: st.DrawFn,
+    draws: _Draws,
+    phase: str,
+    seed: int,
+    sizes: _Sizes,
+    batch: Sequence[bool],
+    bad_slots: str,
+    index_dtype: str,
 ) -> dict[str, Any]:
-    contexts = tuple(
-        sizes.length(draw(context)[1]) if drawn else 0 for context, drawn in zip(draws.contexts, batch, strict=False)
-    )
+    """A decode or a chunked prefill, whose prefix is as long as the context of a decode, or nothing."""
+    queries, contexts = (1,) * len(batch), []
+    if phase == "chunked":
+        drawn_queries = (draw(place)[1] if drawn else 0 for place, drawn in zip(draws.lengths, batch, strict=False))
+        queries = tuple(map(sizes.length, drawn_queries))
+    for context, new, drawn in zip(draws.contexts, queries, batch, strict=False):
+        length = sizes.length(draw(context)[1], rows=new) if drawn else 0
+        contexts.append(length if phase == "decode" else new + length)
     tables, tail, bad_blocks = draw(draws.tables)
     tables = MANY if sizes.max_block_of_many else tables
-    paging = decode_paging(
-        seed, contexts, sizes.block_size, tables, bad_blocks, tail, bad_slots, index_dtype, draws.hostile_tails
-    )
-    return {"phase": "decode", "query_lens": (1,) * len(contexts), "key_lens": contexts, **vars(paging)}
+    spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.hostile_tails
+    paging = decode_paging(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
+    return {"phase": phase, "query_lens": queries, "key_lens": tuple(contexts), **vars(paging)}
 
 
 def _prefill(
@@ -240,7 +251,7 @@ def _misused(draw: st.DrawFn, problem: Problem) -> Problem:
 def problems_within(
     contract: Contract,
     dtype: str,
-    phases: tuple[str, ...] = ("prefill", "decode"),
+    phases: tuple[str, ...] = get_args(Phase),
     plain: bool = False,
     bad_input: bool = False,
 ) -> st.SearchStrategy[Problem]:

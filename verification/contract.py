@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from verification.features import LABELS, NAMES, labels
 from verification.formats import FORMATS
 from verification.predicted_events import Prediction
-from verification.problem import Problem
-from verification.visibility import context_slots, visible_counts
+from verification.problem import Phase, Problem
+from verification.visibility import seen_of_context, visible_counts
 
 Blind = Literal["zeros", "nan", "mean", "undefined"]
 
@@ -61,7 +61,7 @@ class Contract:
 
     def aligns(self, problem: Problem) -> bool:
         """Whether the diagonal lies where it does in the problem."""
-        return problem.phase == "decode" or problem.causal_alignment in self.alignments
+        return problem.reads_cache or problem.causal_alignment in self.alignments
 
     def holds(self, problem: Problem) -> bool:
         """Whether no sequence is too long for it."""
@@ -82,7 +82,7 @@ class Contract:
     def outside(self) -> tuple[str, ...]:
         """What it promises nothing about, to be read."""
         others = [dtype for dtype in FORMATS if dtype not in self.dtypes]
-        others += [phase for phase in ("prefill", "decode") if phase not in self.phases]
+        others += [phase for phase in get_args(Phase) if phase not in self.phases]
         if self.head_dims:
             others.append(f"head_dims but {', '.join(map(str, self.head_dims))}")
         if self.longest:
@@ -117,8 +117,9 @@ def has_blind_rows(problem: Problem) -> bool:
     if problem.scoring.blind_rows:
         return True
     lengths = zip(problem.query_lens, problem.key_lens, strict=True)
-    if problem.phase == "prefill":
+    if not problem.reads_cache:
         return any((visible_counts(*each, problem.causal_alignment) == 0).any() for each in lengths)
     sizes = problem.block_size, problem.num_blocks
     tables = [np.array(row, np.int64) for row in problem.block_tables]
-    return any(not len(context_slots(n, row, *sizes)) for n, row in zip(problem.key_lens, tables, strict=True))
+    seen = (seen_of_context(*each, row, *sizes) for each, row in zip(lengths, tables, strict=True))
+    return any((counts == 0).any() for counts in seen)

@@ -13,8 +13,9 @@ def describe(problem: Problem) -> str:
     heads = f"{_count(problem.num_heads, 'head')} over {_count(problem.num_kv_heads, 'kv head')}"
     lines = [f"{problem.phase} in {problem.dtype}: {heads}, head_dim {problem.head_dim}"]
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
-        if problem.phase == "decode":
-            lines.append(f"sequence {i}: context {keys}, blocks {_few(problem.block_tables[i])}")
+        if problem.reads_cache:
+            new = f", {queries} of it new" if problem.phase == "chunked" else ""
+            lines.append(f"sequence {i}: context {keys}{new}, blocks {_few(problem.block_tables[i])}")
         else:
             lines.append(f"sequence {i}: {_count(queries, 'query', 'queries')}, {_count(keys, 'key')}")
     if not problem.query_lens:

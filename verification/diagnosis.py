@@ -81,8 +81,8 @@ def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
         return _Question(words, query, keys, values, scale, base)
 
     yield ask("", seen)
-    others = _other_slots(inputs, stored, worst.sequence) if problem.phase == "decode" else _other_counts(mine, worst)
-    for words, rows in others:
+    counts = _other_counts(mine, worst) if problem.phase != "decode" else ()
+    for words, rows in (*counts, *(_other_slots(inputs, stored, worst) if problem.reads_cache else ())):
         yield ask(words, rows)
     yield ask("it saw nothing", (mine.keys[:0], mine.values[:0]))
     for i, other in enumerate(cut):
@@ -99,7 +99,7 @@ def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
 
 
 def _other_counts(mine: Sequence, worst: Element) -> Iterator[tuple[str, Rows]]:
-    """A prefill: more keys, or fewer. Of several words for one number the first is the simplest."""
+    """More keys, or fewer. Of several words for one number the first is the simplest."""
     count, keys = int(mine.counts[worst.token]), len(mine.keys)
     words = {0: "", count: ""}
     for other, said in (
@@ -115,10 +115,11 @@ def _other_counts(mine: Sequence, worst: Element) -> Iterator[tuple[str, Rows]]:
             yield said, (mine.keys[:other], mine.values[:other])
 
 
-def _other_slots(inputs: Inputs, stored: Inputs, sequence: int) -> Iterator[tuple[str, Rows]]:
-    """A decode: other places in the cache, or what they held before."""
-    problem = inputs.problem
-    table, context = stored.block_tables[sequence].astype(np.int64), problem.key_lens[sequence]
+def _other_slots(inputs: Inputs, stored: Inputs, worst: Element) -> Iterator[tuple[str, Rows]]:
+    """Other places in the cache, or what they held before."""
+    problem, sequence = inputs.problem, worst.sequence
+    table = stored.block_tables[sequence].astype(np.int64)
+    context = problem.key_lens[sequence] - problem.query_lens[sequence] + worst.token + 1
     size, blocks = problem.block_size, problem.num_blocks
     good = (table >= 0) & (table < blocks)
 
@@ -136,5 +137,5 @@ def _other_slots(inputs: Inputs, stored: Inputs, sequence: int) -> Iterator[tupl
     yield "a bad block were block 0", rows(np.where(good, table, 0), context)
     yield "it saw the rest of the last block", rows(table, -(-context // size) * size)
     yield "it saw one block more", rows(table, context + size)
-    if context > 1:
+    if context > 1 and problem.phase == "decode":  # of a chunk it has been asked
         yield "it missed its last token", rows(table, context - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import array_api_compat.torch as torch_namespace
@@ -18,7 +19,7 @@ from verification.predicted_events import Prediction, dropped, measured
 from verification.problem import Problem
 from verification.reference import Attended, attend
 from verification.rows import Rows, rows_of
-from verification.visibility import visible_counts
+from verification.visibility import seen_of_context, visible_counts
 
 Array = NDArray[Any]
 
@@ -109,19 +110,24 @@ def _count_dropped_slots(inputs: Inputs) -> int:
 def sequences(stored: Inputs) -> list[Sequence]:
     """Cut a call into its sequences, after the store."""
     problem = stored.problem
-    if problem.phase == "decode":
-        caches = [cache.reshape(-1, *cache.shape[2:]) for cache in (stored.k_cache, stored.v_cache)]
-        return [
-            Sequence(slice(i, i + 1), stored.q[i : i + 1], caches[0][slots], caches[1][slots], np.array([len(slots)]))
-            for i, slots in enumerate(stored.visible_slots)
-        ]
-    q_starts, k_starts = stored.cu_seqlens_q.tolist(), stored.cu_seqlens_k.tolist()
+    all_rows = [slice(*ends) for ends in pairwise(stored.cu_seqlens_q.tolist())]
+    if problem.reads_cache:
+        return [_of_context(stored, i, rows) for i, rows in enumerate(all_rows)]
     cut = []
-    for i in range(len(q_starts) - 1):
-        rows, keys = slice(q_starts[i], q_starts[i + 1]), slice(k_starts[i], k_starts[i + 1])
+    for rows, ends in zip(all_rows, pairwise(stored.cu_seqlens_k.tolist()), strict=True):
+        keys = slice(*ends)
         counts = visible_counts(rows.stop - rows.start, keys.stop - keys.start, problem.causal_alignment)
         cut.append(Sequence(rows, stored.q[rows], stored.k[keys], stored.v[keys], counts))
     return cut
+
+
+def _of_context(stored: Inputs, i: int, rows: slice) -> Sequence:
+    """Sequence ``i``, whose keys are what its block table shows of the cache."""
+    problem, slots = stored.problem, stored.visible_slots[i]
+    keys, values = (cache.reshape(-1, *cache.shape[2:])[slots] for cache in (stored.k_cache, stored.v_cache))
+    context, sizes = int(stored.context_lens[i]), (problem.block_size, problem.num_blocks)
+    counts = seen_of_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
+    return Sequence(rows, stored.q[rows], keys, values, counts)
 
 
 def _attend_on(

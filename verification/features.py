@@ -74,11 +74,11 @@ def labels(problem: Problem) -> list[int]:
     """Indices into `LABELS` of all that ``problem`` tries. A call that must be refused tries none."""
     if problem.misuse:
         return []
-    decode, num_kv_heads = problem.phase == "decode", problem.num_kv_heads
+    num_kv_heads = problem.num_kv_heads
     alignment = "prefill top-left" if problem.causal_alignment == "top_left" else "prefill bottom-right"
     found: dict[str, set[str]] = {
         "dtype": {problem.dtype},
-        "call": {"decode" if decode else alignment if problem.causal_alignment != "none" else "full"},
+        "call": {problem.phase if problem.reads_cache else alignment if problem.causal_alignment != "none" else "full"},
         "sequences": {str(len(problem.key_lens))},
         "H/G": {str(problem.num_heads // num_kv_heads)},
         "G": {"1" if num_kv_heads == 1 else "several"},
@@ -99,13 +99,13 @@ def labels(problem: Problem) -> list[int]:
         found["slots"] = _slots(problem)
     if problem.num_queries and any(problem.key_lens):
         found["scores"], found["values"] = {problem.scores}, {problem.values}
-    if decode:
+    if problem.reads_cache:
         found["blocks"] = _blocks(problem)
     else:
         found["queries and keys"] = _lengths(problem)
     if problem.specials:
         found["special"] = {f"{s.value} seen" if _is_seen(problem, s) else "not seen" for s in problem.specials}
-    # A size that no generator draws has no label.
+    # What no generator draws for a backend without limits of its own has no label.
     return [index for name, held in found.items() for label in held if (index := OF[name].get(label)) is not None]
 
 
@@ -179,7 +179,7 @@ def _is_seen(problem: Problem, special: Special) -> bool:
     row, tensor = special.row, special.tensor
     if tensor == "q":
         return True
-    if problem.phase == "decode":
+    if problem.reads_cache:
         slot = row if tensor.endswith("cache") else problem.slot_mapping[row]
         writers = [token for token, other in enumerate(problem.slot_mapping) if other == slot]
         holds = not writers if tensor.endswith("cache") else writers[-1] == row
@@ -189,7 +189,10 @@ def _is_seen(problem: Problem, special: Special) -> bool:
             and 0 <= block < problem.num_blocks
             and any(
                 block in table[: max(0, -(-(length - offset) // problem.block_size))]
-                for table, length in zip(problem.block_tables, problem.key_lens, strict=True)
+                for table, length, queries in zip(
+                    problem.block_tables, problem.key_lens, problem.query_lens, strict=True
+                )
+                if queries
             )
         )
     for queries, keys in zip(problem.query_lens, problem.key_lens, strict=True):

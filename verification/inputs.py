@@ -45,16 +45,17 @@ class Inputs:
 
     @cached_property
     def visible_slots(self) -> list[Array]:
-        """Decode: the slots that each sequence attends to, in order."""
+        """Where keys are read from the cache: the slots that each sequence with queries attends to, in order."""
         problem = self.problem
+        queries_of = problem.query_lens if problem.reads_cache else ()
         return [
-            context_slots(int(length), table, problem.block_size, problem.num_blocks)
-            for length, table in zip(self.context_lens, self.block_tables, strict=True)
+            context_slots(int(length) if queries else 0, table, problem.block_size, problem.num_blocks)
+            for queries, length, table in zip(queries_of, self.context_lens, self.block_tables, strict=True)
         ]
 
     @cached_property
     def seen_slots(self) -> Array:
-        """Decode: the slots that any sequence attends to, ascending."""
+        """Those that any sequence attends to, ascending."""
         return np.unique(np.concatenate([np.empty(0, np.int64), *self.visible_slots]))
 
 
@@ -62,7 +63,6 @@ def make_inputs(problem: Problem) -> Inputs:
     """Fill every tensor of ``problem``; what nobody may see holds its poison."""
     index = np.dtype(problem.index_dtype)
     fmt, cache_fmt = FORMATS[problem.dtype], FORMATS[problem.cache_format]
-    decode = problem.phase == "decode"
     num_heads, num_kv_heads, head_dim = problem.num_heads, problem.num_kv_heads, problem.head_dim
     q, k, v = (
         np.empty((tokens, heads, head_dim), fmt.numpy)
@@ -83,14 +83,14 @@ def make_inputs(problem: Problem) -> Inputs:
         cu_seqlens_q=np.cumsum((0, *problem.query_lens)).astype(index),
         cu_seqlens_k=np.cumsum((0, *problem.key_lens)).astype(index),
         slot_mapping=np.array(problem.slot_mapping, index),
-        context_lens=np.array(problem.key_lens if decode else (), index),
+        context_lens=np.array(problem.key_lens if problem.reads_cache else (), index),
         block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
         **scored(problem),
     )
     _fill(inputs, fmt, cache_fmt)
     for given in problem.numbers:
         _give(inputs, given)
-    if not decode:
+    if not problem.reads_cache:
         _poison_unseen_keys(inputs)
     for special in problem.specials:
         getattr(inputs, special.tensor).reshape(-1, *_heads_and_dims(inputs, special.tensor))[
@@ -104,7 +104,7 @@ def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
     rng = np.random.default_rng(problem.seed)
     inputs.q[...], inputs.k[...] = fill_scores(problem.scores, rng, inputs.q.shape, inputs.k.shape, fmt)
     inputs.v[...] = fill_values(problem.values, rng, inputs.v.shape, fmt)
-    if problem.phase == "decode" and inputs.visible_slots:
+    if problem.reads_cache and inputs.visible_slots:
         seen = inputs.seen_slots
         shape = (len(seen), *inputs.k.shape[1:])
         _, keys = fill_scores(problem.scores, rng, (0, *shape[1:]), shape, cache_fmt)

@@ -14,6 +14,7 @@ from verification.problem import (
     CausalAlignment,
     Layout,
     Numbers,
+    Phase,
     Poison,
     Problem,
     ScoreKind,
@@ -77,7 +78,7 @@ _SCORING: dict[str, Reader] = {
     "window": _LENGTH,
 }
 _PROBLEM: dict[str, Reader] = {
-    "phase": one_of(("prefill", "decode")),
+    "phase": one_of(get_args(Phase)),
     "dtype": one_of(tuple(FORMATS)),
     "num_heads": _SIZE,
     "num_kv_heads": _SIZE,

@@ -12,6 +12,11 @@ from verification.problem import Problem
 
 INDEX_NAMES = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
 SCORING_NAMES = ("mask", "sinks")
+_LENGTHS = {
+    "prefill": ("cu_seqlens_q", "cu_seqlens_k"),
+    "decode": ("context_lens", "block_tables"),
+    "chunked": ("cu_seqlens_q", "context_lens", "block_tables"),
+}
 TENSOR_NAMES = ("q", "k", "v", "k_cache", "v_cache", *INDEX_NAMES, *SCORING_NAMES)
 
 
@@ -41,7 +46,7 @@ def plan_arena(inputs: Inputs) -> ArenaPlan:
 def used_names(problem: Problem) -> tuple[str, ...]:
     """The tensors that a call of this kind is given."""
     caches = ("k_cache", "v_cache", "slot_mapping") if problem.num_blocks else ()
-    lengths = ("cu_seqlens_q", "cu_seqlens_k") if problem.phase == "prefill" else ("context_lens", "block_tables")
+    lengths = _LENGTHS[problem.phase]
     scoring = [name for name in SCORING_NAMES if getattr(problem.scoring, name)]
     return ("q", "k", "v", *caches, *lengths, *scoring)
 

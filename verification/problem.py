@@ -8,7 +8,7 @@ from typing import Literal
 
 from verification.scoring import PLAIN, Scoring
 
-Phase = Literal["prefill", "decode"]
+Phase = Literal["prefill", "decode", "chunked"]
 CausalAlignment = Literal["top_left", "bottom_right", "none"]
 Layout = Literal["contiguous", "fused", "transposed", "strided"]
 CacheLayout = Literal["contiguous", "interleaved", "transposed"]
@@ -40,12 +40,15 @@ class Numbers:
 class Problem:
     """Frozen and hashable. The same problem makes the same numbers on every machine and device.
 
-    ``query_lens`` and ``key_lens`` count tokens per sequence; in a decode the queries are one each and ``key_lens`` is
-    ``context_lens``. ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold
-    whatever the backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from
-    ``seed``, which ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around
-    values. A ``misuse`` makes the call one that must be refused. ``causal_alignment`` is "none" where every query sees
-    every key; ``scoring`` is what becomes of the products.
+    ``query_lens`` and ``key_lens`` count tokens per sequence. A prefill brings all of its keys. In a decode the queries
+    are one each and ``key_lens`` is ``context_lens``, and so in a chunked prefill, whose queries are the last tokens of
+    their contexts: both store their new tokens first, then read every key from the cache.
+
+    ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold whatever the
+    backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from ``seed``, which
+    ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around values. A
+    ``misuse`` makes the call one that must be refused. ``causal_alignment`` is "none" where every query sees every key;
+    ``scoring`` is what becomes of the products.
     """
 
     phase: Phase
@@ -85,12 +88,17 @@ class Problem:
     @cached_property
     def num_new_keys(self) -> int:
         """Tokens of k and v in this call, ``T_k``."""
-        return sum(self.key_lens) if self.phase == "prefill" else self.num_sequences
+        return sum(self.query_lens) if self.reads_cache else sum(self.key_lens)
+
+    @property
+    def reads_cache(self) -> bool:
+        """Whether keys come from the cache, through block tables."""
+        return self.phase != "prefill"
 
     @property
     def num_tokens(self) -> int:
         """How large it is to a reader: queries and keys of a prefill, what the contexts of a decode hold."""
-        return sum(self.key_lens) + (self.num_queries if self.phase == "prefill" else 0)
+        return sum(self.key_lens) + (0 if self.phase == "decode" else self.num_queries)
 
     @property
     def is_uniform(self) -> bool:

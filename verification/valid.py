@@ -34,14 +34,19 @@ def check_problem(problem: Problem) -> Problem:
             raise ProblemError(f"{field}: {shortened(getattr(problem, field))} (must {rule})")
 
     sequences, has_cache = len(problem.query_lens), problem.num_blocks > 0
-    decode = problem.phase == "decode"
+    paged = problem.reads_cache
     require(problem.num_heads % problem.num_kv_heads == 0, "num_heads", "be a multiple of num_kv_heads")
     require(len(problem.key_lens) == sequences, "key_lens", f"have {sequences} entries, as query_lens")
+    decode = problem.phase == "decode"
     require(not decode or set(problem.query_lens) <= {1}, "query_lens", "be 1 each in a decode")
-    require(not decode or has_cache, "num_blocks", "be positive in a decode")
+    lengths = zip(problem.query_lens, problem.key_lens, strict=True)
+    require(not paged or decode or all(q <= k for q, k in lengths), "query_lens", "be part of the contexts")
+    require(not paged or has_cache, "num_blocks", "be positive where keys are read from the cache")
     slots = problem.num_new_keys if has_cache else 0
     require(len(problem.slot_mapping) == slots, "slot_mapping", f"have {slots} entries, one a new key in a cache")
-    require(len(problem.block_tables) == sequences * decode, "block_tables", "have a row a sequence in a decode")
+    require(
+        len(problem.block_tables) == sequences * paged, "block_tables", "have a row a sequence whose keys they find"
+    )
     require(len({len(row) for row in problem.block_tables}) <= 1, "block_tables", "have rows of one length")
     low, high = (-(2**31), 2**31) if problem.index_dtype == "int32" else (-INT64, INT64)
     require(all(low <= slot < high for slot in problem.slot_mapping), "slot_mapping", f"fit {problem.index_dtype}")
@@ -56,7 +61,7 @@ def check_problem(problem: Problem) -> Problem:
     require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
     require(bool(scoring.mask) or not scoring.blind_rows, "scoring", "have blind rows in a mask alone")
     shaped = scoring.shapes_rows or problem.causal_alignment == "none"
-    require(not decode or not shaped, "scoring", "leave the scores of a decode alone, but for a scale")
+    require(not paged or not shaped, "scoring", "leave scores alone where keys are in the cache, but for a scale")
     if problem.misuse:
         has_tokens = bool(problem.num_queries and problem.num_new_keys)
         applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)
@@ -83,7 +88,8 @@ def is_valid(problem: Problem) -> bool:
 def _given_size(problem: Problem, tensor: str) -> int:
     """How many `Numbers` a tensor takes."""
     if tensor.endswith("cache"):
-        tables = zip(problem.key_lens, problem.block_tables, strict=False)
+        read = (keys if queries else 0 for queries, keys in zip(problem.query_lens, problem.key_lens, strict=False))
+        tables = zip(read, problem.block_tables, strict=False)
         seen = (context_slots(n, np.array(row), problem.block_size, problem.num_blocks) for n, row in tables)
         return len(set().union(*map(np.ndarray.tolist, seen))) * problem.num_kv_heads * problem.head_dim
     tokens, heads = {"q": (problem.num_queries, problem.num_heads)}.get(

@@ -18,6 +18,14 @@ def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
     return np.clip(np.arange(num_queries) + 1 + offset, 0, num_keys)
 
 
+def seen_of_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:
+    """``[Lq]``: of the visible slots of a context, how many lie at or before each of its last positions, where its
+    queries are.
+    """
+    ends = range(context_len - queries + 1, context_len + 1)
+    return np.array([len(context_slots(end, block_table, block_size, blocks)) for end in ends], np.int64)
+
+
 def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
     """Slots of the visible positions in order: position ``t`` is in block ``block_table[t // S]`` at ``t % S``.
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from properties.law import PHASES
 from properties.laws import LAWS
 from verification.catalogue import backend_named, cannot_run, implementations
 from verification.faults import FAULTS
@@ -22,7 +23,7 @@ def list_laws(json: bool) -> int:
         return _as_json(rows)
     table = Table("law", "what must hold", show_lines=True)
     for law in LAWS:
-        only = "" if len(law.phases) > 1 else f" ({law.phases[0]})"
+        only = "" if law.phases == PHASES else f" ({', '.join(law.phases)})"
         table.add_row(f"{law.name}{only}", law.statement)
     Console().print(table, markup=False)
     return 0

@@ -9,6 +9,7 @@ from properties.laws.agreement import (
     visible_nan_appears,
 )
 from properties.laws.equivalence import (
+    a_chunk_is_its_decodes,
     chunks_equal_one_shot,
     decode_is_the_last_row_of_prefill,
     devices_agree,
@@ -50,7 +51,7 @@ LAWS = [
     Law(poison_is_invisible, to_the_bit=True),
     Law(block_ids_do_not_matter, to_the_bit=True),
     Law(batch_does_not_matter, to_the_bit=True),
-    Law(the_future_does_not_matter, to_the_bit=True, phases=("prefill",)),
+    Law(the_future_does_not_matter, to_the_bit=True, phases=("prefill", "chunked")),
     Law(strides_do_not_matter, to_the_bit=True),
     Law(index_dtype_does_not_matter, to_the_bit=True),
     Law(same_call_same_bits, to_the_bit=True),
@@ -58,6 +59,7 @@ LAWS = [
     Law(gqa_equals_expanded_mha, to_the_bit=True),
     Law(decode_is_the_last_row_of_prefill, phases=("decode",), plain=True),
     Law(chunks_equal_one_shot, phases=("prefill",), plain=True),
+    Law(a_chunk_is_its_decodes, phases=("chunked",)),
     Law(values_scale_exactly, to_the_bit=True, plain=True),
     Law(wider_dtypes_agree),
     Law(rounds_to_either_side, plain=True),

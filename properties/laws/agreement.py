@@ -98,7 +98,7 @@ def _with_visible_nan(inputs: Inputs) -> Inputs:
     problem = inputs.problem
     rng = np.random.default_rng(problem.seed)
     name = "kv"[int(rng.integers(2))]
-    if problem.phase == "decode":
+    if problem.reads_cache:
         unstored = [np.setdiff1d(slots, inputs.slot_mapping) for slots in inputs.visible_slots]
         rows, name = np.concatenate([np.empty(0, np.int64), *unstored]), f"{name}_cache"
     else:

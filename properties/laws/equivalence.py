@@ -9,6 +9,7 @@ import numpy as np
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
 from verification.backend import Backend, NotPortable, owed_by
+from verification.backends.token_by_token import as_decodes
 from verification.difference import difference
 from verification.expectation import Expectation, sequences, store
 from verification.formats import FORMATS
@@ -63,6 +64,14 @@ def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
         cu_seqlens_q=np.cumsum((0, *lengths)).astype(inputs.cu_seqlens_q.dtype),
     )
     return _judge_close(backend, chunk, np.arange(len(kept)), inputs, kept)
+
+
+def a_chunk_is_its_decodes(backend: Backend, problem: Problem) -> Verdict:
+    """|chunked(q)_a - decode(q_a, the context up to a's position)| <= bound + bound'."""
+    if "decode" not in backend.contract.phases:
+        raise OutsideLaw
+    inputs, rows = make_inputs(problem), np.arange(problem.num_queries)
+    return _judge_close(backend, inputs, rows, as_decodes(inputs), rows)
 
 
 def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:

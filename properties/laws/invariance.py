@@ -11,7 +11,7 @@ from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair, rows_of
 from verification.backend import Backend, Wrapped
 from verification.contract import has_blind_rows
-from verification.expectation import store
+from verification.expectation import sequences, store
 from verification.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.isolation.isolated import Isolated
 from verification.judge import Verdict, answered, judge_memory
@@ -19,7 +19,6 @@ from verification.materialize import materialize
 from verification.memory import expected_memory
 from verification.observe import observe, observe_call
 from verification.problem import Problem
-from verification.visibility import visible_counts
 
 # What a contract leaves undefined that does not take hidden NaN or large numbers.
 _HIDDEN_POISON = {"special: not seen", *(f"poison around {x}: {kind}" for x in "kv" for kind in ("nan", "large"))}
@@ -59,13 +58,13 @@ def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
     _without_means(backend, problem)
     inputs = make_inputs(problem)
     i, row, first_hidden = _some_row_with_a_future(inputs)
-    start, end = int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1])
     rows = rows_of(problem, i)
+    keys = _hidden_keys(inputs, i, row, first_hidden)
     changed = {name: getattr(inputs, name).copy() for name in ("q", "k", "v")}
     # One kind of future for each: a NaN finds what multiplies by zero, a large number what is added and taken away.
     futures = np.array(["nan", "large", "negative"])[np.arange(3) + problem.seed % 3 - 2]
     for (name, array), future in zip(changed.items(), futures, strict=True):
-        hidden = slice(rows.start + row + 1, rows.stop) if name == "q" else slice(start + first_hidden, end)
+        hidden = slice(rows.start + row + 1, rows.stop) if name == "q" else keys
         if backend.contract.nonfinite and not backend.contract.undefined & _HIDDEN_POISON:
             array[hidden].view(np.uint8)[...] = POISON_BYTE[str(future)]
         else:  # nor may a score overflow: an additive mask makes Inf - Inf of it
@@ -179,8 +178,7 @@ def _alone(inputs: Inputs, i: int) -> Inputs:
     """Sequence ``i`` in a batch of one. The others' tokens may be its context: they are already stored."""
     problem, stored = inputs.problem, store(inputs)
     rows = rows_of(problem, i)
-    decode = problem.phase == "decode"
-    keys = rows if decode else slice(int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1]))
+    keys = rows if problem.reads_cache else slice(int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1]))
     new_keys = keys.stop - keys.start
     slots = (-1,) * (new_keys if problem.num_blocks else 0)
     alone = replace(
@@ -207,14 +205,29 @@ def _alone(inputs: Inputs, i: int) -> Inputs:
     )
 
 
+def _hidden_keys(inputs: Inputs, i: int, row: int, first: int) -> slice:
+    """New keys of sequence ``i`` that none of its queries up to ``row`` sees, ``first`` being the first key that this
+    one does not; nor, where they go to a cache that is read, do other sequences.
+    """
+    problem = inputs.problem
+    if not problem.reads_cache:
+        return slice(int(inputs.cu_seqlens_k[i]) + first, int(inputs.cu_seqlens_k[i + 1]))
+    rows = rows_of(problem, i)
+    hidden = slice(rows.start + row + 1, rows.stop)
+    seen = [slots[:first] if j == i else slots for j, slots in enumerate(inputs.visible_slots)]
+    if np.isin(inputs.slot_mapping[hidden], np.concatenate(seen)).any():
+        raise OutsideLaw
+    return hidden
+
+
 def _some_row_with_a_future(inputs: Inputs) -> tuple[int, int, int]:
     """A sequence, one of its queries, and the first key that this query does not see; by the seed."""
     problem = inputs.problem
     candidates = [
         (i, row, int(count))
-        for i, lengths in enumerate(zip(problem.query_lens, problem.key_lens, strict=True))
-        for row, count in enumerate(visible_counts(*lengths, problem.causal_alignment))
-        if row + 1 < lengths[0] or count < lengths[1]
+        for i, sequence in enumerate(sequences(inputs))
+        for row, count in enumerate(sequence.counts)
+        if row + 1 < len(sequence.q) or count < len(sequence.keys)
     ]
     if not candidates:
         raise OutsideLaw

@@ -6,8 +6,10 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from verification.backend import Call
@@ -65,6 +67,29 @@ def be_slow(_: Tensors) -> None:
     time.sleep(0.3)
 
 
+def index_outside(tensors: Tensors) -> None:
+    """An assertion on the device fails, and all that follows with it."""
+    torch.zeros(1, device=tensors.q.device)[torch.tensor([7], device=tensors.q.device)]
+
+
+def write_nowhere(tensors: Tensors) -> None:
+    """To an address that is nobody's."""
+    make: Any = torch._C._construct_storage_from_data_pointer
+    storage = make(1 << 20, tensors.q.device, 8)
+    torch.empty(0, dtype=torch.uint8, device=tensors.q.device).set_(storage, 0, (8,), (1,)).fill_(1)
+
+
+def spin(_: Tensors) -> None:
+    """A kernel that does not end."""
+    torch.cuda._sleep(1 << 62)  # type: ignore[no-untyped-call]
+
+
+def write_on_device(tensors: Tensors) -> None:
+    """The eight bytes before q, which are nobody's."""
+    end = tensors.spans["q"].offset
+    tensors.arena.view(torch.uint8)[end - 8 : end] = 0x5A
+
+
 def two_sequences(problem: Problem) -> bool:
     return problem.num_sequences > 1
 
@@ -117,3 +142,9 @@ REFUSES = Crashing("refuses", refuse, always)
 ODD = Crashing("odd", raise_odd, always)
 SLOW = Crashing("slow", be_slow, always)
 RIGHT = Crashing("right", raise_nothing, always)
+
+ON_DEVICE = replace(RIGHT, device="cuda")
+ASSERTS = replace(ON_DEVICE, name="asserts", deed=index_outside, kind=two_sequences)
+WRITES_NOWHERE = replace(ON_DEVICE, name="writes-nowhere", deed=write_nowhere, kind=two_sequences)
+SPINS = replace(ON_DEVICE, name="spins", deed=spin, kind=wide_heads)
+WRITES_ON_DEVICE = replace(ON_DEVICE, name="writes-on-device", deed=write_on_device, kind=two_sequences)

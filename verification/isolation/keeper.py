@@ -87,7 +87,7 @@ def _live(source: str, device: str, connection: Connection) -> None:
 def _serve(source: str, device: str, connection: Connection) -> None:
     backend = backend_named(source, device)
     calls: dict[int, Call] = {}
-    send(connection, Answer())
+    send(connection, Answer(lost=_lost(device)))  # which wakes a device that sleeps: no problem shall wait for it
     answer = Answer()
     while not answer.lost:
         answer = _answer(backend, calls, received(connection))

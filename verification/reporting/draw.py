@@ -18,7 +18,7 @@ _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
 
 def drawn(problem: Problem, wrong: Element | None = None) -> RenderableType:
     """A table of sequences, one of the tokens that are stored, and what the tensors hold; ``wrong`` is marked."""
-    tables = [_prefill(problem, wrong) if problem.phase == "prefill" else _decode(problem, wrong)]
+    tables = [_paged(problem, wrong) if problem.reads_cache else _prefill(problem, wrong)]
     if problem.num_blocks and problem.slot_mapping:
         tables.append(_stored(problem))
     return Group(*tables)
@@ -41,9 +41,10 @@ def _prefill(problem: Problem, wrong: Element | None) -> Table:
     return table
 
 
-def _decode(problem: Problem, wrong: Element | None) -> Table:
-    size = problem.block_size
-    table = Table("sequence", "context", "block table", show_lines=True)
+def _paged(problem: Problem, wrong: Element | None) -> Table:
+    size, chunked = problem.block_size, problem.phase == "chunked"
+    queries = ["of it new"] if chunked else []
+    table = Table("sequence", "context", *queries, "block table", show_lines=True)
     for i, (context, row) in enumerate(zip(problem.key_lens, problem.block_tables, strict=True)):
         needed = -(-context // size)
         lines = Text()
@@ -58,8 +59,10 @@ def _decode(problem: Problem, wrong: Element | None) -> Table:
             shown = ", ".join(map(str, row[needed : needed + _BLOCKS]))
             lines.append(f"not needed: {shown}{', ...' if len(row) - needed > _BLOCKS else ''}\n", style="dim")
         lines.rstrip()
-        mark = Text(str(i)).append("  <- wrong" if wrong and wrong.sequence == i else "", style="bold red")
-        table.add_row(mark, str(context), lines)
+        here = wrong is not None and wrong.sequence == i
+        token = f" in query {wrong.token}" if wrong and chunked else ""
+        mark = Text(str(i)).append(f"  <- wrong{token}" if here else "", style="bold red")
+        table.add_row(mark, str(context), *([str(problem.query_lens[i])] if chunked else []), lines)
     return table
 
 
@@ -77,7 +80,7 @@ def _block(problem: Problem, block: int, seen: int) -> Text:
 def _stored(problem: Problem) -> Table:
     table = Table("new token", "slot", "", title="slot_mapping", title_justify="left")
     last = {slot: token for token, slot in enumerate(problem.slot_mapping)}
-    starts = list(accumulate(problem.key_lens if problem.phase == "prefill" else problem.query_lens, initial=0))
+    starts = list(accumulate(problem.query_lens if problem.reads_cache else problem.key_lens, initial=0))
     for token, slot in islice(enumerate(problem.slot_mapping), _TOKENS):
         sequence = next(i for i, (start, end) in enumerate(pairwise(starts)) if start <= token < end)
         if slot == -1:

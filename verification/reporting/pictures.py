@@ -62,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Context:
-    """One sequence of a decode: its row of the block table, and where its new token goes."""
+    """One sequence whose keys are in the cache: its row of the block table, and where its new tokens go."""
 
     title: str
     wrong: bool
@@ -83,10 +83,10 @@ class Picture:
 def picture(problem: Problem, worst: Element | None) -> Picture:
     """Each sequence, with the wrong one marked; of many or long ones what is around the wrong element."""
     shown = _window(problem.num_sequences, _SEQUENCES, worst.sequence if worst else 0)
-    decode = problem.phase == "decode"
+    paged = problem.reads_cache
     return Picture(
-        grids=[] if decode else [_grid(problem, i, worst) for i in shown],
-        contexts=[_context(problem, i, worst) for i in shown] if decode else [],
+        grids=[] if paged else [_grid(problem, i, worst) for i in shown],
+        contexts=[_context(problem, i, worst) for i in shown] if paged else [],
         cut=_cut("sequences", shown, problem.num_sequences),
     )
 
@@ -117,18 +117,26 @@ def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
 
 def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
     length, size = problem.key_lens[sequence], problem.block_size
-    table, slot = problem.block_tables[sequence], problem.slot_mapping[sequence]
+    table, queries = problem.block_tables[sequence], problem.query_lens[sequence]
+    first = sum(problem.query_lens[:sequence])
     needed = -(-length // size)
     shown = _window(len(table), _BLOCKS, max(0, needed - 1))
-    goes = f"slot {slot}, which is block {slot // size} at {slot % size}"
+    new = problem.slot_mapping[first : first + queries][:_SLOTS]
+    last = f", {queries:,} of it new" if problem.phase == "chunked" else ""
     short = f"; the table ends {needed - len(table)} blocks too early" if needed > len(table) else ""
     return Context(
-        f"sequence {sequence}: context {length:,}{short}",
+        f"sequence {sequence}: context {length:,}{last}{short}",
         worst is not None and worst.sequence == sequence,
         [_block(problem, table[i], length - i * size) for i in shown],
-        goes if 0 <= slot < problem.num_slots else f"nowhere: slot {slot} is outside the cache",
+        "; ".join(_place(problem, slot) for slot in new) + ("; ..." if queries > _SLOTS else ""),
         _cut("blocks", shown, len(table)),
     )
+
+
+def _place(problem: Problem, slot: int) -> str:
+    if 0 <= slot < problem.num_slots:
+        return f"slot {slot}, which is block {slot // problem.block_size} at {slot % problem.block_size}"
+    return f"nowhere: slot {slot} is outside the cache"
 
 
 def _block(problem: Problem, block: int, left: int) -> Block:

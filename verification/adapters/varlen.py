@@ -1,0 +1,47 @@
+"""torch's varlen_attn, on CUDA alone: ragged prefills through FlashAttention 2."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_core import store_kvcache
+from verification.adapter import PagedAdapter, promising
+from verification.backends.kernels import FUSED_HEAD_DIMS, HALVES
+from verification.backends.profiles import FLASH_ON_MATRIX_UNITS
+from verification.materialize import Tensors
+from verification.problem import Problem
+
+
+class Varlen(PagedAdapter):
+    """Its page: ``(T, H, D)``, "offsets" of sequences, and "(-1, 0) means causal", which FlashAttention aligns
+    bottom-right. Of groups it says nothing: each query head has its kv head. The store is `attn_core`'s.
+    """
+
+    name = "torch/varlen_attn"
+    contract = promising(
+        *HALVES,
+        phases=("prefill",),
+        head_dims=FUSED_HEAD_DIMS,
+        alignments=("bottom_right",),
+        undefined=frozenset({"layout: strided"}),  # "stride 1 in the last dimension", of every fused kernel
+    )
+    precision = FLASH_ON_MATRIX_UNITS
+    device = "cuda"
+
+    def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
+        from torch.nn.attention import varlen  # not in every torch that we run with
+
+        if tensors.k_cache is not None and tensors.v_cache is not None and tensors.slot_mapping is not None:
+            store_kvcache(tensors.k, tensors.v, tensors.k_cache, tensors.v_cache, tensors.slot_mapping)
+        attend: Any = varlen.varlen_attn
+        known = inspect.signature(attend).parameters
+        causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+        k, v = (x.repeat_interleave(problem.num_heads // problem.num_kv_heads, dim=1) for x in (tensors.k, tensors.v))
+        starts = [x.to(torch.int32) for x in (tensors.cu_seqlens_q, tensors.cu_seqlens_k) if x is not None]
+        longest = [max(lengths, default=0) for lengths in (problem.query_lens, problem.key_lens)]
+        out: Tensor = attend(tensors.q, k, v, *starts, *longest, scale=problem.scale, **causal)
+        return out

@@ -1,0 +1,86 @@
+"""A chunked prefill by who has none: each query is a decode of its own, once all new tokens are in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verification.backend import Backend, Call, Wrapped
+from verification.contract import Contract
+from verification.inputs import Inputs
+from verification.materialize import Tensors
+from verification.problem import Problem
+
+
+@dataclass(frozen=True)
+class TokenByToken(Wrapped):
+    """``inner`` decodes. What it refuses and logs, it says of other tensors than were handed over."""
+
+    inner: Backend
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name}+chunks"
+
+    @property
+    def contract(self) -> Contract:
+        return replace(self.inner.contract, phases=("decode", "chunked"), refuses=False, range_events=False)
+
+    def prepare(self, problem: Problem) -> Call:
+        if problem.phase == "decode":
+            return self.inner.prepare(problem)
+        call = self.inner.prepare(_of_decodes(problem))
+
+        def chunked(tensors: Tensors) -> Tensor:
+            return call(_expanded(tensors))
+
+        return chunked
+
+
+def as_decodes(inputs: Inputs) -> Inputs:
+    """The same questions, a sequence a query."""
+    problem = _of_decodes(inputs.problem)
+    index = inputs.context_lens.dtype
+    owner = np.repeat(np.arange(inputs.problem.num_sequences), inputs.problem.query_lens)
+    return replace(
+        inputs,
+        problem=problem,
+        cu_seqlens_q=np.arange(problem.num_sequences + 1, dtype=index),
+        cu_seqlens_k=np.cumsum((0, *problem.key_lens)).astype(index),
+        context_lens=np.array(problem.key_lens, index),
+        block_tables=inputs.block_tables[owner],
+    )
+
+
+def _of_decodes(problem: Problem) -> Problem:
+    lengths = list(zip(problem.query_lens, problem.key_lens, strict=True))
+    rows = zip(problem.query_lens, problem.block_tables, strict=True)
+    return replace(
+        problem,
+        phase="decode",
+        query_lens=(1,) * problem.num_queries,
+        key_lens=tuple(end for queries, keys in lengths for end in range(keys - queries + 1, keys + 1)),
+        block_tables=tuple(row for queries, row in rows for _ in range(queries)),
+    )
+
+
+def _expanded(tensors: Tensors) -> Tensors:
+    """From the tensors alone, as an engine would."""
+    starts, contexts, tables = tensors.cu_seqlens_q, tensors.context_lens, tensors.block_tables
+    assert starts is not None
+    assert contexts is not None
+    assert tables is not None
+    queries = starts.diff()
+    owner = torch.repeat_interleave(torch.arange(len(queries), device=starts.device), queries)
+    place = torch.arange(len(owner), device=starts.device) - starts[:-1][owner]
+    ends = (contexts - queries)[owner] + place + 1
+    return replace(
+        tensors,
+        inputs=as_decodes(tensors.inputs),
+        context_lens=ends.to(contexts.dtype),
+        block_tables=tables[owner],
+        cu_seqlens_q=None,
+    )
