@@ -97,7 +97,8 @@ _BLOCKS = {"padding": "-1", "negative": "< -1", "too_large": "too large", "short
 # Labels of `verification.features` that an option always brings. What brings one now and then is filtered.
 _BRINGS: dict[str, Callable[[Any], set[str]]] = {
     "calls": lambda call: {
-        f"call: prefill {call.alignment.replace('_', '-')}" if call.phase == "prefill" else f"call: {call.phase}"
+        f"call: prefill {call.alignment.replace('_', '-')}" if call.phase == "prefill" else f"call: {call.phase}",
+        "cache: own dtype" if call.has_cache else "cache: none",
     },
     "batches": lambda batch: {"sequences: 0"} if not batch else {"keys: 0"} if not all(batch) else set(),
     "heads": lambda heads: {f"H/G: {heads[0] // heads[1]}", f"G: {'1' if heads[1] == 1 else 'several'}"},

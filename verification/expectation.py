@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import array_api_compat.torch as torch_namespace
@@ -110,12 +110,12 @@ def _count_dropped_slots(inputs: Inputs) -> int:
 def sequences(stored: Inputs) -> list[Sequence]:
     """Cut a call into its sequences, after the store."""
     problem = stored.problem
-    all_rows = [slice(*ends) for ends in pairwise(stored.cu_seqlens_q.tolist())]
     if problem.reads_cache:
-        return [_of_context(stored, i, rows) for i, rows in enumerate(all_rows)]
+        starts = accumulate(problem.query_lens, initial=0)
+        return [_of_context(stored, i, slice(*ends)) for i, ends in enumerate(pairwise(starts))]
     cut = []
-    for rows, ends in zip(all_rows, pairwise(stored.cu_seqlens_k.tolist()), strict=True):
-        keys = slice(*ends)
+    starts_of = (pairwise(starts.tolist()) for starts in (stored.cu_seqlens_q, stored.cu_seqlens_k))
+    for rows, keys in ((slice(*ends), slice(*others)) for ends, others in zip(*starts_of, strict=True)):
         counts = visible_counts(rows.stop - rows.start, keys.stop - keys.start, problem.causal_alignment)
         cut.append(Sequence(rows, stored.q[rows], stored.k[keys], stored.v[keys], counts))
     return cut

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from properties.law import Law
+from properties.law import PHASES, Law
 from properties.laws import LAWS
 from tests.properties.wrapped import HONEST
 from verification.backend import Backend
@@ -31,9 +31,9 @@ def test_a_law_has_the_name_and_the_words_of_its_check() -> None:
 
 
 def test_defaults_speak_of_everything() -> None:
-    """Both phases, both devices, ordinary input."""
+    """All phases, both devices, ordinary input."""
     law = Law(some_law)
-    assert (law.phases, law.devices, law.bad_input, law.plain) == (("prefill", "decode"), ("cpu", "cuda"), False, False)
+    assert (law.phases, law.devices, law.bad_input, law.plain) == (PHASES, ("cpu", "cuda"), False, False)
 
 
 def test_names_are_unique() -> None:
@@ -46,7 +46,7 @@ def test_every_law_is_stated(law: Law) -> None:
     """In a few lines, for phases and devices that exist."""
     assert 0 < len(law.statement.splitlines()) <= 3
     assert law.phases
-    assert set(law.phases) <= {"prefill", "decode"}
+    assert set(law.phases) <= set(PHASES) == {"prefill", "decode", "chunked"}
     assert set(law.devices) <= {"cpu", "cuda"}
 
 

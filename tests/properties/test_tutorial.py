@@ -62,8 +62,9 @@ def test_mended_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = names["MyKernel"]
     monkeypatch.setattr("verification.catalogue._imported", lambda _: kernel())  # type: ignore[operator]
     for law in LAWS:
-        _, broken, _ = fuzz(law, backend_named("mended:MyKernel"), "float16", 1, examples=40)
-        assert broken is None, broken
+        if law.asks(backend_named("mended:MyKernel")):
+            _, broken, _ = fuzz(law, backend_named("mended:MyKernel"), "float16", 1, examples=40)
+            assert broken is None, broken
 
 
 def test_it_runs_where_it_says() -> None:
@@ -93,8 +94,9 @@ class Paged(PagedAdapter):
 def test_a_kernel_with_a_cache_of_its_own() -> None:
     """Obeys what it promises."""
     for law in LAWS:
-        _, broken, _ = fuzz(law, Paged(), "float32", 1, examples=15)
-        assert broken is None, broken
+        if law.asks(Paged()):
+            _, broken, _ = fuzz(law, Paged(), "float32", 1, examples=15)
+            assert broken is None, broken
 
 
 def test_the_least_that_is_promised() -> None:

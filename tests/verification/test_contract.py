@@ -73,10 +73,10 @@ def test_how_long_a_sequence_may_be() -> None:
 
 def test_what_lies_outside_is_said() -> None:
     """For reports."""
-    assert Contract(("float16", "bfloat16", "float32", "float64")).outside == ()
+    assert Contract(("float16", "bfloat16", "float32", "float64")).outside == ("chunked",)
     little = Contract(("float32", "float64"), ("prefill",), nonfinite=False, head_dims=(16, 64), longest=9)
     sizes = "head_dims but 16, 64", "more than 9 tokens a sequence"
-    assert little.outside == ("float16", "bfloat16", "decode", *sizes, "NaN and Inf in tensors")
+    assert little.outside == ("float16", "bfloat16", "decode", "chunked", *sizes, "NaN and Inf in tensors")
     assert replace(little, undefined=frozenset({"slots: -1"})).outside[-1] == "slots: -1"
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attn_core import store_kvcache
 from verification.adapter import PagedAdapter, promising
 from verification.backends.kernels import FUSED_HEAD_DIMS, HALVES
 from verification.backends.profiles import FLASH_ON_MATRIX_UNITS
@@ -18,7 +17,7 @@ from verification.problem import Problem
 
 class Varlen(PagedAdapter):
     """Its page: ``(T, H, D)``, "offsets" of sequences, and "(-1, 0) means causal", which FlashAttention aligns
-    bottom-right. Of groups it says nothing: each query head has its kv head. The store is `attn_core`'s.
+    bottom-right. Of groups it says nothing: each query head has its kv head. It has no cache.
     """
 
     name = "torch/varlen_attn"
@@ -27,7 +26,7 @@ class Varlen(PagedAdapter):
         phases=("prefill",),
         head_dims=FUSED_HEAD_DIMS,
         alignments=("bottom_right",),
-        undefined=frozenset({"layout: strided"}),  # "stride 1 in the last dimension", of every fused kernel
+        undefined=frozenset({"layout: strided", "cache: own dtype"}),
     )
     precision = FLASH_ON_MATRIX_UNITS
     device = "cuda"
@@ -35,8 +34,6 @@ class Varlen(PagedAdapter):
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
         from torch.nn.attention import varlen  # not in every torch that we run with
 
-        if tensors.k_cache is not None and tensors.v_cache is not None and tensors.slot_mapping is not None:
-            store_kvcache(tensors.k, tensors.v, tensors.k_cache, tensors.v_cache, tensors.slot_mapping)
         attend: Any = varlen.varlen_attn
         known = inspect.signature(attend).parameters
         causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}

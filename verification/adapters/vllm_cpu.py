@@ -23,7 +23,7 @@ FLUSHING = Precision(flushing=True)
 # `CPUAttentionBackend` has blocks of "MultipleOf(32)" tokens; of its head sizes these are ours.
 _SIZES = tuple((*heads, dim, size) for heads, dim, size in product(((1, 1), (4, 2), (8, 1)), (64, 80, 128), (32, 64)))
 # A slot is a token's own or -1 (PAD_SLOT_ID); the scheduler gives a sequence its blocks, and at least one token. Of
-# other numbers nothing is said, nor of NaN among the values of slots that are not in use (docs/findings.md, 16).
+# other numbers nothing is said, nor of NaN among the values of slots that are not in use (docs/findings.md, 14).
 _NEVER_GIVEN = (
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
