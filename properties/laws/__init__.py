@@ -37,6 +37,7 @@ from properties.laws.scoring import (
     a_vast_softcap_is_none,
     an_endless_window_is_none,
 )
+from properties.laws.shapes import other_shapes_do_not_matter
 
 LAWS = [
     Law(agrees_with_reference),
@@ -55,6 +56,7 @@ LAWS = [
     Law(strides_do_not_matter, to_the_bit=True),
     Law(index_dtype_does_not_matter, to_the_bit=True),
     Law(same_call_same_bits, to_the_bit=True),
+    Law(other_shapes_do_not_matter, to_the_bit=True),
     Law(threads_do_not_matter, devices=("cpu",), to_the_bit=True),
     Law(gqa_equals_expanded_mha, to_the_bit=True),
     Law(decode_is_the_last_row_of_prefill, phases=("decode",), plain=True),

@@ -29,6 +29,7 @@ CLAIMS = frozenset(
         "strides_do_not_matter",
         "index_dtype_does_not_matter",
         "same_call_same_bits",
+        "other_shapes_do_not_matter",
         "values_scale_exactly",
     }
 )
@@ -36,7 +37,13 @@ CLAIMS = frozenset(
 
 # Kernels block by the length of what they are given: a longer neighbour may move a rounding.
 SDPA_CLAIMS = frozenset(
-    {"poison_is_invisible", "block_ids_do_not_matter", "index_dtype_does_not_matter", "same_call_same_bits"}
+    {
+        "poison_is_invisible",
+        "block_ids_do_not_matter",
+        "index_dtype_does_not_matter",
+        "same_call_same_bits",
+        "other_shapes_do_not_matter",
+    }
 )
 SDPA_CONTRACT = Contract(dtypes=tuple(FORMATS), bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
 # What is true of every kernel that torch may choose there.

@@ -58,7 +58,7 @@ def _sdpa(kernel: SDPBackend, q: Tensor, k: Tensor, v: Tensor, causal: bool, sca
 
 def flex_eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
     """FlexAttention's own eager path, which its documentation keeps for debugging."""
-    with _uncompiled():
+    with uncompiled():
         mod = _hide_future if causal else None
         out: Tensor = flex_attention.flex_attention(q[None], k[None], v[None], score_mod=mod, scale=scale)[0]
         return out
@@ -69,7 +69,7 @@ def _hide_future(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key:
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
+def uncompiled() -> Iterator[None]:
     """Without this switch the eager path traces itself anew for every shape. With it, its warning is gone as well."""
     module: Any = flex_attention
     before = getattr(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", False)

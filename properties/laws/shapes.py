@@ -1,0 +1,36 @@
+"""A law for what is compiled, planned or cached by shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from properties.law import OutsideLaw
+from properties.laws.pairs import judge_pair
+from verification.backend import Backend
+from verification.inputs import make_inputs
+from verification.judge import Verdict, answered
+from verification.observe import observe
+from verification.problem import Problem
+
+
+def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+    """f(x') = f(x') and f(x) is what is owed, asked as x', x, x', where x' is x cut to a token a sequence: the shapes
+    that a compiler may take for fixed.
+    """
+    shorter = _of_one_token(problem)
+    if (shorter.query_lens, shorter.key_lens) == (problem.query_lens, problem.key_lens):
+        raise OutsideLaw
+    name, inputs, short = other_shapes_do_not_matter.__name__, make_inputs(problem), make_inputs(shorter)
+    first, second = answered(observe(backend, short)), answered(observe(backend, inputs))
+    judge_pair(backend, name, inputs, second, what="the same call before")
+    return judge_pair(backend, name, short, first, what="the same call before a longer one")
+
+
+def _of_one_token(problem: Problem) -> Problem:
+    """Each sequence cut to a query and a key; slots of new tokens that stay, stay."""
+    queries = tuple(min(1, length) for length in problem.query_lens)
+    keys = tuple(min(1, length) for length in problem.key_lens)
+    new, kept = (problem.query_lens, queries) if problem.reads_cache else (problem.key_lens, keys)
+    ends = [sum(new[: i + 1]) for i in range(len(new))]
+    slots = [slot for i, end in enumerate(ends) for slot in problem.slot_mapping[end - new[i] : end - new[i] + kept[i]]]
+    return replace(problem, query_lens=queries, key_lens=keys, slot_mapping=tuple(slots), numbers=(), specials=())

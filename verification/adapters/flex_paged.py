@@ -1,0 +1,76 @@
+"""FlexAttention's own PagedAttention, uncompiled: the page table is the problem's, it converts the block mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.attention.experimental._paged_attention import PagedAttention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from verification.adapter import PagedAdapter, promising
+from verification.backends.kernels import flex_eager_precision, uncompiled
+from verification.formats import FORMATS
+from verification.materialize import Tensors
+from verification.problem import Problem
+
+# "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
+# a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.
+_NEVER_GIVEN = (
+    *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "sequences: 0", "keys: 0"),
+    *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),
+    *("blocks: > 32767", "poison around v: nan"),
+)
+
+
+class Paged(PagedAdapter):
+    """Decodes and chunks. New tokens are stored by `index_put_`, as in ``assign``, which is for equal lengths; padding
+    is left out.
+    """
+
+    name = "flex/paged, eager"
+    contract = promising(*FORMATS, phases=("decode", "chunked"), undefined=frozenset(_NEVER_GIVEN))
+    precision = flex_eager_precision()
+
+    def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
+        k_cache, v_cache, slots = tensors.k_cache, tensors.v_cache, tensors.slot_mapping
+        contexts, tables = tensors.context_lens, tensors.block_tables
+        assert k_cache is not None
+        assert v_cache is not None
+        assert slots is not None
+        assert contexts is not None
+        assert tables is not None
+        stored = slots >= 0
+        place = slots[stored] // problem.block_size, slots[stored] % problem.block_size
+        k_cache[place], v_cache[place] = (x[stored].to(k_cache.dtype) for x in (tensors.k, tensors.v))
+        if not len(tensors.q):
+            return tensors.q
+        lengths, longest = torch.tensor(problem.query_lens), max(problem.query_lens)
+        q = tensors.q.new_zeros(len(lengths), longest, *tensors.q.shape[1:])
+        real = torch.arange(longest) < lengths[:, None]
+        q[real] = tensors.q
+        k, v = (cache.to(q.dtype).flatten(0, 1).transpose(0, 1)[None] for cache in (k_cache, v_cache))
+        first = contexts - lengths
+
+        def sees(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+            return key <= first[b] + query
+
+        pages = _pages(problem, contexts, tables)
+        size = problem.block_size
+        span, sizes = size * -(-max(problem.key_lens) // size), (128, size)
+        logical = create_block_mask(sees, len(lengths), None, longest, span, q.device, BLOCK_SIZE=sizes)
+        mask = pages.convert_logical_block_mask(logical, kv_len=contexts)
+        with uncompiled():
+            out = flex_attention(q.transpose(1, 2), k, v, block_mask=mask, scale=problem.scale, enable_gqa=True)
+        answer: Tensor = out.transpose(1, 2)[real]
+        return answer
+
+
+def _pages(problem: Problem, contexts: Tensor, tables: Tensor) -> PagedAttention:
+    """As if it had given out these pages itself."""
+    pages = PagedAttention(problem.num_blocks, problem.block_size, problem.num_sequences, str(tables.device))
+    columns = torch.arange(tables.shape[1])
+    row, column = torch.where(columns * problem.block_size < contexts[:, None])
+    used = tables[row, column].to(torch.int64)
+    pages.page_table[row, column] = used
+    pages.physical_to_logical[row, used] = column
+    return pages
