@@ -34,6 +34,8 @@ class Varlen(PagedAdapter):
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
         from torch.nn.attention import varlen  # not in every torch that we run with
 
+        if not len(tensors.q):  # which it cannot launch: "CUDA error: invalid argument"
+            return tensors.q
         attend: Any = varlen.varlen_attn
         known = inspect.signature(attend).parameters
         causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
