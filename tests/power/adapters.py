@@ -90,7 +90,13 @@ def made(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         if summary.interrupted or not (summary.endings and summary.verified):
             raise ValueError(f"{summary.totals()} (must be a whole run that verified something)")
-    runs = [(_name(s.results[0]), s.runs[0].seed, s.runs[0].examples, f"{s.verified:,}") for s in summaries]
+    of_backend: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        of_backend.setdefault(_name(summary.results[0]), []).append(summary)
+    runs = [
+        (name, runs[0].runs[0].seed, runs[0].runs[0].examples, f"{sum(s.verified for s in runs):,}")
+        for name, runs in of_backend.items()
+    ]
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(TEMPLATE.read_text())
     return template.render(runs=runs, dtypes=by_dtype(results), laws=by_law(results))
 

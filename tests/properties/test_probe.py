@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -59,6 +60,26 @@ def test_what_a_kernel_cannot_is_left_out() -> None:
     assert contract.dtypes == HALVES
     assert contract.head_dims == (16, 64, 80, 128)
     assert "no kernel for this" in points["dtypes", "float32"].broken
+
+
+def test_what_breaks_now_and_then_is_broken() -> None:
+    """As memory that nobody has written."""
+    calls = count()
+
+    def unsteady(q, k, v, causal, scale):  # type: ignore[no-untyped-def]
+        return FLASH.dense(q, k, v, causal, scale) + (next(calls) % 3 == 2)
+
+    points = points_of(replace(FLASH, dense=unsteady))
+    assert not any(point.holds for (field, _), point in points.items() if field == "dtypes")
+
+
+def test_one_that_is_tried_with_sizes_has_no_head_dims_to_ask() -> None:
+    """Nor do those decide about anything."""
+    backend = replace(FLASH, contract=replace(FLASH.contract, tried=((2, 1, 12, 3),)))
+    points = points_of(backend)
+    assert not [value for field, value in points if field == "head_dims"]
+    assert points["defines", "slots: -1"].holds
+    assert proposed(backend, list(points.values())).head_dims == ()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,15 @@ from verification.problem import Problem
 # "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
 # a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.
 _NEVER_GIVEN = (
-    *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "sequences: 0", "keys: 0"),
+    *(
+        "slots: < -1",
+        "slots: too large",
+        "slots: past 32 bits",
+        "slots: twice",
+        "sequences: 0",
+        "keys: 0",
+        "sequences: no keys between others",
+    ),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),
     *("blocks: > 32767", "poison around v: nan"),
 )
@@ -28,7 +36,7 @@ class Paged(PagedAdapter):
     """
 
     name = "flex/paged, eager"
-    contract = promising(*FORMATS, phases=("decode", "chunked"), undefined=frozenset(_NEVER_GIVEN))
+    contract = promising(*FORMATS, phases=("decode", "chunked"), undefined=frozenset(_NEVER_GIVEN), blind="undefined")
     precision = flex_eager_precision()
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:

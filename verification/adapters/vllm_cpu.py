@@ -27,7 +27,7 @@ _SIZES = tuple((*heads, dim, size) for heads, dim, size in product(((1, 1), (4, 
 _NEVER_GIVEN = (
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
-    *("sequences: 0", "keys: 0", "layout: strided", "poison around v: nan"),
+    *("sequences: 0", "keys: 0", "sequences: no keys between others", "layout: strided", "poison around v: nan"),
 )
 
 
@@ -35,7 +35,9 @@ class Attention(PagedAdapter):
     """`CPUAttentionBackendImpl.forward`. Its index tensors are int32 but for the slots, and are made so here."""
 
     name = "vllm/cpu"
-    contract = promising(*DTYPES, phases=("decode", "chunked"), tried=_SIZES, undefined=frozenset(_NEVER_GIVEN))
+    contract = promising(
+        *DTYPES, phases=("decode", "chunked"), tried=_SIZES, undefined=frozenset(_NEVER_GIVEN), blind="undefined"
+    )
     precision = FLUSHING
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
