@@ -16,17 +16,9 @@ from verification.problem import Problem
 # "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
 # a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.
 _NEVER_GIVEN = (
-    *(
-        "slots: < -1",
-        "slots: too large",
-        "slots: past 32 bits",
-        "slots: twice",
-        "sequences: 0",
-        "keys: 0",
-        "sequences: no keys between others",
-    ),
+    *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "poison around v: nan"),
+    *("sequences: 0", "keys: 0", "sequences: no keys between others", "blocks: > 32767"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),
-    *("blocks: > 32767", "poison around v: nan"),
 )
 
 
