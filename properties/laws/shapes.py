@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from verification.backend import Backend
+from verification.backend import Backend, owed_by
 from verification.inputs import make_inputs
-from verification.judge import Verdict, answered
+from verification.judge import Verdict, answered, judge_output
 from verification.observe import observe
 from verification.problem import Problem
 
@@ -20,10 +20,10 @@ def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
     shorter = _of_one_token(problem)
     if (shorter.query_lens, shorter.key_lens) == (problem.query_lens, problem.key_lens):
         raise OutsideLaw
-    name, inputs, short = other_shapes_do_not_matter.__name__, make_inputs(problem), make_inputs(shorter)
-    first, second = answered(observe(backend, short)), answered(observe(backend, inputs))
-    judge_pair(backend, name, inputs, second, what="the same call before")
-    return judge_pair(backend, name, short, first, what="the same call before a longer one")
+    inputs, short = make_inputs(problem), make_inputs(shorter)
+    before = answered(observe(backend, short))
+    judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+    return judge_pair(backend, other_shapes_do_not_matter.__name__, short, before, what="before a longer call")
 
 
 def _of_one_token(problem: Problem) -> Problem:

@@ -24,7 +24,7 @@ BY_NAME = {law.name: law for law in LAWS}
 
 @dataclass(frozen=True)
 class Remembering(Wrapped):
-    """As many keys as it met first are all that it ever reads, where there are several."""
+    """Wrong wherever there are more keys than it met first."""
 
     met: list[int] = field(default_factory=list)
 
@@ -32,9 +32,11 @@ class Remembering(Wrapped):
         call = self.inner.prepare(problem)
 
         def remembering(tensors: Tensors) -> Tensor:
-            self.met.append(max(problem.key_lens, default=0))
+            longest = max(problem.key_lens, default=0)
+            if longest:
+                self.met.append(longest)
             out = call(tensors)
-            return out.zero_() if 0 < self.met[0] < self.met[-1] else out
+            return out.zero_() if longest and longest > self.met[0] else out
 
         return remembering
 
