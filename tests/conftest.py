@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 # The modules behind `Attention.forward`, which checks its input itself and says more about it than a type checker.
@@ -14,6 +15,13 @@ if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
     install_import_hook(modules, "beartype.beartype")
 
 from verification.flags import settle
+
+
+@pytest.fixture(scope="session")
+def cuda_device(request: pytest.FixtureRequest) -> None:
+    """Skips visibly, or fails where --require-cuda asks for a device."""
+    if not torch.cuda.is_available():
+        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
 
 
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 (the hook's signature)

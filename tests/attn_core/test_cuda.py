@@ -18,15 +18,9 @@ from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, p
 from tests.attn_core.float32 import FASTER, faster_products, product_precisions
 from verification.events import INDEX_LOG, RANGE_LOG, Event, captured_events
 
+pytestmark = pytest.mark.usefixtures("cuda_device")
 DEVICE = "cuda"
 INTEGERS = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
-
-
-@pytest.fixture(autouse=True)
-def _cuda_device(request: pytest.FixtureRequest) -> None:
-    """Skips visibly, or fails where --require-cuda asks for a device."""
-    if not torch.cuda.is_available():
-        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
 
 
 def _prefill(device: str = DEVICE, dtype: torch.dtype = torch.float32) -> Call:

@@ -14,8 +14,10 @@ from properties import laws
 from properties.law import Law
 from properties.run import fuzz
 from tests.attn_core.calls import Call, bits
-from tests.attn_core.test_cuda import _copies, _cuda_device  # noqa: F401 (autouse)
+from tests.attn_core.test_cuda import _copies
 from verification.catalogue import backend_named
+
+pytestmark = pytest.mark.usefixtures("cuda_device")
 
 HEADS, GROUPS, DIM, SIZE = 8, 2, 64, 16
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)

@@ -18,6 +18,7 @@ from verification.judge import Violation, answered
 from verification.observe import observe
 from verification.violation import Crash, Hang
 
+pytestmark = pytest.mark.usefixtures("cuda_device")
 LAW = {law.name: law for law in LAWS}
 EMPTY = one_head(queries=0, keys=0)
 PATIENCE = 10.0
@@ -26,13 +27,6 @@ DEATHS = {
     "WRITES_NOWHERE": (Crash, "the backend's device is lost: .*illegal memory access"),
     "SPINS": (Hang, "the backend did not answer within 10 s"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _cuda_device(request: pytest.FixtureRequest) -> None:
-    """Skips visibly, or fails where --require-cuda asks for a device."""
-    if not torch.cuda.is_available():
-        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
 
 
 def backend(name: str) -> Isolated:

@@ -91,9 +91,8 @@ def test_it_is_right(name: str, phase: Phase, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize(("name", "phase"), EVERY)
-def test_it_is_right_on_cuda(name: str, phase: Phase, dtype: str, request: pytest.FixtureRequest) -> None:
-    if not torch.cuda.is_available():
-        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
+@pytest.mark.usefixtures("cuda_device")
+def test_it_is_right_on_cuda(name: str, phase: Phase, dtype: str) -> None:
     _right(name, phase, dtype, "cuda")
 
 

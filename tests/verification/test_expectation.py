@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis.strategies import sampled_from
 
 from properties.strategies import problems
@@ -19,7 +18,6 @@ from verification.precision import INPUT, Precision
 from verification.problem import Problem
 
 _dtypes = ("float16", "bfloat16", "float32", "float64")
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 ATTN_CORE = Precision()
 
 
@@ -39,13 +37,15 @@ def conditioning(found: Expectation) -> float:
     return max(products, default=0.0) * head_dim**1.5 * 2.0**-53
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("precision", [Precision(), Precision(scores=INPUT, probabilities=INPUT, scaled_query=True)])
-def test_two_texts_agree(device: str, precision: Precision) -> None:
+def test_two_texts_agree(device: str, precision: Precision, request: pytest.FixtureRequest) -> None:
     """NumPy's answer and torch's: exact to 1e-12, bound to 1e-9, and the same NaN and Inf, wherever scores allow it.
 
     Scores beyond 1000 lose more than 1e-12 of a weight to the rounding of float64: there, as much as it may lose.
     """
+    if device == "cuda":
+        request.getfixturevalue("cuda_device")
 
     @over(150, sampled_from(_dtypes).flatmap(problems))
     def check(problem: Problem) -> None:

@@ -90,7 +90,7 @@ def test_each_call_has_memory_of_its_own() -> None:
     assert np.abs(inputs.q).sum() > 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda_device")
 @over(50, problems("float16"))
 def test_the_device_holds_the_same_bytes(problem: Problem) -> None:
     """One copy of the whole arena."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from tests.verification.adapters.laws import NAMES, keeps_the_laws
 from verification.adapters.varlen import Varlen
@@ -12,10 +11,8 @@ from verification.backends.kernels import HALVES
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_keeps_the_laws(dtype: str, request: pytest.FixtureRequest) -> None:
-    """Skips visibly, or fails where --require-cuda asks for a device."""
-    if not torch.cuda.is_available():
-        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
+@pytest.mark.usefixtures("cuda_device")
+def test_keeps_the_laws(dtype: str) -> None:
     keeps_the_laws(Varlen(), dtype, laws=(*NAMES, "chunks_equal_one_shot"))
 
 
