@@ -55,21 +55,21 @@ def simpler(problem: Problem) -> Iterator[Problem]:
 def _smaller(problem: Problem) -> Iterator[Problem]:
     """Fewer sequences, tokens, heads, dims."""
     for i in range(problem.num_sequences):
-        yield _with_lengths(problem, i, None)
+        yield with_lengths(problem, i, None)
     if problem.is_uniform:
         yield from _uniformly_smaller(problem)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         if problem.phase == "prefill":
             for length in _below(min(queries, keys)):
-                yield _with_lengths(problem, i, (length, length))
+                yield with_lengths(problem, i, (length, length))
             for length in _below(queries):
-                yield _with_lengths(problem, i, (length, keys))
+                yield with_lengths(problem, i, (length, keys))
         elif problem.phase == "chunked":
             for length in _below(queries):
-                yield _with_lengths(problem, i, (length, keys - queries + length))
-                yield _with_lengths(problem, i, (length, keys))
+                yield with_lengths(problem, i, (length, keys - queries + length))
+                yield with_lengths(problem, i, (length, keys))
         for length in _below(keys):
-            yield _with_lengths(problem, i, (queries, length))
+            yield with_lengths(problem, i, (queries, length))
     for heads in _before(HEADS, (problem.num_heads, problem.num_kv_heads)):
         yield replace(problem, num_heads=heads[0], num_kv_heads=heads[1])
     for head_dim in _before(HEAD_DIMS, problem.head_dim):
@@ -121,7 +121,7 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, num_blocks=0, slot_mapping=())
     for i, table in enumerate(problem.block_tables):
         if problem.key_lens[i] > problem.block_size:
-            shorter = _with_lengths(problem, i, (problem.query_lens[i], problem.key_lens[i] - problem.block_size))
+            shorter = with_lengths(problem, i, (problem.query_lens[i], problem.key_lens[i] - problem.block_size))
             for column in range(len(table)):
                 row = (*table[:column], *table[column + 1 :], -1)
                 yield replace(shorter, block_tables=(*problem.block_tables[:i], row, *problem.block_tables[i + 1 :]))
@@ -140,7 +140,7 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
         yield replace(problem, num_blocks=num_blocks)
 
 
-def _with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
+def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
     """Sequence ``i`` with other numbers of queries and keys, or left out; slots of the tokens that go, go with them."""
     kept = slice(i, i + 1) if lengths else slice(0)
     queries, keys = [[lengths[part]] if lengths else [] for part in (0, 1)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
+from properties.reduce import with_lengths
 from verification.backend import Backend, owed_by
 from verification.inputs import make_inputs
 from verification.judge import Verdict, answered, judge_output
@@ -27,10 +28,8 @@ def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
 
 
 def _of_one_token(problem: Problem) -> Problem:
-    """Each sequence cut to a query and a key; slots of new tokens that stay, stay."""
-    queries = tuple(min(1, length) for length in problem.query_lens)
-    keys = tuple(min(1, length) for length in problem.key_lens)
-    new, kept = (problem.query_lens, queries) if problem.reads_cache else (problem.key_lens, keys)
-    ends = [sum(new[: i + 1]) for i in range(len(new))]
-    slots = [slot for i, end in enumerate(ends) for slot in problem.slot_mapping[end - new[i] : end - new[i] + kept[i]]]
-    return replace(problem, query_lens=queries, key_lens=keys, slot_mapping=tuple(slots), numbers=(), specials=())
+    """Each sequence cut to a query and a key."""
+    shorter = replace(problem, numbers=(), specials=())
+    for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
+        shorter = with_lengths(shorter, i, (min(1, queries), min(1, keys)))
+    return shorter

@@ -45,21 +45,13 @@ DECODE = Problem(
 )
 
 # Sequence 0 has two new tokens behind one that slot 4 holds, sequence 1 no queries, sequence 2 one, and a lost block.
-CHUNKED = Problem(
+CHUNKED = replace(
+    DECODE,
     phase="chunked",
-    dtype="float16",
-    num_heads=2,
-    num_kv_heads=1,
-    head_dim=4,
     query_lens=(2, 0, 1),
     key_lens=(3, 2, 3),
-    block_size=2,
-    num_blocks=4,
     slot_mapping=(5, 0, 3),
     block_tables=((2, 0), (3, 3), (99, 1)),
-    scores="normal",
-    values="normal",
-    seed=7,
 )
 
 
