@@ -36,6 +36,13 @@ class Tensors:
     mask: Tensor | None = None
     sinks: Tensor | None = None
 
+    def held(self, *names: str) -> tuple[Tensor, ...]:
+        """Those of these names. Raises ValueError where the phase has none of them."""
+        found: dict[str, Tensor | None] = {name: getattr(self, name) for name in names}
+        for name in (name for name, x in found.items() if x is None):
+            raise ValueError(f"{name}: is not given in a {self.inputs.problem.phase}")
+        return tuple(x for x in found.values() if x is not None)
+
 
 def materialize(inputs: Inputs, device: str) -> Tensors:
     """One allocation and one copy: the arena is written on the host and moved as a whole."""

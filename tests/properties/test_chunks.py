@@ -15,7 +15,6 @@ from properties.strategies import problems_within
 from tests.properties.generated import over
 from tests.verification.samples import CHUNKED
 from verification.adapters.chunks import EAGER, FLEX, SDPA
-from verification.backend import Call, Wrapped
 from verification.backends.token_by_token import TokenByToken
 from verification.materialize import Tensors
 from verification.problem import Problem
@@ -55,80 +54,53 @@ def test_among_them_is_what_matters() -> None:
     assert {"whole", "nothing", "prefix", "1", "several"} <= seen
 
 
-def _sees_all(tensors: Tensors, ends: Tensor) -> Tensor:  # noqa: ARG001
+def _sees_all(queries: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:  # noqa: ARG001
     """No causality among the new tokens."""
-    return _of_its_sequence(tensors, tensors.context_lens)
+    return contexts
 
 
-def _sees_one_more(tensors: Tensors, ends: Tensor) -> Tensor:
-    return (ends + 1).minimum(_of_its_sequence(tensors, tensors.context_lens))
+def _sees_one_more(queries: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:  # noqa: ARG001
+    return (ends + 1).minimum(contexts)
 
 
-def _top_left(tensors: Tensors, ends: Tensor) -> Tensor:
+def _top_left(queries: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:
     """As if there were no prefix."""
-    assert tensors.context_lens is not None
-    assert tensors.cu_seqlens_q is not None
-    return ends - _of_its_sequence(tensors, tensors.context_lens - tensors.cu_seqlens_q.diff())
+    return ends - (contexts - queries)
 
 
-def _prefix_alone(tensors: Tensors, ends: Tensor) -> Tensor:  # noqa: ARG001
-    assert tensors.context_lens is not None
-    assert tensors.cu_seqlens_q is not None
-    return _of_its_sequence(tensors, tensors.context_lens - tensors.cu_seqlens_q.diff())
+def _prefix_alone(queries: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:  # noqa: ARG001
+    return contexts - queries
 
 
-def _first_one_lost(tensors: Tensors, ends: Tensor) -> Tensor:
+def _first_one_lost(queries: Tensor, contexts: Tensor, ends: Tensor) -> Tensor:
     """A chunk behind a prefix starts one position too early."""
-    assert tensors.context_lens is not None
-    assert tensors.cu_seqlens_q is not None
-    prefix = tensors.context_lens - tensors.cu_seqlens_q.diff()
-    return ends - _of_its_sequence(tensors, (prefix > 0).to(ends.dtype))
+    return ends - (contexts > queries).to(ends.dtype)
 
 
-def _of_its_sequence(tensors: Tensors, x: Tensor | None) -> Tensor:
-    assert x is not None
-    assert tensors.cu_seqlens_q is not None
-    return x.repeat_interleave(tensors.cu_seqlens_q.diff()).to(x.dtype)
+Ends = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Wrong(Wrapped):
-    """The decode is asked for other ends of contexts."""
+class _Wrong(TokenByToken):
+    """The decode is asked for other ``ends`` of contexts: of the number of queries, the context and the right end, a
+    number a query each.
+    """
 
-    ends: Callable[[Tensors, Tensor], Tensor]
+    ends: Ends
 
-    def prepare(self, problem: Problem) -> Call:
-        if problem.phase == "decode":
-            return self.inner.prepare(problem)
-        assert isinstance(self.inner, TokenByToken)
-        right, asked = self.inner, []
-
-        @dataclass(frozen=True)
-        class Spoilt(Wrapped):
-            def prepare(self, problem: Problem) -> Call:
-                call = self.inner.prepare(problem)
-
-                def spoilt(tensors: Tensors) -> Tensor:
-                    assert tensors.context_lens is not None
-                    return call(replace(tensors, context_lens=wrong(asked[-1], tensors.context_lens)))
-
-                return spoilt
-
-        wrong = self.ends
-        call = replace(right, inner=Spoilt(right.inner)).prepare(problem)
-
-        def remembered(tensors: Tensors) -> Tensor:
-            asked.append(tensors)
-            return call(tensors)
-
-        return remembered
+    def expanded(self, tensors: Tensors) -> Tensors:
+        right = super().expanded(tensors)
+        starts, contexts = tensors.held("cu_seqlens_q", "context_lens")
+        [ends], queries = right.held("context_lens"), starts.diff()
+        of_query = (x.repeat_interleave(queries) for x in (queries, contexts))
+        return replace(right, context_lens=self.ends(*of_query, ends).to(ends.dtype))
 
 
 @pytest.mark.parametrize("ends", [_sees_all, _sees_one_more, _top_left, _prefix_alone, _first_one_lost])
 @pytest.mark.parametrize("law", ["agrees_with_reference", "a_chunk_is_its_decodes"])
-def test_bugs_are_found_and_small(ends: Callable[[Tensors, Tensor], Tensor], law: str) -> None:
+def test_bugs_are_found_and_small(ends: Ends, law: str) -> None:
     """On a chunk of one or two tokens, and few before it."""
-    result, broken, _ = fuzz(BY_NAME[law], _Wrong(EAGER, ends), "float16", SEED, 300)
+    result, broken, _ = fuzz(BY_NAME[law], _Wrong(EAGER.inner, ends), "float16", SEED, 300)
     assert broken is not None
     small = broken.problem
     assert small.phase == "chunked"
@@ -139,7 +111,9 @@ def test_bugs_are_found_and_small(ends: Callable[[Tensors, Tensor], Tensor], law
 
 def test_the_future_law_sees_a_future() -> None:
     """Of the same chunk, in the cache."""
-    _, broken, _ = fuzz(BY_NAME["the_future_does_not_matter"], _Wrong(EAGER, _sees_one_more), "float16", SEED, 300)
+    _, broken, _ = fuzz(
+        BY_NAME["the_future_does_not_matter"], _Wrong(EAGER.inner, _sees_one_more), "float16", SEED, 300
+    )
     assert broken is not None
     assert (broken.problem.query_lens, broken.problem.key_lens) == ((2,), (2,))
 

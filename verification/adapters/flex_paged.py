@@ -32,13 +32,8 @@ class Paged(PagedAdapter):
     precision = flex_eager_precision()
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
-        k_cache, v_cache, slots = tensors.k_cache, tensors.v_cache, tensors.slot_mapping
-        contexts, tables = tensors.context_lens, tensors.block_tables
-        assert k_cache is not None
-        assert v_cache is not None
-        assert slots is not None
-        assert contexts is not None
-        assert tables is not None
+        k_cache, v_cache, slots = tensors.held("k_cache", "v_cache", "slot_mapping")
+        contexts, tables = tensors.held("context_lens", "block_tables")
         stored = slots >= 0
         place = slots[stored] // problem.block_size, slots[stored] % problem.block_size
         k_cache[place], v_cache[place] = (x[stored].to(k_cache.dtype) for x in (tensors.k, tensors.v))

@@ -40,7 +40,7 @@ class Varlen(PagedAdapter):
         known = inspect.signature(attend).parameters
         causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
         k, v = (x.repeat_interleave(problem.num_heads // problem.num_kv_heads, dim=1) for x in (tensors.k, tensors.v))
-        starts = [x.to(torch.int32) for x in (tensors.cu_seqlens_q, tensors.cu_seqlens_k) if x is not None]
+        starts = [x.to(torch.int32) for x in tensors.held("cu_seqlens_q", "cu_seqlens_k")]
         longest = [max(lengths, default=0) for lengths in (problem.query_lens, problem.key_lens)]
         out: Tensor = attend(tensors.q, k, v, *starts, *longest, scale=problem.scale, **causal)
         return out

