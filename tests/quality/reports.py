@@ -15,9 +15,10 @@ from rich.console import Console
 
 from properties.laws import LAWS
 from properties.recorded import script
-from properties.worker import replay
+from properties.worker import CORPUS, Task, done, replay
 from tests.verification.isolated import Ended, run_isolated
 from verification.catalogue import backend_named
+from verification.failure import Failure
 from verification.faults import FAULTS
 from verification.findings import load
 from verification.reporting.broken import broken
@@ -35,15 +36,24 @@ keeps it true.
 """
 
 
-def report(fault: str, kept: str = "") -> str:
-    """As ``attn-verify replay corpus/FAULT.json --law LAW`` prints it; or as a run does that found and ``kept`` it."""
+def report(fault: str) -> str:
+    """As ``attn-verify replay corpus/FAULT.json --law LAW`` prints it."""
     path = ROOT / "corpus" / f"{fault}.json"
     finding = load(path)
     law = next(law for law in LAWS if law.name == finding.law)
     _, [failure] = replay(finding.problem, backend_named(fault), [law])
+    return _printed(replace(failure, kept=f"corpus/{fault}.json"))
+
+
+def report_of_run(fault: str) -> str:
+    """As ``attn-verify fuzz --backend FAULT`` ends: of what broke on the corpus, the first."""
+    failure = done(Task(CORPUS, "float16", fault, "cpu", corpus=ROOT / "corpus")).failures[0]
+    return _printed(replace(failure, kept=f"corpus/{Path(failure.kept).name}"))
+
+
+def _printed(failure: Failure) -> str:
     stream = io.StringIO()
-    shown = replace(failure, kept=kept.format(failure.finding.file_name) or f"corpus/{fault}.json")
-    Console(file=stream, width=110, color_system=None).print(broken(shown))
+    Console(file=stream, width=110, color_system=None).print(broken(failure))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 

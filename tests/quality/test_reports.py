@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.quality.reports import PAGE, ROOT, made, report
+from tests.quality.reports import PAGE, ROOT, made, report_of_run
 
 
 def test_the_page_of_reports_is_true(tmp_path: Path) -> None:
@@ -14,4 +14,4 @@ def test_the_page_of_reports_is_true(tmp_path: Path) -> None:
 
 def test_the_report_in_the_readme_is_true() -> None:
     """To the letter."""
-    assert report("mask-one-future", "findings/{}") in (ROOT / "README.md").read_text()
+    assert report_of_run("mask-one-future") in (ROOT / "README.md").read_text()
