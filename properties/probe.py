@@ -92,8 +92,8 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     nothing |= {"bitwise": frozenset(), "scoring": frozenset(), "undefined": frozenset(asked)}
     least = replace(declared, dtypes=tuple(FORMATS), head_dims=(), **nothing)
 
-    def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str) -> Point:
-        return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, examples))
+    def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str, times: int = 1) -> Point:
+        return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, times * examples))
 
     dims = () if declared.tried else declared.head_dims[:1] or (64,)
     dtypes = []
@@ -112,10 +112,10 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     base, broken = replace(least, head_dims=tuple(taken) or dims), set()
     for alignment in _alignments(declared):
         one = replace(base, alignments=(alignment,), phases=("prefill",))
-        yield tried("alignments", alignment, alignment in declared.alignments, AGREES, one, first)
+        yield tried("alignments", alignment, alignment in declared.alignments, _UNEQUAL, one, first, 4)
     for feature in _features(declared):
         one = replace(base, scoring=frozenset({feature}))
-        yield (point := tried("scoring", feature, feature in declared.scoring, AGREES, one, first))
+        yield (point := tried("scoring", feature, feature in declared.scoring, _scored(feature), one, first, 4))
         scoring |= {feature} if point.holds else set()
     for label, needed in asked.items():
         alone = replace(base, nonfinite="special" in label, undefined=frozenset(asked) - needed - {label})
@@ -185,6 +185,14 @@ def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
         return law.check(backend, problem)
 
     return replace(law, check=check)
+
+
+def _scored(feature: str) -> Law:
+    return _only(AGREES, lambda problem: feature in problem.scoring.features)
+
+
+# Where queries and keys are as many, both alignments are one.
+_UNEQUAL = _only(AGREES, lambda problem: problem.query_lens != problem.key_lens)
 
 
 def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tuple[int, str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import count, islice
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from properties import cli
 from properties.probe import Point, probe, proposed
+from verification.adapter import Batch
+from verification.adapters.written import Written
 from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
 from verification.backends.kernels import HALVES, cpu_kernels
@@ -17,6 +21,7 @@ from verification.catalogue import backend_named
 from verification.faults import FAULTS
 from verification.formats import FORMATS
 
+FEATURES = {*Written.contract.scoring} - {"blind_rows"}
 FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")
 
 
@@ -63,6 +68,23 @@ def test_what_a_kernel_cannot_is_left_out() -> None:
     assert "no kernel for this" in points["dtypes", "float32"].broken
 
 
+@pytest.mark.parametrize(
+    ("ignored", "field", "holding"),
+    [({"softcap": 0.0}, "scoring", FEATURES - {"softcap"}), ({"alignment": "top_left"}, "alignments", {"top_left"})],
+)
+def test_what_is_asked_of_problems_that_have_it(ignored: dict[str, Any], field: str, holding: set[str]) -> None:
+    """One that ignores a softcap, or where the diagonal lies, answers right wherever that changes nothing."""
+
+    class Deaf(Written):
+        contract = replace(Written.contract, alignments=("top_left",))
+
+        def attend(self, batch: Batch) -> Tensor:
+            return super().attend(replace(batch, **ignored))
+
+    points = [point for point in islice(probe(Deaf(), 0, 3), 23) if point.field == field]
+    assert {point.value for point in points if point.holds} == holding
+
+
 def test_what_breaks_now_and_then_is_broken() -> None:
     """As memory that nobody has written."""
     calls = count()
@@ -105,7 +127,7 @@ def test_what_is_wrong_everywhere_holds_nowhere() -> None:
 def test_the_command(backend: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """0 where all promises hold, 1 where one breaks, 3 where nothing holds."""
     with pytest.raises(SystemExit) as ended:
-        cli.app(["probe", "--backend", backend, "--examples", "40" if code else "10", "--json"])
+        cli.app(["probe", "--backend", backend, "--examples", "40" if code else "3", "--json"])
     assert ended.value.code == code
     told = json.loads(capsys.readouterr().out)
     assert told["proposed"].startswith("Contract(")
