@@ -30,14 +30,14 @@ class Softmax:
 
 
 def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
-    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A)``: product, scale, storage. ``A`` is the scale times
-    ``product``, the sum of magnitudes.
+    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``: product, scale, storage. ``A``
+    is the scale times ``product``, the sum of magnitudes.
 
     0 where S is not finite; inf where an honest sum, or its storage, may overflow.
     """
     magnitude = abs(scale) * product
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
-    of_score = 3 * r.total_unit + r.scores_cast
+    of_score = 3 * r.total_unit + r.scores_cast + r.scale_cast
     bound = of_magnitude * magnitude + of_score * xp.abs(scores)
     fits = (product < r.accumulate.largest / 4) & (magnitude < r.scores.largest / 4)
     if r.unscaled_scores:

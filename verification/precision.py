@@ -14,7 +14,8 @@ INPUT = "input"
 class Precision:
     """The formats in which a backend accumulates, keeps scores, keeps probabilities before the second product, and
     returns. ``"input"`` is the problem's own format. ``scaled_query``: the scale was folded into ``q`` and rounded to
-    ``q``'s format. ``truncating``: the accumulator rounds toward zero, which doubles its unit roundoff.
+    ``q``'s format; ``rounded_scale``: so was the scale itself. ``truncating``: the accumulator rounds toward 0, which
+    doubles its unit roundoff.
     ``unscaled_scores``: scores are kept before the scale is applied, so their format must hold the plain product.
     ``exp_error``: relative, of an exp that is only good enough for the narrow formats, and used for those alone.
     ``partials``: the format in which a split decode keeps the outputs of its parts, beside their log-sum-exps in the
@@ -31,6 +32,7 @@ class Precision:
     probabilities: str = "float32"
     output: str = INPUT
     scaled_query: bool = False
+    rounded_scale: bool = False
     truncating: bool = False
     unscaled_scores: bool = False
     exp_error: float = 0.0
@@ -54,6 +56,7 @@ class Precision:
             probabilities=fmt(self.probabilities),
             output=fmt(self.output),
             query=FORMATS[dtype] if self.scaled_query else None,
+            scale_cast=FORMATS[dtype].unit if self.rounded_scale else 0.0,
             unscaled_scores=self.unscaled_scores,
             exp_error=self.exp_error if FORMATS[dtype].precision < 24 else 0.0,
             partials=fmt(self.partials) if self.partials else None,
@@ -64,7 +67,9 @@ class Precision:
 
 @dataclass(frozen=True)
 class Roundings:
-    """A `Precision` for one input format. ``query`` is the format of a scaled query, None where there is none."""
+    """A `Precision` for one input format. ``query`` is the format of a scaled query, None where there is none;
+    ``scale_cast`` is what rounding the scale costs.
+    """
 
     accumulate: Format
     unit: float
@@ -72,6 +77,7 @@ class Roundings:
     probabilities: Format
     output: Format
     query: Format | None
+    scale_cast: float = 0.0
     unscaled_scores: bool = False
     exp_error: float = 0.0
     partials: Format | None = None

@@ -24,7 +24,7 @@ PROFILES = {
     "attn_core": Precision(),
     "flash": Precision(probabilities=INPUT, exp_error=2.0**-13),
     "matrix units": Precision(probabilities=INPUT, truncating=True, flushing=True),
-    "input's format": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True),
+    "input's format": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True),
     "in parts": Precision(probabilities=INPUT, partials=INPUT, truncating=True),
     "in wide parts": Precision(partials="float32"),
     "probabilistic": Precision(probabilistic=3.0),
@@ -51,7 +51,9 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
     weights = [e / mpmath.fsum(exps) for e in exps]
     of_query = mpf(r.query.unit) if r.query else 0
     errors = [
-        (gamma(dim + 2, r) + of_query) * a + (3 * u + r.scores_cast) * abs(s) + r.unit * abs(s - max(scores))
+        (gamma(dim + 2, r) + of_query) * a
+        + (3 * u + r.scores_cast + r.scale_cast) * abs(s)
+        + r.unit * abs(s - max(scores))
         for s, a in zip(scores, magnitudes, strict=True)
     ]
     partials = mpf(0)

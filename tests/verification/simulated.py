@@ -35,6 +35,7 @@ def _attend(sequence: Sequence, scale: float, r: Roundings, reverse: bool, late_
         np.repeat(np.where(np.isfinite(x), x, 0).astype(acc), repeats, axis=1).swapaxes(0, 1)
         for x in (sequence.keys, sequence.values)
     )
+    scale = float(np.array(scale, r.query.numpy)) if r.query and r.scale_cast else scale
     if r.query is not None:
         q = (q * acc.type(scale)).astype(r.query.numpy).astype(acc)
     dims, keys = (range(n)[:: -1 if reverse else 1] for n in (q.shape[2], k.shape[1]))

@@ -25,7 +25,7 @@ PROFILES = {
     "flash": FLASH,
     "truncating": Precision(probabilities=INPUT, truncating=True),
     "scaled query": Precision(scaled_query=True),
-    "all": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, truncating=True),
+    "all": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True, truncating=True),
     "everything in the input's format": Precision(INPUT, INPUT, INPUT),
 }
 

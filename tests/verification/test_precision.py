@@ -37,6 +37,7 @@ def test_a_scaled_query_is_rounded_to_the_inputs_format() -> None:
     """And to none where the scale stays apart."""
     assert Precision(scaled_query=True).resolve("float16").query == FORMATS["float16"]
     assert Precision().resolve("float16").query is None
+    assert Precision(rounded_scale=True).resolve("float16").scale_cast == 2.0**-11
 
 
 def test_casts_cost_nothing_in_the_accumulators_format() -> None:
