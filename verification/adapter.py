@@ -20,6 +20,8 @@ from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
 from verification.scoring import slopes
+from verification.script.adapted import paged_snippet
+from verification.script.snippets import Snippet
 
 
 def promising(*dtypes: str, **more: object) -> Contract:
@@ -51,6 +53,10 @@ class PagedAdapter(Adapter):
 
     def prepare(self, problem: Problem) -> Call:
         return lambda tensors: self.attend(problem, tensors).flatten(1)
+
+    def snippet(self, problem: Problem) -> Snippet:
+        """The class itself, for a script: it must stand at the top of its module, and be made without arguments."""
+        return paged_snippet(type(self), problem)
 
 
 class DenseAdapter(Adapter):

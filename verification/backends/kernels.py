@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, flex_attention, sdpa_kernel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import flex_attention as flex
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from verification.backends.compiled_flex import HEAD_DIMS as COMPILED_HEAD_DIMS
@@ -60,7 +61,7 @@ def flex_eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> T
     """FlexAttention's own eager path, which its documentation keeps for debugging."""
     with uncompiled():
         mod = _hide_future if causal else None
-        out: Tensor = flex_attention.flex_attention(q[None], k[None], v[None], score_mod=mod, scale=scale)[0]
+        out: Tensor = flex.flex_attention(q[None], k[None], v[None], score_mod=mod, scale=scale)[0]
         return out
 
 
@@ -71,7 +72,7 @@ def _hide_future(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key:
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """Without this switch the eager path traces itself anew for every shape. With it, its warning is gone as well."""
-    module: Any = flex_attention
+    module: Any = flex
     before = getattr(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", False)
     module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
     try:

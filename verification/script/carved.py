@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +18,16 @@ from typing import Any
 from verification.script.snippets import ScriptError
 
 OURS = ("verification", "properties", "tests")
+# Where the bases of adapters are, and what an adapter says of itself to us: a script has the code alone.
+_ADAPTERS = "verification.adapter"
+_SAID = {"contract", "name", "precision"}
 
 
 def carved(
     functions: Sequence[Callable[..., Any]], without: str = "", more_imports: Iterable[str] = ()
 ) -> tuple[str, str]:
-    """Import lines, and the functions' source behind that of what they use in their modules. Annotations are not
-    followed, and decorators named ``without`` are left out.
+    """Import lines, and the source of functions and classes behind that of what they use in their modules. Annotations
+    are not followed, decorators named ``without`` are left out, and of an adapter what it says of itself.
     """
     wanted = [(function.__module__, function.__name__) for function in functions]
     parts: dict[tuple[str, str], ast.stmt] = {}
@@ -40,7 +44,7 @@ def carved(
         elif (module, name) not in parts:
             parts[module, name] = node
             wanted += [(module, used) for used in _used(node, without) if used in _top_level(module)]
-    names = [name for _, name in parts]
+    names = [name for _, name in parts] + [line.split()[-1] for line in imports if "from " in line or " as " in line]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ScriptError(f"{', '.join(sorted(twice))}: in two modules (a script has one of a name)")
     order = {module: i for i, module in enumerate(dict.fromkeys(module for module, _ in reversed(parts)))}
@@ -82,8 +86,25 @@ def _top_level(module: str) -> dict[str, ast.stmt]:
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(inspect.getsource(sys.modules[module])).body:
         for name in _defined(node):
-            found[name] = node
+            found[name] = _of_its_own(node, module)
     return found
+
+
+def _of_its_own(node: ast.stmt, module: str) -> ast.stmt:
+    """An adapter without our base and what it says of itself; any other as it is."""
+    if isinstance(node, ast.ClassDef) and _is_adapter(getattr(sys.modules[module], node.name, None)):
+        ours = [base for base in node.bases if _is_ours(getattr(sys.modules[module], ast.unparse(base), None))]
+        node.bases = [base for base in node.bases if base not in ours]
+        node.body = [part for part in node.body if not _SAID.intersection(_defined(part))]
+    return node
+
+
+def _is_adapter(found: object) -> bool:
+    return isinstance(found, type) and any(map(_is_ours, found.__mro__))
+
+
+def _is_ours(found: object) -> bool:
+    return isinstance(found, type) and found.__module__ == _ADAPTERS
 
 
 def _defined(node: ast.stmt) -> Iterable[str]:
@@ -128,7 +149,24 @@ def _is_call_of(node: ast.AST, name: str) -> bool:
 
 
 def _source(module: str, node: ast.stmt, without: str) -> str:
-    decorators = getattr(node, "decorator_list", [])
-    kept = [decorator.lineno for decorator in decorators if not _is_call_of(decorator, without)]
-    lines = inspect.getsource(sys.modules[module]).splitlines()[min([node.lineno, *kept]) - 1 : node.end_lineno]
-    return "\n".join(re.sub(r"\s+# noqa.*$", "", line) for line in lines)
+    lines = inspect.getsource(sys.modules[module]).splitlines()
+    found = lines[_first(node, without) - 1 : node.end_lineno]
+    if isinstance(node, ast.ClassDef):
+        bases = f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else ""
+        parts = chain.from_iterable(_with_comments(lines, part, without) for part in node.body)
+        found = [*lines[_first(node, without) - 1 : node.lineno - 1], f"class {node.name}{bases}:", *parts]
+    return "\n".join(re.sub(r"\s+# (noqa|type: ignore).*$", "", line) for line in found).rstrip()
+
+
+def _with_comments(lines: list[str], node: ast.stmt, without: str) -> list[str]:
+    """Those right above it too, and the empty line where it has one."""
+    first = _first(node, without) - 1
+    while lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    return [""] * (not lines[first - 1].strip()) + lines[first : node.end_lineno]
+
+
+def _first(node: ast.stmt, without: str) -> int:
+    """The line of its first decorator that stays."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(at.lineno for at in decorators if not _is_call_of(at, without))])

@@ -10,19 +10,25 @@ import numpy as np
 import torch
 
 from verification.backend import Backend, owed_by
+from verification.contract import Blind, has_blind_rows
 from verification.describe import describe
 from verification.expectation import Expectation
 from verification.layout import used_names
 from verification.materialize import Tensors
 from verification.misuse import MISUSES
+from verification.problem import Problem
 from verification.script.case import About, Case, KernelCall
 from verification.script.limits import allowed, logged
 from verification.script.literals import Literals
 from verification.script.snippets import Scripted, ScriptError, Snippet
 from verification.script.text import TEMPLATES, comment, printable
 
-_DECODE = ("q", "k_cache", "v_cache", "context_lens", "block_tables")
-_PREFILL = ("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k")
+# What the exact answer is made of, by phase.
+_ASKED = {
+    "prefill": ("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k"),
+    "decode": ("q", "k_cache", "v_cache", "context_lens", "block_tables"),
+    "chunked": ("q", "k_cache", "v_cache", "cu_seqlens_q", "context_lens", "block_tables"),
+}
 
 
 def script_for(case: Case, backend: Backend, about: About) -> str:
@@ -34,7 +40,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     problem = last.inputs.problem
     given = used_names(problem)
     if any(used_names(step.tensors.inputs.problem) != given for step in case.steps):
-        raise ScriptError("calls: of two kinds (must all be prefills or all decodes, with a cache or without)")
+        raise ScriptError("calls: of two kinds (must all be of one phase, with a cache or without)")
     literals, suffixes, lines = Literals(backend.device), _suffixes(case), []
     spoiled = case.kind == "refusal"
     for tensors, suffix in suffixes.values():
@@ -44,7 +50,6 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     suffix = suffixes[id(last)][1]
     names = {name: f"{name}{suffix}" for name in given}
     after = {"k_cache": "k_after", "v_cache": "v_after"} if case.kind == "answer" else {}
-    asked = _DECODE if problem.phase == "decode" else _PREFILL
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,
@@ -56,7 +61,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         steps=calls,
         compared=compared,
         names=names,
-        asked=[after.get(name, names[name]) for name in asked],
+        asked=[after.get(name, names[name]) for name in _ASKED[problem.phase]],
         has_cache="k_cache" in given,
         watched=[names[name] for name in case.watched],
         given=f"given = dict({', '.join(f'{name}={names[name]}' for name in case.watched)})",
@@ -65,7 +70,11 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         other_rows=list(case.other_rows),
         argument=MISUSES[problem.misuse].argument if case.kind == "refusal" else "",
         axes=("token", "head", "dim"),
-        exact=_exact(decode=problem.phase == "decode", bottom_right=problem.causal_alignment == "bottom_right"),
+        exact=_exact(
+            phase=problem.phase,
+            bottom_right=problem.causal_alignment == "bottom_right",
+            blind=_of_nothing(problem, backend.contract.blind),
+        ),
         **allowed(owed_by(backend, last.inputs), literals),
         **logged(backend.contract.owed(owed_by(backend, last.inputs).predictions)),
     )
@@ -115,7 +124,7 @@ def _header(about: About, snippet: Snippet) -> str:
     if snippet.library:
         needs += ": the library under test is at its end"
     elif snippet.make:
-        needs = "This file needs numpy, torch and the library under test"
+        needs = "This file needs numpy, torch and what else it imports"
     versions = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
     indent = "#     "
     return "\n".join(
@@ -165,6 +174,13 @@ def _calls(
         suffix = suffixes[id(step.tensors)][1]
         lines.append(f"call({', '.join([layer, *(name + suffix for name in parameters)])})")
     return lines, compared
+
+
+def _of_nothing(problem: Problem, blind: Blind) -> str:
+    """What is owed where a query sees no key; of what is undefined any number may be there, and 0 is one."""
+    if blind == "mean" and has_blind_rows(problem):
+        raise ScriptError("blind: 'mean' (a script knows zeros and NaN for rows that see nothing)")
+    return "np.full(q.shape, np.nan)" if blind == "nan" else "np.zeros(q.shape)"
 
 
 def _exact(**how: Any) -> str:

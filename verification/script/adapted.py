@@ -1,0 +1,51 @@
+"""An adapter's own call: its class, cut out of its module, and plain stand-ins for what it is handed."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from typing import Any
+
+from verification.layout import used_names
+from verification.problem import Problem
+from verification.script.carved import carved
+from verification.script.snippets import Snippet
+
+_PLAIN = (bool, int, float, str)
+_NAMESPACE = "from types import SimpleNamespace"
+# What an adapter may ask of `verification.materialize.Tensors`.
+_TENSORS = '''class Tensors(SimpleNamespace):
+    """What the kernel is given in a call; what a call of its kind has not is None."""
+
+    k_cache = v_cache = slot_mapping = None
+    cu_seqlens_q = cu_seqlens_k = context_lens = block_tables = None
+
+    def held(self, *names):
+        return tuple(getattr(self, name) for name in names)'''
+
+
+def paged_snippet(adapter: type, problem: Problem) -> Snippet:
+    """``attend(problem, tensors)``, with what of ``problem`` the code may look at. Raises ScriptError where the class
+    cannot be cut out.
+    """
+    imports, functions = carved([adapter], more_imports=("from functools import partial", _NAMESPACE))
+    described = ", ".join(f"{name}={value!r}" for name, value in _looked_at(problem, functions).items())
+    given = ", ".join(f"{name}={name}" for name in used_names(problem))
+    return Snippet(
+        imports=imports,
+        call=f"return layer(Tensors({given}))",
+        make=f"partial({adapter.__name__}().attend, SimpleNamespace({described}))",
+        functions=f"{_TENSORS}\n\n\n{functions}",
+    )
+
+
+def _looked_at(problem: Problem, source: str) -> dict[str, Any]:
+    """Attributes that the code names, whatever of: a problem's own that are plain data."""
+    named = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    own = [f.name for f in fields(Problem)] + [name for name in vars(Problem) if not name.startswith("_")]
+    found = {name: getattr(problem, name) for name in dict.fromkeys(own) if name in named}
+    return {name: value for name, value in found.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(map(_is_plain, value)))
