@@ -1,7 +1,9 @@
 """What a kernel author writes to be asked: a class with a name, a contract, a precision, and one method.
 
 `DenseAdapter` is for ``attend(q, k, v)``: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that
-reads and writes the paged cache itself. Asked as ``--backend module:Class``, or by the name of an entry point of the
+reads and writes the paged cache itself; `BatchedAdapter` for dense batches under masks and the like. `attn-verify script`
+cuts the class, or a function that is its method, out of its module: they stand at its top, and the class is made without
+arguments. Asked as ``--backend module:Class``, or by the name of an entry point of the
 group ``attention_verification.backends``.
 """
 
@@ -20,7 +22,7 @@ from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
 from verification.scoring import slopes
-from verification.script.adapted import paged_snippet
+from verification.script.adapted import batched_snippet, paged_snippet
 from verification.script.snippets import Snippet
 
 
@@ -55,13 +57,13 @@ class PagedAdapter(Adapter):
         return lambda tensors: self.attend(problem, tensors).flatten(1)
 
     def snippet(self, problem: Problem) -> Snippet:
-        """The class itself, for a script: it must stand at the top of its module, and be made without arguments."""
+        """For `attn-verify script`."""
         return paged_snippet(type(self), problem)
 
 
 class DenseAdapter(Adapter):
     """A dense kernel, asked for causal squares and for rows that see every key. ``dense`` is a method, or a function as
-    ``staticmethod``; of one at the top of a module `attn-verify script` makes a file that runs without us.
+    ``staticmethod``.
     """
 
     dense: Dense
@@ -127,3 +129,7 @@ class BatchedAdapter(Adapter):
             return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
         return call
+
+    def snippet(self, problem: Problem) -> Snippet:
+        """For `attn-verify script`."""
+        return batched_snippet(type(self), Batch, problem)

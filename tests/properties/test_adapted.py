@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,18 @@ import pytest
 from properties.laws import LAWS
 from properties.recorded import script
 from properties.run import fuzz
-from tests.verification.isolated import run_isolated
+from tests.verification.batched_kernel import Shifted
+from tests.verification.isolated import Ended, run_isolated
 from tests.verification.paged_kernel import OfTwoNames, OwesNaN, SeesOneMore
 from verification.adapters.flex_paged import Paged as Flex
+from verification.catalogue import backend_named
+from verification.ledger import Entry, entries
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.scoring import Scoring
 from verification.script.snippets import ScriptError
 
+LEDGER = entries(Path(__file__).parents[2] / "ledger")
 LAW = {law.name: law for law in LAWS}
 EXACT = Precision("float64", "float64", "float64", "float64")
 CHUNK = Problem("chunked", "float16", 1, 1, 1, (2,), (2,), 1, 3, (-1, -1), ((1, 2),), values="index")
@@ -79,3 +87,54 @@ def test_released_software_too(problem: Problem, tmp_path: Path) -> None:
     assert "from torch.nn.attention.experimental._paged_attention import PagedAttention" in text
     assert "def _pages(" in text
     assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token ")
+
+
+DENSE = replace(CHUNK, phase="prefill", num_blocks=0, slot_mapping=(), block_tables=(), num_heads=4, num_kv_heads=2)
+DENSE = replace(DENSE, head_dim=3, query_lens=(3, 3), key_lens=(5, 5), scores="normal", values="normal", seed=2)
+SCORINGS = {
+    "plain": Scoring(),
+    "scale": Scoring(scale=-0.5),
+    "softcap": Scoring(softcap=0.25, window=2),
+    "alibi": Scoring(alibi=True, sinks=True),
+    "bool mask": Scoring(mask="bool", mask_axes="bqk"),
+    "float mask": Scoring(mask="float", mask_axes="hk", softcap=2.0),
+    "blind rows": Scoring(mask="bool", blind_rows=True),
+    "blind beside a sink": Scoring(mask="float", blind_rows=True, sinks=True),
+}
+
+
+# Of distances, where all is seen, nothing is said.
+CASES = {
+    f"{name}, {alignment}": replace(DENSE, scoring=scoring, causal_alignment=alignment)
+    for name, scoring in SCORINGS.items()
+    for alignment in ("top_left", "bottom_right", "none")
+    if not (alignment == "none" and (scoring.window or scoring.alibi))
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    texts = {case: script(problem, "agrees_with_reference", Shifted()) for case, problem in CASES.items()}
+    mended = {f"mended {case}": text.replace("    wrong = 1.0", "    wrong = 0.0") for case, text in texts.items()}
+    return run_isolated(texts | mended, tmp_path_factory.mktemp("scripts"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_dense_batch_under_its_scores(case: str, ended: dict[str, Ended]) -> None:
+    """The exact answer beside it is the reference's: off by 1 it fails, as it is it passes."""
+    assert ended[case].error.startswith("AssertionError: token "), ended[case]
+    assert (ended[f"mended {case}"].error, ended[f"mended {case}"].printed) == ("", "ok\n")
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in LEDGER if entry.finding and entry.finding.law], ids=attrgetter("name")
+)
+def test_findings_in_released_software_become_scripts(entry: Entry) -> None:
+    """It was run as it was made; here, that it needs nothing of ours."""
+    try:
+        version(entry.package)
+    except PackageNotFoundError:
+        pytest.skip(f"{entry.package} is not installed")
+    assert entry.finding is not None
+    text = script(entry.finding, "", backend_named(entry.finding.backend))
+    assert not re.search(r"^(from|import) (attn_core|verification|properties|tests)\b", text, re.M)

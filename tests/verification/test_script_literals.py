@@ -31,7 +31,7 @@ def restrided(x: torch.Tensor, strides: tuple[int, ...], gap: float = 0.0) -> to
 
 
 def read_back(problem: Problem) -> tuple[list[str], dict[str, Any]]:
-    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), "", spoiled=False)
+    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), used_names(problem), "", spoiled=False)
     names: dict[str, Any] = {"torch": torch, "nan": nan, "inf": inf, "restrided": restrided}
     exec("\n".join(lines), names)
     return lines, names
@@ -92,7 +92,7 @@ def test_lines_are_wrapped() -> None:
 
 def test_on_an_accelerator() -> None:
     """Without one here, the text."""
-    lines = Literals("cuda:0").call(materialize(make_inputs(one_head()), "cpu"), "_2", spoiled=False)
+    lines = Literals("cuda:0").call(materialize(make_inputs(one_head()), "cpu"), ("q", "k", "v"), "_2", spoiled=False)
     assert lines[0] == 'q_2 = torch.tensor([[[1.0]]], dtype=torch.float16, device="cuda")  # [T=1, H=1, D=1]'
 
 
@@ -107,5 +107,6 @@ def test_on_an_accelerator() -> None:
     ],
 )
 def test_a_spoiled_argument_is_written_as_it_was_given(misuse: str, written: str) -> None:
-    lines = Literals("cpu").call(materialize(make_inputs(one_head(misuse=misuse)), "cpu"), "", spoiled=True)
+    problem = one_head(misuse=misuse)
+    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), used_names(problem), "", spoiled=True)
     assert written in lines

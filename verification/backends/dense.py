@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import MethodType
 from typing import Any
 
 import torch
@@ -55,8 +56,13 @@ class DenseBackend:
         """A call of ``dense`` with ``q``, ``k`` and ``v`` alone."""
         if self.plain:
             return replace(self.plain, call=self.plain.call.format(causal=causal, scale=repr(scale)))
-        call = f"return {self.dense.__name__}(q, k, v, causal={causal}, scale={scale!r})"
-        imports, functions = carved([self.dense])
+        source: Callable[..., Any] = self.dense
+        function = source.__name__
+        if isinstance(source, MethodType):
+            source = type(source.__self__)
+            function = f"{source.__name__}().{function}"
+        call = f"return {function}(q, k, v, causal={causal}, scale={scale!r})"
+        imports, functions = carved([source])
         return Snippet(imports=imports, call=call, functions=functions)
 
     def prepare(self, problem: Problem) -> Call:

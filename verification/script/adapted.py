@@ -6,8 +6,9 @@ import ast
 from dataclasses import fields
 from typing import Any
 
-from verification.layout import used_names
+from verification.layout import SCORING_NAMES, used_names
 from verification.problem import Problem
+from verification.scoring import slopes
 from verification.script.carved import carved
 from verification.script.snippets import Snippet
 
@@ -37,6 +38,21 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
         make=f"partial({adapter.__name__}().attend, SimpleNamespace({described}))",
         functions=f"{_TENSORS}\n\n\n{functions}",
     )
+
+
+def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
+    """``attend(batch)`` of a dense batch."""
+    imports, functions = carved([adapter, batch])
+    scoring = problem.scoring
+    tensors = {name: name if getattr(scoring, name) else None for name in SCORING_NAMES}
+    of_heads = f"torch.tensor({slopes(problem.num_heads).tolist()}, device=q.device)" if scoring.alibi else None
+    rules = f"{problem.causal_alignment!r}, {problem.scale!r}, {scoring.softcap!r}, {scoring.window!r}"
+    call = [
+        f"q, k, v = (x.view({problem.num_sequences}, -1, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))",
+        f"batch = {batch.__name__}(q, k, v, {rules}, {tensors['mask']}, {tensors['sinks']}, {of_heads})",
+        "return layer.attend(batch).transpose(1, 2).flatten(0, 1)",
+    ]
+    return Snippet(imports=imports, call="\n".join(call), make=f"{adapter.__name__}()", functions=functions)
 
 
 def _looked_at(problem: Problem, source: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _used(node: ast.stmt, without: str) -> set[str]:
     waiting: list[ast.AST] = [node]
     while waiting:
         at = waiting.pop()
-        if isinstance(at, ast.Name) and at.id not in vars(builtins):
+        if isinstance(at, ast.Name) and isinstance(at.ctx, ast.Load) and at.id not in vars(builtins):
             names.add(at.id)
         for field, value in ast.iter_fields(at):
             if field not in ("annotation", "returns"):

@@ -15,7 +15,6 @@ from torch import Tensor
 from verification.arena import contiguous_strides
 from verification.formats import FORMATS
 from verification.inputs import POISON_BYTE, Inputs
-from verification.layout import used_names
 from verification.materialize import Tensors
 from verification.misuse import MISUSES
 from verification.observe import to_numpy
@@ -24,7 +23,16 @@ from verification.script.text import WIDTH
 
 Array = NDArray[Any]
 MOST_NUMBERS = 20_000
-AXES = {"q": "THD", "k": "TGD", "v": "TGD", "k_cache": "NSGD", "v_cache": "NSGD", "block_tables": "BM"}
+AXES: dict[str, Sequence[str]] = {
+    "q": "THD",
+    "k": "TGD",
+    "v": "TGD",
+    "k_cache": "NSGD",
+    "v_cache": "NSGD",
+    "block_tables": "BM",
+    "mask": ("B", "H", "Lq", "Lk"),
+    "sinks": "H",
+}
 _FULL_FROM = 64
 
 
@@ -36,8 +44,8 @@ class Literals:
         self.restrided = False
         self._device = "" if device == "cpu" else f', device="{torch.device(device).type}"'
 
-    def call(self, tensors: Tensors, suffix: str, spoiled: bool) -> list[str]:
-        """The tensors of a call as they were before it, under the field's names and ``suffix``."""
+    def call(self, tensors: Tensors, names: Sequence[str], suffix: str, spoiled: bool) -> list[str]:
+        """The tensors of a call of these names as they were before it, under the field's names and ``suffix``."""
         problem, inputs, lines = tensors.inputs.problem, tensors.inputs, list[str]()
         memory = torch.from_numpy(tensors.before)
         before: dict[str, Any] = {name: span.on_device(memory) for name, span in tensors.spans.items()}
@@ -49,7 +57,7 @@ class Literals:
             joined |= self._fused(inputs, suffix)
         if not spoiled and problem.num_blocks and problem.cache_layout == "interleaved":
             joined |= self._interleaved(inputs, suffix)
-        for name in used_names(problem):
+        for name in names:
             if name in joined:
                 lines += joined[name]
             else:
@@ -138,6 +146,6 @@ class Literals:
 
 def _plain(array: Any) -> Any:
     """Python numbers: of a float format, exactly the value."""
-    if array.dtype.kind in "iu":
+    if array.dtype.kind in "biu":
         return array.tolist()
     return array.astype(np.float64).tolist()

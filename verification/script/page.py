@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,20 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         raise ScriptError(f"{kind}: says not how it is called (it must have snippet(problem) -> Snippet)")
     last = case.steps[-1].tensors
     problem = last.inputs.problem
-    given = used_names(problem)
-    if any(used_names(step.tensors.inputs.problem) != given for step in case.steps):
+    dense = backend.contract.uniform
+    given = _given(problem, dense)
+    if any(_given(step.tensors.inputs.problem, dense) != given for step in case.steps):
         raise ScriptError("calls: of two kinds (must all be of one phase, with a cache or without)")
     literals, suffixes, lines = Literals(backend.device), _suffixes(case), []
     spoiled = case.kind == "refusal"
     for tensors, suffix in suffixes.values():
-        written = literals.call(tensors, suffix, spoiled)
-        lines += ["", _call_comment(tensors, suffix), *written, *_longest(tensors, suffix)]
-    parameters = [*given, *(line.split(" = ")[0] for line in _longest(last, ""))]
+        written = literals.call(tensors, given, suffix, spoiled)
+        lines += ["", _call_comment(tensors, suffix), *written, *_longest(tensors, given, suffix)]
+    parameters = [*given, *(line.split(" = ")[0] for line in _longest(last, given, ""))]
     suffix = suffixes[id(last)][1]
     names = {name: f"{name}{suffix}" for name in given}
     after = {"k_cache": "k_after", "v_cache": "v_after"} if case.kind == "answer" else {}
+    asked = given if dense else _ASKED[problem.phase]
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,
@@ -61,7 +64,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         steps=calls,
         compared=compared,
         names=names,
-        asked=[after.get(name, names[name]) for name in _ASKED[problem.phase]],
+        asked=[after.get(name, names[name]) for name in asked],
         has_cache="k_cache" in given,
         watched=[names[name] for name in case.watched],
         given=f"given = dict({', '.join(f'{name}={names[name]}' for name in case.watched)})",
@@ -71,13 +74,20 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         argument=MISUSES[problem.misuse].argument if case.kind == "refusal" else "",
         axes=("token", "head", "dim"),
         exact=_exact(
-            phase=problem.phase,
+            problem=problem,
+            dense=dense,
+            parameters=given,
             bottom_right=problem.causal_alignment == "bottom_right",
             blind=_of_nothing(problem, backend.contract.blind),
         ),
         **allowed(owed_by(backend, last.inputs), literals),
         **logged(backend.contract.owed(owed_by(backend, last.inputs).predictions)),
     )
+
+
+def _given(problem: Problem, dense: bool) -> tuple[str, ...]:
+    """A dense batch needs no lengths."""
+    return tuple(name for name in used_names(problem) if not (dense and name.startswith("cu_seqlens")))
 
 
 def kernel_script(call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About) -> str:
@@ -154,9 +164,9 @@ def _call_comment(tensors: Tensors, suffix: str) -> str:
     return comment(f"{which}: {describe(tensors.inputs.problem)}".partition("\nscores")[0])
 
 
-def _longest(tensors: Tensors, suffix: str) -> list[str]:
+def _longest(tensors: Tensors, given: Sequence[str], suffix: str) -> list[str]:
     problem = tensors.inputs.problem
-    lengths = (("q", problem.query_lens), ("k", problem.key_lens)) if problem.phase == "prefill" else ()
+    lengths = (("q", problem.query_lens), ("k", problem.key_lens)) if "cu_seqlens_k" in given else ()
     return [f"max_seqlen_{name}{suffix} = {max(given, default=0)}" for name, given in lengths]
 
 

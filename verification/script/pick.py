@@ -14,6 +14,7 @@ from verification.layout import INDEX_NAMES, used_names
 from verification.materialize import Tensors, materialize
 from verification.memory import expected_memory
 from verification.observe import Observation, observe_call
+from verification.scoring import PLAIN
 from verification.script.case import Case, Step
 from verification.script.snippets import ScriptError
 
@@ -101,6 +102,8 @@ def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step
 
 def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> Case | None:
     """Two calls of which rows ask the same of the same numbers, and differ."""
+    if any(step.tensors.inputs.problem.scoring != PLAIN for step in steps):
+        return None  # whose rows see other keys, and more than keys
     one, other = steps[first], steps[second]
     outputs = [answered(step.observation) for step in (one, other)]
     asked = [_questions(step.tensors.inputs) for step in (one, other)]

@@ -1,0 +1,17 @@
+"""A dense kernel under everything that is done to scores, off by something."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from verification.adapter import Batch, BatchedAdapter
+from verification.adapters.written import EVERYTHING, written
+
+
+class Shifted(BatchedAdapter):
+    name = "somebody/batched"
+    contract = EVERYTHING
+    wrong = 1.0
+
+    def attend(self, batch: Batch) -> Tensor:
+        return written(batch) + self.wrong
