@@ -1,10 +1,9 @@
 """What a kernel author writes to be asked: a class with a name, a contract, a precision, and one method.
 
 `DenseAdapter` is for ``attend(q, k, v)``: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that
-reads and writes the paged cache itself; `BatchedAdapter` for dense batches under masks and the like. `attn-verify script`
-cuts the class, or a function that is its method, out of its module: they stand at its top, and the class is made without
-arguments. Asked as ``--backend module:Class``, or by the name of an entry point of the
-group ``attention_verification.backends``.
+reads and writes the paged cache itself, `BatchedAdapter` for dense batches under masks and the like. Asked as
+``--backend module:Class``, or by the name of an entry point of the group ``attention_verification.backends``.
+`attn-verify script` cuts the class out of its module: it stands at the top, and is made without arguments.
 """
 
 from __future__ import annotations
