@@ -16,7 +16,7 @@ from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
 from properties.options import HEAD_DIMS
 from properties.profile import try_each
-from properties.strategies import problems_within
+from properties.strategies import MASKS, problems_within
 from verification.backend import Backend, Wrapped
 from verification.contract import Contract, has_blind_rows
 from verification.features import NAMES, labels
@@ -147,8 +147,12 @@ def _alignments(declared: Contract) -> tuple[str, ...]:
 
 
 def _features(declared: Contract) -> tuple[str, ...]:
-    """Of scoring, one by one; rows that see nothing have points of their own."""
-    return tuple(feature for feature in FEATURES if feature != "blind_rows") if declared.uniform else ()
+    """Of scoring, one by one; rows that see nothing have points of their own. One that pages is asked where it declares
+    any: the others do not look at it. Masks are of dense batches.
+    """
+    if declared.uniform:
+        return tuple(feature for feature in FEATURES if feature != "blind_rows")
+    return tuple(feature for feature in FEATURES if feature not in MASKS) if declared.scoring else ()
 
 
 def _questions(declared: Contract) -> dict[str, frozenset[str]]:

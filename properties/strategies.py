@@ -18,16 +18,18 @@ import hypothesis.strategies as st
 
 from properties.options import BATCHES, HEAD_DIMS, MANY, options
 from properties.paging import NO_CACHE, decode_paging, prefill_paging
-from properties.uniform import uniform_problems
+from properties.uniform import scorings, uniform_problems
 from verification.contract import Contract
 from verification.misuse import MISUSES
 from verification.problem import Phase, Problem, Special
+from verification.scoring import PLAIN
 
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK, _LONGEST = 20_000, 600
 _MAX_BLOCK = 256 * 64
 # The same for a block of very many; the larger one is for backends without small head_dims.
 _MAX_BLOCK_OF_MANY = (4, 16)
+MASKS = {"bool_mask", "float_mask", "blind_rows"}
 # Up to how many options Hypothesis draws evenly; of more, it prefers the first.
 _MOST_OPTIONS = 256
 
@@ -98,11 +100,13 @@ def problems(
     head_dims: tuple[int, ...] = HEAD_DIMS,
     tried: tuple[tuple[int, int, int, int], ...] = (),
     undefined: frozenset[str] = frozenset(),
+    scoring: frozenset[str] = frozenset(),
 ) -> Problem:
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
     dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports,
     ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without gaps; empty means any. Nothing is
-    drawn that always has an ``undefined`` label.
+    drawn that always has an ``undefined`` label. ``scoring`` are the features of `Scoring` that may be in force; masks,
+    which take equal lengths, are not.
     """
     draws = _draws(phases, undefined)
     call, batch = draw(draws.calls)
@@ -133,6 +137,7 @@ def problems(
         poison=poison,
         seed=seed,
         causal_alignment=call.alignment,
+        scoring=draw(scorings(scoring - MASKS, causal=True)) if scoring else PLAIN,
         **(
             _prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
             if call.phase == "prefill"
@@ -267,5 +272,5 @@ def problems_within(
     if contract.uniform:
         drawn = uniform_problems(dtype, contract, head_dims)
     else:
-        drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined)
+        drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined, contract.scoring)
     return drawn.filter(contract.defines) if filtered else drawn

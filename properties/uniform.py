@@ -61,12 +61,12 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
         scores=draw(st.sampled_from(left_of("scores", SCORES, open_))),
         values=draw(st.sampled_from(left_of("values", VALUES, open_))),
         seed=draw(_seed),
-        scoring=draw(_scorings(contract.scoring, alignment != "none")),
+        scoring=draw(scorings(contract.scoring, alignment != "none")),
     )
 
 
 @st.composite
-def _scorings(draw: st.DrawFn, promised: frozenset[str], causal: bool) -> Scoring:
+def scorings(draw: st.DrawFn, promised: frozenset[str], causal: bool) -> Scoring:
     """None, one or two of the features. No two that together could leave a row without keys,
     but where it is to have none.
     """

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verification.features import LABELS, NAMES, labels
 from verification.formats import FORMATS
 from verification.predicted_events import Prediction
 from verification.problem import Phase, Problem
-from verification.visibility import seen_of_context, visible_counts
+from verification.scoring import positions
+from verification.visibility import context_positions, seen_of_context, seen_through, visible_counts
 
 Blind = Literal["zeros", "nan", "mean", "undefined"]
 
@@ -116,10 +118,17 @@ def has_blind_rows(problem: Problem) -> bool:
     """Whether some query sees no key. Of a sink it sees nothing either."""
     if problem.scoring.blind_rows:
         return True
-    lengths = zip(problem.query_lens, problem.key_lens, strict=True)
-    if not problem.reads_cache:
-        return any((visible_counts(*each, problem.causal_alignment) == 0).any() for each in lengths)
-    sizes = problem.block_size, problem.num_blocks
-    tables = [np.array(row, np.int64) for row in problem.block_tables]
-    seen = (seen_of_context(*each, row, *sizes) for each, row in zip(lengths, tables, strict=True))
-    return any((counts == 0).any() for counts in seen)
+    return any((_seen(problem, i) == 0).any() for i in range(problem.num_sequences))
+
+
+def _seen(problem: Problem, i: int) -> NDArray[np.int64]:
+    """``[Lq]``: how many keys each query of sequence ``i`` sees, by causality, window and block table."""
+    queries, keys, window = problem.query_lens[i], problem.key_lens[i], problem.scoring.window
+    if problem.reads_cache:
+        where = np.array(problem.block_tables[i], np.int64), problem.block_size, problem.num_blocks
+        counts = seen_of_context(queries, keys, *where)
+        place, at = keys - queries + np.arange(queries), context_positions(keys, *where) if window else counts
+    else:
+        counts = visible_counts(queries, keys, problem.causal_alignment)
+        place, at = positions(queries, keys, problem.causal_alignment), np.arange(keys)
+    return seen_through(window, place, at, counts) if window else counts

@@ -10,6 +10,7 @@ import numpy as np
 from verification.inputs import Inputs
 from verification.precision import Roundings
 from verification.scoring import positions, slopes
+from verification.visibility import context_positions
 
 Namespace = Any
 Array = Any
@@ -32,9 +33,13 @@ def rows_of(inputs: Inputs, i: int, counts: Array, num_keys: int) -> Rows | None
     problem, scoring = inputs.problem, inputs.problem.scoring
     if not scoring.shapes_rows:
         return None
-    key = np.arange(num_keys)
-    distance = positions(len(counts), num_keys, problem.causal_alignment)[:, None] - key
+    place, key = positions(len(counts), num_keys, problem.causal_alignment), np.arange(num_keys)
     visible = np.broadcast_to(key < counts[:, None], (problem.num_heads, len(counts), num_keys))
+    if problem.reads_cache:
+        context, table = int(inputs.context_lens[i]) if len(counts) else 0, inputs.block_tables[i]
+        place = context - len(counts) + np.arange(len(counts))
+        key = context_positions(context, table, problem.block_size, problem.num_blocks)
+    distance = place[:, None] - key
     if scoring.window:
         visible = visible & (distance < scoring.window)
     bias = -slopes(problem.num_heads).astype(np.float64)[:, None, None] * distance if scoring.alibi else None

@@ -47,6 +47,11 @@ class Scoring:
         """Whether a row is more than a softmax of scaled products over the first so many keys."""
         return bool(self.features - {"scale", "odd_scale"})
 
+    @property
+    def asks_positions(self) -> bool:
+        """Whether it matters how far apart a query and a key are."""
+        return bool(self.window) or self.alibi
+
     def mask_shape(self, batch: int, heads: int, queries: int, keys: int) -> tuple[int, ...]:
         sizes = dict(zip("bhqk", (batch, heads, queries, keys), strict=True))
         return tuple(size if axis in self.mask_axes else 1 for axis, size in sizes.items())

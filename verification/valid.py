@@ -60,8 +60,7 @@ def check_problem(problem: Problem) -> Problem:
     require(scoring.softcap >= 0, "scoring", "have a softcap of 0 or more")
     require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
     require(bool(scoring.mask) or not scoring.blind_rows, "scoring", "have blind rows in a mask alone")
-    shaped = scoring.shapes_rows or problem.causal_alignment == "none"
-    require(not paged or not shaped, "scoring", "leave scores alone where keys are in the cache, but for a scale")
+    require(not paged or problem.causal_alignment != "none", "causal_alignment", "be one where keys are in the cache")
     if problem.misuse:
         has_tokens = bool(problem.num_queries and problem.num_new_keys)
         applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)

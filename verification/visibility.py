@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verification.scoring import positions
+
 Ints = NDArray[np.int64]
 
 
@@ -16,6 +18,12 @@ def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
         return np.full(num_queries, num_keys)
     offset = num_keys - num_queries if alignment == "bottom_right" else 0
     return np.clip(np.arange(num_queries) + 1 + offset, 0, num_keys)
+
+
+def first_seen(num_queries: int, num_keys: int, alignment: str, window: int) -> Ints:
+    """``[Lq]``: the first of its keys that a query of a prefill sees; 0 stands for no window."""
+    first: Ints = positions(num_queries, num_keys, alignment) - window + 1
+    return np.clip(first, 0, num_keys) if window else np.zeros(num_queries, np.int64)
 
 
 def seen_of_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:
@@ -31,8 +39,21 @@ def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, 
 
     Positions beyond the table, and those whose block is not in the cache, are not visible.
     """
-    table = block_table.astype(np.int64)
-    position = np.arange(min(context_len, len(table) * block_size))
-    block = table[position // block_size]
-    slot: Ints = block * block_size + position % block_size
-    return slot[(block >= 0) & (block < num_blocks)]
+    position = context_positions(context_len, block_table, block_size, num_blocks)
+    slot: Ints = block_table.astype(np.int64)[position // block_size] * block_size + position % block_size
+    return slot
+
+
+def context_positions(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
+    """The visible positions, ascending."""
+    position = np.arange(min(context_len, len(block_table) * block_size))
+    block = block_table.astype(np.int64)[position // block_size]
+    return position[(block >= 0) & (block < num_blocks)]
+
+
+def seen_through(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints:
+    """``[Lq]``: of the first ``counts`` keys, at ascending positions, how many lie in the last ``window`` positions, of
+    which a query's own, its ``place``, is one.
+    """
+    left: Ints = np.maximum(counts - np.searchsorted(keys, place - window, side="right"), 0)
+    return left

@@ -38,6 +38,9 @@ def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Ver
     if "prefill" not in backend.contract.phases:
         raise OutsideLaw
     inputs = make_inputs(problem)
+    whole = all(len(slots) == length for slots, length in zip(inputs.visible_slots, problem.key_lens, strict=True))
+    if problem.scoring.asks_positions and not whole:  # a prefill's keys lie side by side
+        raise OutsideLaw
     prefill, last = _as_prefill(inputs)
     return _judge_close(backend, inputs, np.arange(problem.num_sequences), prefill, last)
 

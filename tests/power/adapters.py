@@ -32,7 +32,7 @@ EXPLAINED = {
     ("nested/jagged", "bfloat16"): 3,
     ("transformers/eager", "float16"): 8,
     **{("torch/sdpa flash, masked", dtype): 12 for dtype in FORMATS},
-    **{("vllm/cpu, scored", dtype): 13 for dtype in FORMATS},
+    **{("vllm/cpu", dtype): 13 for dtype in FORMATS},
 }
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]

@@ -15,8 +15,9 @@ from properties.recorded import script
 from properties.run import fuzz
 from tests.verification.batched_kernel import Shifted
 from tests.verification.isolated import Ended, run_isolated
-from tests.verification.paged_kernel import OfTwoNames, OwesNaN, SeesOneMore
+from tests.verification.paged_kernel import OfTwoNames, OwesNaN, Scored, SeesOneMore
 from verification.adapters.flex_paged import Paged as Flex
+from verification.backend import Backend
 from verification.catalogue import backend_named
 from verification.ledger import Entry, entries
 from verification.precision import Precision
@@ -112,18 +113,32 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
-    texts = {case: script(problem, "agrees_with_reference", Shifted()) for case, problem in CASES.items()}
+# Over blocks of which one is nowhere, and without any.
+BLOCKS = {"block_size": 2, "num_blocks": 6, "slot_mapping": (-1,) * 5, "block_tables": ((4, -1, 0, 2), (1, 3, 5, 9))}
+RAGGED = replace(DENSE, query_lens=(2, 3), key_lens=(7, 5))
+PHASES = {
+    "prefill": RAGGED,
+    "bottom-right": replace(RAGGED, causal_alignment="bottom_right"),
+    "chunked": replace(RAGGED, phase="chunked", **BLOCKS),
+    "decode": replace(RAGGED, phase="decode", query_lens=(1, 1), **BLOCKS | {"slot_mapping": (-1, -1)}),
+}
+PAGED = {
+    f"{name}, {phase}": replace(problem, scoring=scoring)
+    for phase, problem in PHASES.items()
+    for name, scoring in SCORINGS.items()
+    if not scoring.mask
+}
+
+
+@pytest.mark.parametrize(("problems", "backend"), [(CASES, Shifted()), (PAGED, Scored())], ids=["dense", "paged"])
+def test_the_exact_answer_is_the_references(problems: dict[str, Problem], backend: Backend, tmp_path: Path) -> None:
+    """Under everything that is done to scores: off by 1 it fails, as it is it passes."""
+    texts = {case: script(problem, "agrees_with_reference", backend) for case, problem in problems.items()}
     mended = {f"mended {case}": text.replace("    wrong = 1.0", "    wrong = 0.0") for case, text in texts.items()}
-    return run_isolated(texts | mended, tmp_path_factory.mktemp("scripts"))
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_dense_batch_under_its_scores(case: str, ended: dict[str, Ended]) -> None:
-    """The exact answer beside it is the reference's: off by 1 it fails, as it is it passes."""
-    assert ended[case].error.startswith("AssertionError: token "), ended[case]
-    assert (ended[f"mended {case}"].error, ended[f"mended {case}"].printed) == ("", "ok\n")
+    ended = run_isolated(texts | mended, tmp_path)
+    for case in problems:
+        assert ended[case].error.startswith("AssertionError: token "), (case, ended[case])
+        assert ended[f"mended {case}"] == Ended("", "ok\n"), case
 
 
 @pytest.mark.parametrize(

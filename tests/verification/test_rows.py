@@ -127,6 +127,64 @@ def test_masks_and_sinks_change_no_other_number() -> None:
     assert np.array_equal(one.sinks, other.sinks)  # type: ignore[arg-type]
 
 
+# Of the first sequence the second block is nowhere, of the second the last query is where no block is.
+PAGED = replace(
+    ODD,
+    phase="chunked",
+    query_lens=(2, 3),
+    key_lens=(7, 5),
+    block_size=2,
+    num_blocks=6,
+    slot_mapping=(-1,) * 5,
+    block_tables=((4, -1, 0, 2), (1, 3, 9, 9)),
+)
+IN_BLOCKS = {name: rule for name, rule in EACH.items() if not rule.mask} | {
+    "window of itself": Scoring(window=1, sinks=True),
+    "all in blocks": Scoring(scale=2.0, softcap=3.0, alibi=True, window=4, sinks=True),
+}
+
+
+def naive_in_blocks(inputs: Inputs) -> np.ndarray:
+    """As `naive`, position by position."""
+    problem, rule = inputs.problem, inputs.problem.scoring
+    heads, size, out, row = problem.num_heads, problem.block_size, np.zeros(inputs.q.shape), 0
+    for queries, context, table in zip(problem.query_lens, problem.key_lens, problem.block_tables, strict=True):
+        for a in range(queries):
+            place = context - queries + a
+            nearest = place - rule.window + 1 if rule.window else 0
+            for h in range(heads):
+                weights, summed = exp(float(inputs.sinks[h])) if rule.sinks else 0.0, np.zeros(problem.head_dim)  # type: ignore[index]
+                for t in range(max(0, nearest), place + 1):
+                    if 0 <= table[t // size] < problem.num_blocks:
+                        at = table[t // size], t % size, h * problem.num_kv_heads // heads
+                        score = float(inputs.q[row, h].astype(float) @ inputs.k_cache[at].astype(float))
+                        score *= 1 / sqrt(problem.head_dim) if rule.scale is None else rule.scale
+                        score = rule.softcap * tanh(score / rule.softcap) if rule.softcap else score
+                        score -= 2.0 ** (-8 * (h + 1) / heads) * (place - t) if rule.alibi else 0.0
+                        weights += exp(score)
+                        summed += exp(score) * inputs.v_cache[at].astype(float)
+                out[row, h] = summed / weights if weights else 0.0
+            row += 1
+    return out
+
+
+@pytest.mark.parametrize("name", IN_BLOCKS)
+def test_the_reference_is_the_loop_in_blocks(name: str) -> None:
+    """Distances are of positions, whatever lies between; a decode is a chunk of one."""
+    for problem in (PAGED, replace(PAGED, phase="decode", query_lens=(1, 1), slot_mapping=(-1, -1))):
+        inputs = make_inputs(replace(problem, scoring=IN_BLOCKS[name]))
+        assert np.allclose(expect(inputs, Precision()).exact, naive_in_blocks(inputs), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(("window", "blind"), [(0, False), (1, True), (2, False), (3, False)])
+def test_a_window_may_show_nothing(window: int, blind: bool) -> None:
+    """Of the positions 5 and 6 all are there; of 2, 3 and 4 the last is not, nor is one before it."""
+    assert has_blind_rows(replace(PAGED, scoring=Scoring(window=window))) is blind
+    assert has_blind_rows(replace(ODD, query_lens=(4, 4), key_lens=(2, 2), scoring=Scoring(window=window or 9))) is (
+        window in (1, 2)
+    )
+
+
 BLIND = replace(ODD, scoring=Scoring(mask="float", blind_rows=True), causal_alignment="none")
 
 

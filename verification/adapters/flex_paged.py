@@ -12,6 +12,7 @@ from verification.backends.kernels import flex_eager_precision, uncompiled
 from verification.formats import FORMATS
 from verification.materialize import Tensors
 from verification.problem import Problem
+from verification.scoring import slopes
 
 # "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
 # a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.
@@ -28,7 +29,13 @@ class Paged(PagedAdapter):
     """
 
     name = "flex/paged, eager"
-    contract = promising(*FORMATS, phases=("decode", "chunked"), undefined=frozenset(_NEVER_GIVEN), blind="undefined")
+    contract = promising(
+        *FORMATS,
+        phases=("decode", "chunked"),
+        scoring=frozenset({"scale", "odd_scale", "softcap", "window", "alibi"}),
+        undefined=frozenset(_NEVER_GIVEN),
+        blind="undefined",
+    )
     precision = flex_eager_precision()
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
@@ -44,18 +51,25 @@ class Paged(PagedAdapter):
         real = torch.arange(longest) < lengths[:, None]
         q[real] = tensors.q
         k, v = (cache.to(q.dtype).flatten(0, 1).transpose(0, 1)[None] for cache in (k_cache, v_cache))
-        first = contexts - lengths
+        first, rules = contexts - lengths, problem.scoring
+        of_heads = torch.from_numpy(slopes(problem.num_heads)).to(torch.promote_types(q.dtype, torch.float32))
 
         def sees(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
-            return key <= first[b] + query
+            seen = key <= first[b] + query
+            return seen & (key > first[b] + query - rules.window) if rules.window else seen
+
+        def scored(score: Tensor, b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            capped = rules.softcap * torch.tanh(score / rules.softcap) if rules.softcap else score
+            return capped - of_heads[h] * (first[b] + query - key) if rules.alibi else capped
 
         pages = _pages(problem, contexts, tables)
         size = problem.block_size
         span, sizes = size * -(-max(problem.key_lens) // size), (128, size)
         logical = create_block_mask(sees, len(lengths), None, longest, span, q.device, BLOCK_SIZE=sizes)
         mask = pages.convert_logical_block_mask(logical, kv_len=contexts)
+        mod = pages.get_score_mod(scored, contexts) if rules.shapes_rows else None
         with uncompiled():
-            out = flex_attention(q.transpose(1, 2), k, v, block_mask=mask, scale=problem.scale, enable_gqa=True)
+            out = flex_attention(q.transpose(1, 2), k, v, mod, mask, problem.scale, enable_gqa=True)
         answer: Tensor = out.transpose(1, 2)[real]
         return answer
 

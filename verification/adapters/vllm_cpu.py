@@ -12,6 +12,7 @@ from verification.adapters.vllm_kernels import Paged
 from verification.materialize import Tensors
 from verification.precision import Precision
 from verification.problem import Problem
+from verification.scoring import slopes
 
 DTYPES = ("float16", "bfloat16", "float32")
 # Between the tensors all is float32. Some processors make the result bfloat16 by an instruction that takes subnormal
@@ -29,11 +30,18 @@ _NEVER_GIVEN = (
 
 
 class Attention(PagedAdapter):
-    """`CPUAttentionBackendImpl.forward`. Its index tensors are int32 but for the slots, and are made so here."""
+    """`CPUAttentionBackendImpl.forward`. Its index tensors are int32 but for the slots, and are made so here. Models
+    bring a scale, a softcap, slopes and sinks; a window of W is "the last W tokens", a query's own included.
+    """
 
     name = "vllm/cpu"
     contract = promising(
-        *DTYPES, phases=("decode", "chunked"), tried=_SIZES, undefined=frozenset(_NEVER_GIVEN), blind="undefined"
+        *DTYPES,
+        phases=("decode", "chunked"),
+        tried=_SIZES,
+        scoring=frozenset({"scale", "softcap", "window", "alibi", "sinks"}),
+        undefined=frozenset(_NEVER_GIVEN),
+        blind="undefined",
     )
     precision = FLUSHING
 
@@ -43,6 +51,11 @@ class Attention(PagedAdapter):
         cache = Paged(k_cache, v_cache)
         cache.store(tensors.k, tensors.v, slots.to(torch.int64))
         starts = torch.tensor([0, *problem.query_lens]).cumsum(0)
-        out = cache.attend(tensors.q, starts, contexts, tables, problem.scale)
+        rules, sinks = problem.scoring, tensors.sinks
+        if sinks is not None and sinks.dtype != torch.bfloat16:  # as `forward` does
+            sinks = sinks.to(torch.float32)
+        of_heads = torch.from_numpy(slopes(problem.num_heads)) if rules.alibi else None
+        where = starts, contexts, tables
+        out = cache.attend(tensors.q, *where, problem.scale, rules.window or -1, rules.softcap, of_heads, sinks)
         cache.copy_to(k_cache, v_cache)
         return out

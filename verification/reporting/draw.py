@@ -10,7 +10,7 @@ from rich.text import Text
 
 from verification.difference import Element
 from verification.problem import Problem
-from verification.visibility import visible_counts
+from verification.visibility import first_seen, visible_counts
 
 # What fits on a screen. More is cut, and said to be.
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
@@ -28,10 +28,13 @@ def _prefill(problem: Problem, wrong: Element | None) -> Table:
     table = Table("sequence", "queries", "keys", "who sees what (■ seen, · hidden)", show_lines=True)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         counts = visible_counts(queries, keys, problem.causal_alignment).tolist()
+        firsts = first_seen(queries, keys, problem.causal_alignment, problem.scoring.window).tolist()
         grid = Text()
-        for row, seen in islice(enumerate(counts), _ROWS):
+        for row, (first, count) in islice(enumerate(zip(firsts, counts, strict=True)), _ROWS):
             here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
-            grid.append(f"q{row:<3} {'■' * min(seen, _KEYS)}{'·' * min(keys - seen, _KEYS - min(seen, _KEYS))}")
+            squares = "".join("■" if first <= key < count else "·" for key in range(min(keys, _KEYS)))
+            grid.append(f"q{row:<3} {squares}")
+            seen = max(0, count - first)
             grid.append("..." if keys > _KEYS else "").append(f"  sees {seen} of {keys}", style="dim")
             grid.append("  <- wrong" if here else "", style="bold red").append("\n")
         if queries > _ROWS:
@@ -51,6 +54,8 @@ def _paged(problem: Problem, wrong: Element | None) -> Table:
         for place, block in islice(enumerate(row[:needed]), _BLOCKS):
             seen = min(size, context - place * size)
             lines.append(f"[{place}] ").append_text(_block(problem, block, seen)).append("\n")
+        if problem.scoring.window:
+            lines.append(f"of these a query sees the last {problem.scoring.window}, its own included\n", style="yellow")
         if needed > _BLOCKS:
             lines.append(f"... {needed - _BLOCKS} more blocks\n", style="dim")
         if needed > len(row):

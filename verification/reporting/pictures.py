@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from verification.difference import Element
 from verification.problem import Problem
-from verification.visibility import visible_counts
+from verification.visibility import first_seen, visible_counts
 
 _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
 
@@ -94,6 +94,7 @@ def picture(problem: Problem, worst: Element | None) -> Picture:
 def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
     num_queries, num_keys = problem.query_lens[sequence], problem.key_lens[sequence]
     counts = visible_counts(num_queries, num_keys, problem.causal_alignment).tolist()
+    firsts = first_seen(num_queries, num_keys, problem.causal_alignment, problem.scoring.window).tolist()
     wrong = worst.token if worst and worst.sequence == sequence else None
     rows = _window(num_queries, _ROWS, wrong or 0)
     edge = counts[wrong or 0] if num_queries else 0  # where the row that matters stops seeing
@@ -110,7 +111,10 @@ def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
         f"sequence {sequence}: {num_queries:,} {'query' if num_queries == 1 else 'queries'}, "
         f"{num_keys:,} {'key' if num_keys == 1 else 'keys'}",
         keys,
-        [Query(a, a == wrong, of_queries.get(first_query + a, ""), [b < counts[a] for b in columns]) for a in rows],
+        [
+            Query(a, a == wrong, of_queries.get(first_query + a, ""), [firsts[a] <= b < counts[a] for b in columns])
+            for a in rows
+        ],
         "; ".join(filter(None, (_cut("queries", rows, num_queries), _cut("keys", columns, num_keys)))),
     )
 
@@ -123,9 +127,10 @@ def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
     shown = _window(len(table), _BLOCKS, max(0, needed - 1))
     new = problem.slot_mapping[first : first + queries][:_SLOTS]
     last = f", {queries:,} of it new" if problem.phase == "chunked" else ""
+    seen = f"; a query sees the last {problem.scoring.window}" if problem.scoring.window else ""
     short = f"; the table ends {needed - len(table)} blocks too early" if needed > len(table) else ""
     return Context(
-        f"sequence {sequence}: context {length:,}{last}{short}",
+        f"sequence {sequence}: context {length:,}{last}{short}{seen}",
         worst is not None and worst.sequence == sequence,
         [_block(problem, table[i], length - i * size) for i in shown],
         "; ".join(_place(problem, slot) for slot in new) + ("; ..." if queries > _SLOTS else ""),

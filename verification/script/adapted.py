@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import ast
 from dataclasses import fields
-from typing import Any
+from types import NoneType
 
 from verification.layout import SCORING_NAMES, used_names
 from verification.problem import Problem
-from verification.scoring import slopes
+from verification.scoring import Scoring, slopes
 from verification.script.carved import carved
 from verification.script.snippets import Snippet
 
-_PLAIN = (bool, int, float, str)
+_PLAIN = (bool, int, float, str, NoneType)
 _NAMESPACE = "from types import SimpleNamespace"
 # What an adapter may ask of `verification.materialize.Tensors`.
 _TENSORS = '''class Tensors(SimpleNamespace):
     """What the kernel is given in a call; what a call of its kind has not is None."""
 
     k_cache = v_cache = slot_mapping = None
-    cu_seqlens_q = cu_seqlens_k = context_lens = block_tables = None
+    cu_seqlens_q = cu_seqlens_k = context_lens = block_tables = mask = sinks = None
 
     def held(self, *names):
         return tuple(getattr(self, name) for name in names)'''
@@ -30,12 +30,11 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
     cannot be cut out.
     """
     imports, functions = carved([adapter], more_imports=("from functools import partial", _NAMESPACE))
-    described = ", ".join(f"{name}={value!r}" for name, value in _looked_at(problem, functions).items())
     given = ", ".join(f"{name}={name}" for name in used_names(problem))
     return Snippet(
         imports=imports,
         call=f"return layer(Tensors({given}))",
-        make=f"partial({adapter.__name__}().attend, SimpleNamespace({described}))",
+        make=f"partial({adapter.__name__}().attend, {_looked_at(problem, functions)})",
         functions=f"{_TENSORS}\n\n\n{functions}",
     )
 
@@ -55,12 +54,14 @@ def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
     return Snippet(imports=imports, call="\n".join(call), make=f"{adapter.__name__}()", functions=functions)
 
 
-def _looked_at(problem: Problem, source: str) -> dict[str, Any]:
-    """Attributes that the code names, whatever of: a problem's own that are plain data."""
+def _looked_at(record: Problem | Scoring, source: str) -> str:
+    """A stand-in with the attributes that the code names, whatever of: the record's own that are plain data."""
     named = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
-    own = [f.name for f in fields(Problem)] + [name for name in vars(Problem) if not name.startswith("_")]
-    found = {name: getattr(problem, name) for name in dict.fromkeys(own) if name in named}
-    return {name: value for name, value in found.items() if _is_plain(value)}
+    own = dict.fromkeys([f.name for f in fields(record)] + [name for name in vars(type(record)) if name[0] != "_"])
+    values = {name: getattr(record, name) for name in own if name in named}
+    given = [f"{name}={value!r}" for name, value in values.items() if _is_plain(value)]
+    given += [f"{name}={_looked_at(value, source)}" for name, value in values.items() if isinstance(value, Scoring)]
+    return f"SimpleNamespace({', '.join(given)})"
 
 
 def _is_plain(value: object) -> bool:

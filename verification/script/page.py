@@ -14,7 +14,7 @@ from verification.backend import Backend, owed_by
 from verification.contract import Blind, has_blind_rows
 from verification.describe import describe
 from verification.expectation import Expectation
-from verification.layout import used_names
+from verification.layout import SCORING_NAMES, used_names
 from verification.materialize import Tensors
 from verification.misuse import MISUSES
 from verification.problem import Problem
@@ -52,7 +52,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     suffix = suffixes[id(last)][1]
     names = {name: f"{name}{suffix}" for name in given}
     after = {"k_cache": "k_after", "v_cache": "v_after"} if case.kind == "answer" else {}
-    asked = given if dense else _ASKED[problem.phase]
+    asked = given if dense else (*_ASKED[problem.phase], *(name for name in SCORING_NAMES if name in given))
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,

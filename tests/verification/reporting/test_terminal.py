@@ -10,11 +10,15 @@ import pytest
 from rich.console import Console
 
 from tests.verification.reporting.samples import STARTED, events, failures, hostile, passed
+from tests.verification.samples import DECODE, PREFILL
+from verification.problem import Problem
 from verification.reporting.broken import broken
 from verification.reporting.draw import drawn
 from verification.reporting.events import LawBroken, RoundEnded, RunEnded
 from verification.reporting.pace import Pace
+from verification.reporting.pictures import picture
 from verification.reporting.terminal import Terminal
+from verification.scoring import Scoring
 
 
 def told(*heard: object, table: str = "laws", terminal: bool = False) -> str:
@@ -129,6 +133,24 @@ def test_where_a_decode_reads() -> None:
         "not stored",
     ):
         assert part in text, part
+
+
+def test_a_window_is_drawn() -> None:
+    """What lies before it is hidden; of a context it is said."""
+
+    def shown(problem: Problem) -> str:
+        console = Console(file=io.StringIO(), width=100)
+        console.print(drawn(replace(problem, scoring=Scoring(window=2))))
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    text = shown(PREFILL)
+    assert "q1   ■■·  sees 2 of 3" in text
+    assert "q2   ·■■  sees 2 of 3" in text
+    assert "of these a query sees the last 2, its own included" in shown(DECODE)
+    grid = picture(replace(PREFILL, scoring=Scoring(window=2)), None).grids[0]
+    assert grid.queries[2].sees == [False, True, True]
+    context = picture(replace(DECODE, scoring=Scoring(window=2)), None).contexts[0]
+    assert context.title.endswith("; a query sees the last 2")
 
 
 def test_large_problems_are_cut_and_said_to_be() -> None:
