@@ -137,11 +137,13 @@ def script(
     device: Annotated[str, typer.Option(help="default: the one in the file")] = "",
     law: Annotated[str, typer.Option(help="default: the one in the file")] = "",
     output: Annotated[Path | None, typer.Option(help="default: standard output")] = None,
+    crash_after: CrashAfter = 30.0,
+    trusted: Trusted = False,
 ) -> int:
     """Write one Python file that shows the violation without us: for an upstream report."""
     from properties.commands.script import scripted
 
-    return scripted(problem, backend, device, law, output)
+    return scripted(problem, backend, device, law, output, None if trusted else crash_after)
 
 
 @app.command()

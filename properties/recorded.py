@@ -9,12 +9,14 @@ from inspect import cleandoc
 
 from torch import Tensor
 
+from properties.crashed import crash_script
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
 from verification.adapter import DenseAdapter
 from verification.backend import Backend, Call, Wrapped
 from verification.backends.dense import DenseBackend
 from verification.findings import Finding
+from verification.isolation.isolated import Isolated
 from verification.json_io import to_json
 from verification.judge import Violation, scores
 from verification.materialize import Tensors
@@ -27,6 +29,7 @@ from verification.script.pick import case_of
 from verification.script.snippets import ScriptError
 from verification.script.trial import failure_of
 from verification.valid import shortened
+from verification.violation import Crash
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,18 @@ class Recording(Wrapped):
 
 
 def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
-    """A file that fails by its assert for what ``law`` finds wrong in ``backend`` there; it has been run. Without a
-    ``law`` it is the finding's, and else the first that breaks.
+    """A file that fails by its assert for what ``law`` finds wrong in ``backend`` there, or does not come back; it has
+    been run. Without a ``law`` it is the finding's, and else the first that breaks.
 
     Raises ScriptError, in one line, where the law holds, the problem is too large, the backend does not say how it is
     called, or nothing that literal tensors could show is wrong.
     """
     finding = broken if isinstance(broken, Finding) else Finding(broken)
     law = law if isinstance(law, Law) else _law_of(finding, law, backend)
+    if isinstance(backend, Isolated):
+        if said := _crash_of(finding.problem, law, backend):
+            return crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
+        backend = backend.inner
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
         text = _of_kernel(finding.problem, law, backend)
@@ -79,6 +86,17 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")
     return text
+
+
+def _crash_of(problem: Problem, law: Law, backend: Isolated) -> str:
+    """How its process ends; empty where it does not."""
+    try:
+        law.ask(backend, problem)
+    except Crash as crash:
+        return str(crash)
+    except (Violation, OutsideLaw):
+        pass
+    return ""
 
 
 def _law_of(finding: Finding, name: str, backend: Backend) -> Law:

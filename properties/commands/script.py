@@ -12,11 +12,11 @@ from properties.recorded import script
 from verification.flags import settle
 
 
-def scripted(given: str, backend: str, device: str, law: str, output: Path | None) -> int:
+def scripted(given: str, backend: str, device: str, law: str, output: Path | None, crash_after: float | None) -> int:
     """Raises ProblemError, UnknownBackend, ScriptError, and UsageError where the file cannot be written."""
     settle()
     finding = finding_given(given)
-    text = script(finding, law, backend_given(finding, backend, device))
+    text = script(finding, law, backend_given(finding, backend, device, crash_after))
     if output is None:
         Console().out(text, end="", highlight=False)
         return 0

@@ -26,13 +26,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
-    """Calls in the order in which they must be made; the last is the wrong one, in what it answered, refused or logged.
+    """Calls in the order in which they must be made; the last is the wrong one, in what it answered, refused or logged,
+    or in that it never came back.
 
     ``bits``: its ``other_rows`` differ from the ``rows`` of the call number ``compared``. ``watched`` are tensors that
     it must not change.
     """
 
-    kind: Literal["answer", "refusal", "log", "bits"]
+    kind: Literal["answer", "refusal", "log", "bits", "crash"]
     steps: tuple[Step, ...]
     compared: int = 0
     rows: tuple[int, ...] = ()

@@ -90,7 +90,9 @@ def _given(problem: Problem, dense: bool) -> tuple[str, ...]:
     return tuple(name for name in used_names(problem) if not (dense and name.startswith("cu_seqlens")))
 
 
-def kernel_script(call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About) -> str:
+def kernel_script(
+    call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About, kind: str = "answer"
+) -> str:
     """The plain call of a dense function, without the paging around it."""
     literals, lines = Literals(device), ["# The one call: as the kernel was given it."]
     for name, axes in (("q", ("H", "Lq", "D")), ("k", ("H", "Lk", "D")), ("v", ("H", "Lk", "D"))):
@@ -99,7 +101,7 @@ def kernel_script(call: KernelCall, expectation: Expectation, snippet: Snippet, 
         about,
         snippet,
         literals,
-        kind="answer",
+        kind=kind,
         tensors=lines,
         parameters=["q", "k", "v"],
         steps=["call(q, k, v)"],
