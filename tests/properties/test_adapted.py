@@ -49,7 +49,7 @@ def test_it_reads_as_it_was_written() -> None:
     text = script(CHUNK, "agrees_with_reference", SeesOneMore())
     assert '\nclass Honest:\n    """A loop over sequences."""\n    # How many' in text
     assert '\nclass SeesOneMore(Honest):\n    """The diagonal lies one key too far."""\n    more = 1\n' in text
-    assert "query_lens=(2,), block_size=1," in text
+    assert "query_lens=(2,), scale=1.0)" in text
     assert "promising" not in text
     assert "somebody/paged, one more did on cpu" in text
 

@@ -74,3 +74,11 @@ def test_lines_of_the_harness_are_noise(fault: str) -> None:
     assert any("judge.py" in note for note in found)
     assert not [line for line in lines_run(caught.value) if "judge" in line or "numpy" in line]
     assert lines_run(ValueError("no notes")) == ()
+
+
+def test_what_runs_when_garbage_is_collected_is_noise() -> None:
+    """It says nothing of when the law broke."""
+    violation = Violation("it")
+    violation.add_note("        /lib/site-packages/jax/_src/lib/__init__.py:131")
+    violation.add_note("        /lib/site-packages/jax/_src/nn/functions.py:7")
+    assert lines_run(violation) == ("/lib/site-packages/jax/_src/nn/functions.py:7",)

@@ -90,7 +90,7 @@ def test_a_problem_of_it() -> None:
         ({"slot_mapping": (5, 0)}, "slot_mapping"),
         ({"block_tables": ()}, "block_tables"),
         ({"num_blocks": 0, "slot_mapping": ()}, "num_blocks"),
-        ({"causal_alignment": "none"}, "scoring"),
+        ({"causal_alignment": "none"}, "causal_alignment"),
     ):
         with pytest.raises(ProblemError, match=field):
             check_problem(replace(CHUNKED, **changes))  # type: ignore[arg-type]
