@@ -46,8 +46,7 @@ def env(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
     """Run the tests, tensor shapes checked."""
-    # What a group shares, such as the scripts of all faults, is made in one worker.
-    shared(session, "pytest", "tests", "properties", "-n", "auto", "--dist", "loadgroup", *session.posargs)
+    shared(session, "pytest", "tests", "properties", "-n", "auto", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -38,7 +38,6 @@ from verification.script.pick import case_of
 from verification.script.snippets import ScriptError, Snippet
 from verification.script.trial import failure_of
 
-pytestmark = pytest.mark.xdist_group("scripts")
 CORPUS = kept(Path(__file__).parents[2] / "corpus")
 KEPT = {name.removesuffix(".json"): finding for name, finding in CORPUS.items()}
 BY_NAME = {law.name: law for law in LAWS}
