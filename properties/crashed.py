@@ -35,6 +35,11 @@ sys.path[:] = json.loads(sys.argv[1])
 from properties.crashed import write_each
 write_each(*sys.argv[2:])
 """
+_RUN = """\
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv[1])
+runpy.run_path(sys.argv[2], run_name="__main__")
+"""
 # Seconds that loading torch and a backend may take.
 _LOADING = 300.0
 
@@ -45,12 +50,13 @@ def crash_script(problem: Problem, law: Law, source: str, device: str, said: str
     """
     with TemporaryDirectory() as folder:
         path, printed = Path(folder) / "script.py", Path(folder) / "printed"
-        given = (json.dumps(sys.path), source, device, law.name, to_json(problem), said, str(path))
-        _ended([sys.executable, "-c", _WRITE, *given], printed, path, seconds)
+        search = json.dumps(sys.path)
+        given = (source, device, law.name, to_json(problem), said, str(path))
+        _ended([sys.executable, "-c", _WRITE, search, *given], printed, path, seconds)
         if not path.exists():
             raise ScriptError(f"{law.name}: the backend dies before it is called")
         text = path.read_text(encoding="utf-8")
-        if _ended([sys.executable, str(path)], printed, printed, seconds) in (0, 1):
+        if _ended([sys.executable, "-c", _RUN, search, str(path)], printed, printed, seconds) in (0, 1):
             raise ScriptError(f"{law.name}: the last call, made alone, comes back: what ends the process is not in it")
     return text
 
