@@ -99,6 +99,14 @@ class Batch:
         distance = self.distance()
         return (distance >= 0) & (distance < self.window) if self.window else distance >= 0
 
+    def whole_mask(self) -> Tensor:
+        """The mask with what `visible` hides in it: boolean, unless there is something to add."""
+        if self.mask is None:
+            return self.visible()
+        if self.mask.dtype == torch.bool:
+            return self.visible() & self.mask
+        return self.mask.masked_fill(~self.visible(), -torch.inf)
+
     def distance(self) -> Tensor:
         """``[Lq, Lk]``: how far each key lies before a query's position."""
         queries, keys = self.q.shape[2], self.k.shape[2]

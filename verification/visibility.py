@@ -40,8 +40,8 @@ def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, 
     Positions beyond the table, and those whose block is not in the cache, are not visible.
     """
     position = context_positions(context_len, block_table, block_size, num_blocks)
-    slot: Ints = block_table.astype(np.int64)[position // block_size] * block_size + position % block_size
-    return slot
+    block: Ints = block_table.astype(np.int64)[position // block_size]
+    return block * block_size + position % block_size
 
 
 def context_positions(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:

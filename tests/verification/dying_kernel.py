@@ -43,7 +43,7 @@ class Waits(DiesOfSquares):
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
         while causal:
             time.sleep(1.0)
-        return torch.softmax(q @ k.mT * scale, dim=-1) @ v
+        return super().dense(q, k, v, causal, scale)
 
 
 class DiesLater(Honest):

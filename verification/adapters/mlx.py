@@ -33,11 +33,7 @@ def attention(batch: Batch) -> Tensor:
     if batch.alignment == "bottom_right" and not batch.window and mask is None:
         mask = "causal"
     elif batch.alignment != "none":
-        visible = batch.visible()
-        if batch.mask is None or batch.mask.dtype == torch.bool:
-            mask = visible if batch.mask is None else visible & batch.mask
-        else:
-            mask = batch.mask.masked_fill(~visible, -torch.inf)
+        mask = batch.whole_mask()
     out = mx.fast.scaled_dot_product_attention(
         *map(given, (batch.q, batch.k, batch.v)),
         scale=batch.scale,

@@ -32,11 +32,7 @@ def attention(batch: Batch) -> Tensor:
     """Causality top-left by the attribute, anything else as part of the mask."""
     causal, mask = batch.alignment == "top_left" and not batch.window, batch.mask
     if not causal and (batch.alignment != "none" or mask is not None):
-        visible = batch.visible()
-        if mask is not None and mask.dtype != torch.bool:
-            mask = mask.masked_fill(~visible, -torch.inf)
-        else:
-            mask = visible if mask is None else visible & mask
+        mask = batch.whole_mask()
     inputs = {name: getattr(batch, name).contiguous().numpy() for name in "qkv"}
     if mask is not None:
         sizes = len(batch.q), batch.q.shape[1], batch.q.shape[2], batch.k.shape[2]

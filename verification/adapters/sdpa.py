@@ -33,11 +33,7 @@ def with_mask(batch: Batch) -> Tensor:
     options: dict[str, Any] = {"scale": batch.scale, "enable_gqa": grouped}
     if batch.alignment == "top_left" and batch.mask is None and not batch.window:
         return scaled_dot_product_attention(batch.q, batch.k, batch.v, is_causal=True, **options)
-    mask = batch.visible()
-    if batch.mask is not None:
-        added = batch.mask.dtype != torch.bool
-        mask = batch.mask.masked_fill(~mask, -torch.inf) if added else mask & batch.mask
-    return scaled_dot_product_attention(batch.q, batch.k, batch.v, mask, **options)
+    return scaled_dot_product_attention(batch.q, batch.k, batch.v, batch.whole_mask(), **options)
 
 
 class Math(BatchedAdapter):
