@@ -87,19 +87,19 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def faults(session: nox.Session) -> None:
     """Plant every fault and hunt it with the laws; fails where one survives: -- --seed N, --fault ID, --workers N."""
-    shared(session, "tests.power.faults", *session.posargs, env=FAST)
+    shared(session, "benchmarks.power.faults", *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def soundness(session: nox.Session) -> None:
     """False alarms on honest implementations: -- --examples N, --device, --dtype, --implementation, --require-cuda."""
-    shared(session, "tests.power.soundness", *session.posargs, env=FAST)
+    shared(session, "benchmarks.power.soundness", *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def power(session: nox.Session) -> None:
     """Our rule and generator beside others in use, and the sharpness curve: -- --seed N, --fault ID, --problems N."""
-    shared(session, "tests.power.power", *session.posargs, env=FAST)
+    shared(session, "benchmarks.power.power", *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from properties.session import NOT_VERIFIED, WorkerDied
+from properties.run.session import NOT_VERIFIED, WorkerDied
+from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
-from verification.script.snippets import ScriptError
-from verification.valid import ProblemError
+from verification.problem.validate import ProblemError
 
 
 class UsageError(ValueError):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from inspect import getdoc
 from typing import get_args
 
-from verification.backend import Backend, Call, Wrapped
-from verification.judge import Verdict, Violation
-from verification.problem import Phase, Problem
+from verification.backends.protocol import Backend, Call, Wrapped
+from verification.oracle.judge import Verdict, Violation
+from verification.problem import Problem
+from verification.problem.problem import Phase
 
 PHASES: tuple[str, ...] = get_args(Phase)
 Check = Callable[[Backend, Problem], Verdict]

@@ -13,11 +13,11 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from properties.laws import LAWS
-from properties.session import NOT_VERIFIED, NOTHING, cores
-from properties.worker import replay
+from properties.run.session import NOT_VERIFIED, NOTHING, cores
+from properties.run.worker import replay
 from verification.catalogue import UnknownBackend, cannot_run
 from verification.isolation.isolated import asked as backend_asked
-from verification.ledger import Answer, Entry, asked
+from verification.records.ledger import Answer, Entry, asked
 
 
 class State(StrEnum):

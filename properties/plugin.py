@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "law_cell" not in metafunc.fixturenames:
         return
     # Only where laws are asked for: pytest loads this module wherever the package is installed.
-    from properties.cells import cells
+    from properties.run.cells import cells
     from verification.catalogue import DEVICES, UnknownBackend
 
     option = metafunc.config.getoption

@@ -12,22 +12,22 @@ from typing import Any
 
 from hypothesis.errors import Flaky
 
+from properties.generate.options import HEAD_DIMS
+from properties.generate.profile import try_each
+from properties.generate.strategies import MASKS, problems_within
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
-from properties.options import HEAD_DIMS
-from properties.profile import try_each
-from properties.strategies import MASKS, problems_within
-from verification.backend import Backend, Wrapped
-from verification.contract import Contract, has_blind_rows
-from verification.features import NAMES, labels
-from verification.formats import FORMATS
-from verification.judge import Verdict, Violation
+from verification.backends.contract import Contract, has_blind_rows
+from verification.backends.protocol import Backend, Wrapped
+from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
-from verification.scoring import FEATURES
+from verification.problem.formats import FORMATS
+from verification.problem.labels import NAMES, labels
+from verification.problem.scoring import FEATURES
 
 BY_NAME = {law.name: law for law in LAWS}
 AGREES = BY_NAME["agrees_with_reference"]
-# Labels of `verification.features` that kernels differ about, and others that problems with one must have.
+# Labels of `verification.problem.labels` that kernels differ about, and others that problems with one must have.
 LABELS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("slots: -1", "slots: twice", "blocks: shared", "blocks: bad and not needed"), frozenset()),
     **dict.fromkeys(("slots: < -1", "slots: too large"), frozenset({"indices: int32"})),

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from properties.cells import Cell
-from properties.run import fuzz
-from verification.describe import describe
-from verification.flags import settle
-from verification.json_io import to_json
+from properties.run.cells import Cell
+from properties.run.round import fuzz
+from verification.backends.flags import settle
+from verification.problem.describe import describe
+from verification.problem.json_io import to_json
 
 
 def test_law(law_cell: Cell, request: pytest.FixtureRequest) -> None:

@@ -14,7 +14,7 @@ if os.environ.get("ATTN_CHECK_SHAPES", "1") == "1":
     modules = [f"attn_core.{name}" for name in ("eager", "heads", "masks", "metadata")]
     install_import_hook(modules, "beartype.beartype")
 
-from verification.flags import settle
+from verification.backends.flags import settle
 
 
 @pytest.fixture(scope="session")

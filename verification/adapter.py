@@ -14,15 +14,15 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from verification.backend import Call, NotPortable
+from verification.backends.contract import Contract
 from verification.backends.dense import Dense, DenseBackend
-from verification.contract import Contract
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.backends.protocol import Call, NotPortable
+from verification.backends.snippet import Snippet
+from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.scoring import slopes
+from verification.problem.scoring import slopes
 from verification.script.adapted import batched_snippet, paged_snippet
-from verification.script.snippets import Snippet
+from verification.tensors.materialize import Tensors
 
 
 def promising(*dtypes: str, **more: object) -> Contract:

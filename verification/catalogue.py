@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from verification.backend import Backend, NotPortable
 from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
 from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.backends.protocol import Backend, NotPortable
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
 DEVICES = ("cpu", "cuda")

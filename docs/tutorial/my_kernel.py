@@ -1,7 +1,7 @@
 import torch
 
 from verification.adapter import DenseAdapter, promising
-from verification.precision import Precision
+from verification.oracle.precision import Precision
 
 
 def attention(q, k, v, causal, scale):

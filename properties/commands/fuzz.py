@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from properties.cells import Cell, cells
 from properties.errors import UsageError
-from properties.session import Plan, cores, run
+from properties.run.cells import Cell, cells
+from properties.run.session import Plan, cores, run
+from verification.backends.flags import settle
 from verification.catalogue import DEVICES
-from verification.findings import kept
-from verification.flags import settle
-from verification.formats import FORMATS
+from verification.problem.formats import FORMATS
+from verification.records.findings import kept
 from verification.reporting.events import Reporter
 from verification.reporting.files import Files
 from verification.reporting.json_lines import JsonLines

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from verification.backend import Backend
-from verification.findings import Finding, load, read
+from verification.backends.protocol import Backend
 from verification.isolation.isolated import asked
+from verification.records.findings import Finding, load, read
 
 DEFAULT_BACKEND = "attn_core/eager"
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from properties.ledger import Row, State, exit_code
 from properties.ledger import reviewed as rows_of
-from verification.flags import settle
-from verification.ledger import entries
+from verification.backends.flags import settle
+from verification.records.ledger import entries
 
 _STYLES = {State.FIXED: "bold green", State.UNJUDGED: "bold red", State.NOT_INSTALLED: "dim", State.NOT_RUN: "dim"}
 

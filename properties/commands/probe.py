@@ -10,10 +10,10 @@ from rich.table import Table
 
 from properties.errors import UsageError
 from properties.probe import Point, probe, proposed
-from properties.session import NOT_VERIFIED, NOTHING, VIOLATION
+from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
+from verification.backends.contract import Contract
+from verification.backends.flags import settle
 from verification.catalogue import cannot_run
-from verification.contract import Contract
-from verification.flags import settle
 from verification.isolation.isolated import asked
 
 

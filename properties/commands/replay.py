@@ -12,10 +12,10 @@ from properties.commands.given import backend_given, finding_given
 from properties.errors import UsageError
 from properties.law import Law
 from properties.laws import LAWS
-from properties.session import NOT_VERIFIED, NOTHING, VIOLATION
-from properties.worker import replay
+from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
+from properties.run.worker import replay
+from verification.backends.flags import settle
 from verification.catalogue import cannot_run
-from verification.flags import settle
 from verification.reporting.broken import broken
 
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from properties.commands.given import backend_given, finding_given
 from properties.errors import UsageError
-from properties.recorded import script
-from verification.flags import settle
+from properties.show.recorded import script
+from verification.backends.flags import settle
 
 
 def scripted(given: str, backend: str, device: str, law: str, output: Path | None, crash_after: float | None) -> int:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from properties.commands.given import finding_given
 from properties.laws import LAWS
-from verification.describe import describe
+from verification.problem.describe import describe
 from verification.reporting.draw import drawn
 
 

@@ -7,21 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from properties.law import OutsideLaw
-from verification.backend import Backend, owed_by
-from verification.bound import hull_rounding
-from verification.contract import has_blind_rows
-from verification.difference import difference
-from verification.inputs import Inputs, make_inputs
-from verification.judge import (
-    Verdict,
-    Violation,
-    answered,
-    finite_is_owed,
-    judge_events,
-    judge_output,
-)
-from verification.observe import observe
+from verification.backends.contract import has_blind_rows
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, owed_by
+from verification.oracle.bound import hull_rounding
+from verification.oracle.difference import difference
+from verification.oracle.judge import Verdict, Violation, answered, finite_is_owed, judge_events, judge_output
 from verification.problem import Problem
+from verification.tensors.inputs import Inputs, make_inputs
 
 
 def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:

@@ -8,15 +8,15 @@ import numpy as np
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from verification.backend import Backend, NotPortable, owed_by
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, NotPortable, owed_by
 from verification.backends.token_by_token import as_decodes
-from verification.difference import difference
-from verification.expectation import Expectation, sequences, store
-from verification.formats import FORMATS
-from verification.inputs import Array, Inputs, make_inputs
-from verification.judge import Verdict, Violation, answered, judge_same_bits
-from verification.observe import observe
+from verification.oracle.difference import difference
+from verification.oracle.expectation import Expectation, sequences, store
+from verification.oracle.judge import Verdict, Violation, answered, judge_same_bits
 from verification.problem import Problem
+from verification.problem.formats import FORMATS
+from verification.tensors.inputs import Array, Inputs, make_inputs
 
 
 def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:

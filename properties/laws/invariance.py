@@ -9,16 +9,16 @@ import torch
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair, rows_of
-from verification.backend import Backend, Wrapped
-from verification.contract import has_blind_rows
-from verification.expectation import sequences, store
-from verification.inputs import POISON_BYTE, Inputs, make_inputs
+from verification.backends.contract import has_blind_rows
+from verification.backends.observe import observe, observe_call
+from verification.backends.protocol import Backend, Wrapped
 from verification.isolation.isolated import Isolated
-from verification.judge import Verdict, answered, judge_memory
-from verification.materialize import materialize
-from verification.memory import expected_memory
-from verification.observe import observe, observe_call
+from verification.oracle.expectation import sequences, store
+from verification.oracle.judge import Verdict, answered, judge_memory
+from verification.oracle.memory import expected_memory
 from verification.problem import Problem
+from verification.tensors.inputs import POISON_BYTE, Inputs, make_inputs
+from verification.tensors.materialize import materialize
 
 # What a contract leaves undefined that does not take hidden NaN or large numbers.
 _HIDDEN_POISON = {"special: not seen", *(f"poison around {x}: {kind}" for x in "kv" for kind in ("nan", "large"))}

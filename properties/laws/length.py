@@ -6,11 +6,11 @@ from dataclasses import replace
 from random import Random
 
 from properties.law import OutsideLaw
-from verification.backend import Backend, owed_by
-from verification.inputs import make_inputs
-from verification.judge import Verdict, answered, judge_output
-from verification.observe import observe
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, owed_by
+from verification.oracle.judge import Verdict, answered, judge_output
 from verification.problem import Problem
+from verification.tensors.inputs import make_inputs
 
 LONG = 2**15
 # Numbers of a head where any will do: what may go wrong on the way along so many keys goes wrong in each.

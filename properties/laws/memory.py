@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from properties.law import OutsideLaw
-from verification.backend import Backend
-from verification.expectation import store
-from verification.inputs import make_inputs
-from verification.judge import Verdict, Violation, answered, judge_memory
-from verification.layout import INDEX_NAMES
-from verification.materialize import materialize
-from verification.memory import expected_memory
-from verification.misuse import MISUSES
-from verification.observe import Observation, observe, observe_call
+from verification.backends.observe import Observation, observe, observe_call
+from verification.backends.protocol import Backend
+from verification.oracle.expectation import store
+from verification.oracle.judge import Verdict, Violation, answered, judge_memory
+from verification.oracle.memory import expected_memory
 from verification.problem import Problem
+from verification.problem.misuse import MISUSES
+from verification.tensors.inputs import make_inputs
+from verification.tensors.layout import INDEX_NAMES
+from verification.tensors.materialize import materialize
 
 
 def cache_is_exact(backend: Backend, problem: Problem) -> Verdict:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.backend import Backend, owed_by
-from verification.inputs import Inputs, make_inputs
-from verification.judge import Verdict, answered, judge_output, judge_same_bits
-from verification.observe import observe
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, owed_by
+from verification.oracle.judge import Verdict, answered, judge_output, judge_same_bits
 from verification.problem import Problem
+from verification.tensors.inputs import Inputs, make_inputs
 
 Rows = slice | NDArray[np.int64]
 ALL = slice(None)

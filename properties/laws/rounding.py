@@ -8,13 +8,13 @@ from math import log, sqrt
 import numpy as np
 
 from properties.law import OutsideLaw
-from verification.backend import Backend, owed_by
-from verification.difference import difference
-from verification.expectation import Expectation
-from verification.inputs import Array, make_inputs
-from verification.judge import Verdict, Violation, answered
-from verification.observe import observe
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, owed_by
+from verification.oracle.difference import difference
+from verification.oracle.expectation import Expectation
+from verification.oracle.judge import Verdict, Violation, answered
 from verification.problem import Problem
+from verification.tensors.inputs import Array, make_inputs
 
 # Of a mean of N independent roundings, each within half a unit, Hoeffding's inequality says how likely it is to be
 # beyond t: 2 exp(-2 N t^2). Once in 10^12 problems is never.

@@ -8,12 +8,12 @@ import numpy as np
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from verification.backend import Backend
-from verification.formats import FORMATS
-from verification.inputs import make_inputs
-from verification.judge import Verdict
+from verification.backends.protocol import Backend
+from verification.oracle.judge import Verdict
 from verification.problem import Problem
-from verification.scoring import Scoring
+from verification.problem.formats import FORMATS
+from verification.problem.scoring import Scoring
+from verification.tensors.inputs import make_inputs
 
 # Beyond it a softcap is nothing: (s / c)^2 / 3, relative, of a score that is no larger than its square root.
 _VAST = 2.0**60

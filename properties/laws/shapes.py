@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from properties.reduce import with_lengths
-from verification.backend import Backend, owed_by
-from verification.inputs import make_inputs
-from verification.judge import Verdict, answered, judge_output
-from verification.observe import observe
+from properties.shrink.reduce import with_lengths
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend, owed_by
+from verification.oracle.judge import Verdict, answered, judge_output
 from verification.problem import Problem
+from verification.tensors.inputs import make_inputs
 
 
 def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:

@@ -15,7 +15,7 @@ import torch
 import attn_core
 from attn_core import Attention, eager
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
-from verification.events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, captured_events
 
 PREFILLS = ([], [0], [1], [3, 0, 2], [0, 0])
 DECODES = ([], [0], [1], [5, 0, 9], [0, 0])

@@ -9,7 +9,7 @@ import torch
 
 from tests.attn_core import naive
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 CONTEXTS = ([1], [S], [S + 1], [9, 1, 4, 6], [3, 0, 13])
 

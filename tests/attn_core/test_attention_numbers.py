@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.attn_core import naive
 from tests.attn_core.calls import DTYPES, Call, D, G, H, bits, decode_call, prefill_call
 from tests.attn_core.float32 import FASTER, exact_on_the_cpu, faster_products, product_precisions
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 LONG = 48
 

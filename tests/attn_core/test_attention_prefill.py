@@ -9,7 +9,7 @@ import torch
 
 from tests.attn_core import naive
 from tests.attn_core.calls import DTYPES, D, G, H, bits, prefill_call
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 LENGTHS = [
     ([5], [5]),

@@ -14,10 +14,10 @@ from attn_core import flex, flex_prefill
 from attn_core.masks import causal_mask
 from attn_core.sequences import seen_keys
 from properties import laws
-from properties.run import fuzz
+from properties.run.round import fuzz
 from tests.attn_core.calls import DTYPES, Call, bits, decode_call
 from verification.backends.attn_core import fast
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-12}
 CONTEXTS = [[9, 0, 4, 1, 13], [300, 77, 1], [0, 0], []]

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attn_core import Attention, attention, causal_mask, eager, repeat_kv, store_kvcache
 from tests.attn_core.calls import Call, D, G, H, S, bits, decode_call, prefill_call
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 N = 3
 

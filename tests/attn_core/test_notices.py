@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from attn_core.notices import INDEX_LOG, RANGE_LOG, check_numeric_range, one_transfer, report_dropped
 from tests.attn_core.calls import DTYPES
 from tests.attn_core.remote import Remote, remote
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 # The largest number that is not above 1e4, and the next one.
 AROUND_LIMIT = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attn_core import eager, gathered
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
-from verification.events import captured_events
+from verification.backends.captured_events import captured_events
 
 NAN, INF = float("nan"), float("inf")
 CallOf = Callable[..., Call]

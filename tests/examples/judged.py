@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from attn_core import Attention, get_context
-from verification.expectation import Expectation, expect
-from verification.inputs import Array, Inputs
-from verification.judge import judge_output
-from verification.observe import to_numpy
-from verification.precision import Precision
+from verification.backends.observe import to_numpy
+from verification.oracle.expectation import Expectation, expect
+from verification.oracle.judge import judge_output
+from verification.oracle.precision import Precision
 from verification.problem import Problem
+from verification.tensors.inputs import Array, Inputs
 
 # What the model is given on: the layer's own output, or one made of what the reference says, [T, H, D] in float64.
 Answer = Callable[[Array, Expectation], Array]

@@ -20,7 +20,7 @@ from examples.transformers_attention import attend, greedy
 from examples.transformers_model import CONFIGS, DTYPES, FACTOR, STEPS, compare
 from tests.examples.judged import Answer, Judged, edge, exact, own
 from verification.backends.attn_core import AttnCore, fast
-from verification.judge import Violation
+from verification.oracle.judge import Violation
 
 PRECISIONS = {"eager": AttnCore().precision, "sdpa": fast("sdpa").precision}
 EACH = [

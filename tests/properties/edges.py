@@ -6,9 +6,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import get_args
 
-from verification.inputs import make_inputs
-from verification.problem import CacheLayout, Layout, Poison, Problem, ScoreKind, Special, ValueKind
-from verification.visibility import visible_counts
+from verification.problem import Problem, Special
+from verification.problem.problem import CacheLayout, Layout, Poison, ScoreKind, ValueKind
+from verification.problem.visibility import visible_counts
+from verification.tensors.inputs import make_inputs
 
 Edge = Callable[[Problem], bool]
 HEAD_DIMS, BLOCK_SIZES = (1, 2, 3, 12, 16, 64, 80, 128), (1, 2, 3, 16, 256)

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from properties.profile import PROFILE, own_draws
-from properties.strategies import problems
+from properties.generate.profile import PROFILE, own_draws
+from properties.generate.strategies import problems
 from verification.problem import Problem
 
 Test = Callable[..., None]

@@ -16,8 +16,8 @@ from tests.verification.samples import DECODE, PREFILL
 from verification.backends.attn_core import AttnCore
 from verification.catalogue import UnknownBackend, backend_named
 from verification.faults import FAULTS
-from verification.findings import Finding, save
-from verification.json_io import to_json
+from verification.problem.json_io import to_json
+from verification.records.findings import Finding, save
 from verification.reporting.events import to_line
 
 CORPUS = Path(__file__).parents[2] / "corpus"

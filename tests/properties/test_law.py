@@ -7,8 +7,8 @@ import pytest
 from properties.law import PHASES, Law
 from properties.laws import LAWS
 from tests.properties.wrapped import HONEST
-from verification.backend import Backend
-from verification.judge import Verdict
+from verification.backends.protocol import Backend
+from verification.oracle.judge import Verdict
 from verification.problem import Problem
 
 

@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 
 from properties.cli import app
 from properties.ledger import Row, State, reviewed
-from verification.findings import Finding
-from verification.json_io import to_json
-from verification.ledger import Entry, entries, load
 from verification.problem import Problem
-from verification.valid import ProblemError
+from verification.problem.json_io import to_json
+from verification.problem.validate import ProblemError
+from verification.records.findings import Finding
+from verification.records.ledger import Entry, entries, load
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = entries(ROOT / "ledger")

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from attn_core import attention, cache, eager, masks
 from properties.laws import LAWS
-from properties.run import Broken, fuzz
+from properties.run.round import Broken, fuzz
 from tests.properties.wrapped import HONEST
 from verification.problem import Problem
-from verification.results import CellResult
+from verification.records.results import CellResult
 
 SEED, EXAMPLES, HONEST_EXAMPLES = 11, 500, 200
 BY_NAME = {law.name: law for law in LAWS}

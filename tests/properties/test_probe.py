@@ -14,12 +14,12 @@ from properties import cli
 from properties.probe import Point, probe, proposed
 from verification.adapter import Batch
 from verification.adapters.written import Written
-from verification.backend import Backend
 from verification.backends.attn_core import AttnCore
 from verification.backends.kernels import HALVES, cpu_kernels
+from verification.backends.protocol import Backend
 from verification.catalogue import backend_named
 from verification.faults import FAULTS
-from verification.formats import FORMATS
+from verification.problem.formats import FORMATS
 
 FEATURES = {*Written.contract.scoring} - {"blind_rows"}
 FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")

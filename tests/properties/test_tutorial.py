@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from properties.laws import LAWS
-from properties.recorded import script
-from properties.run import fuzz
+from properties.run.round import fuzz
+from properties.show.recorded import script
 from verification import catalogue
 from verification.adapter import Adapter, DenseAdapter, PagedAdapter, promising
 from verification.backends.attn_core import AttnCore
 from verification.catalogue import UnknownBackend, backend_named, devices_of
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.oracle.precision import Precision
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 DOCS = Path(__file__).parents[2] / "docs"
 AGREES = next(law for law in LAWS if law.name == "agrees_with_reference")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from verification.backend import Call
 from verification.backends.attn_core import AttnCore
-from verification.contract import Contract
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.backends.contract import Contract
+from verification.backends.protocol import Call
+from verification.oracle.precision import Precision
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 HONEST = AttnCore()
 # The contract without its claims to the last bit.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from properties.hunt import hunt
-from verification.describe import describe
+from properties.run.hunt import hunt
 from verification.faults import FAULTS
+from verification.problem.describe import describe
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
 CHOSEN = (

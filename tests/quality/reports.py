@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from properties.laws import LAWS
-from properties.recorded import script
-from properties.worker import CORPUS, Task, done, replay
+from properties.run.worker import CORPUS, Task, done, replay
+from properties.show.recorded import script
 from tests.verification.isolated import Ended, run_isolated
 from verification.catalogue import backend_named
-from verification.failure import Failure
 from verification.faults import FAULTS
-from verification.findings import load
+from verification.records.failure import Failure
+from verification.records.findings import load
 from verification.reporting.broken import broken
 
 ROOT = Path(__file__).parents[2]

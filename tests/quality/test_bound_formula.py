@@ -10,13 +10,13 @@ import pytest
 from hypothesis.strategies import sampled_from
 from mpmath import mpf
 
-from properties.strategies import problems
+from properties.generate.strategies import problems
 from tests.properties.generated import over
-from verification.describe import describe
-from verification.expectation import Sequence, expect
-from verification.inputs import make_inputs
-from verification.precision import INPUT, Precision, Roundings
+from verification.oracle.expectation import Sequence, expect
+from verification.oracle.precision import INPUT, Precision, Roundings
 from verification.problem import Problem
+from verification.problem.describe import describe
+from verification.tensors.inputs import make_inputs
 
 mpmath.mp.dps = 50
 DTYPES = ("float16", "bfloat16", "float32")

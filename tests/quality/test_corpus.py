@@ -8,11 +8,11 @@ import pytest
 
 from properties.commands.given import backend_given
 from properties.laws import LAWS
-from properties.worker import CORPUS as LAW
-from properties.worker import Task, done, replay
+from properties.run.worker import CORPUS as LAW
+from properties.run.worker import Task, done, replay
 from verification.backends.attn_core import AttnCore
 from verification.faults import FAULTS
-from verification.findings import kept
+from verification.records.findings import kept
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 FINDINGS = kept(CORPUS)

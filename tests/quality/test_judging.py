@@ -12,10 +12,10 @@ from torch import Tensor
 from properties.laws.agreement import agrees_with_reference
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import one_head
-from verification.formats import FORMATS
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.oracle.judge import Violation
 from verification.problem import Numbers, Problem
+from verification.problem.formats import FORMATS
+from verification.tensors.materialize import Tensors
 
 INF, NAN = float("inf"), float("nan")
 

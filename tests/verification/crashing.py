@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verification.backend import Call
 from verification.backends.attn_core import AttnCore
-from verification.contract import Contract
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.backends.contract import Contract
+from verification.backends.protocol import Call
+from verification.oracle.precision import Precision
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 HONEST = AttnCore()
 

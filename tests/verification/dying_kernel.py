@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tests.verification.paged_kernel import Honest
 from verification.adapter import DenseAdapter, promising
-from verification.materialize import Tensors
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 
 class DiesOfTwo(Honest):

@@ -12,7 +12,7 @@ import mpmath
 import torch
 from mpmath import mpf
 
-from verification.inputs import Inputs
+from verification.tensors.inputs import Inputs
 
 mpmath.mp.dps = 60
 Row = Any  # what one token holds: [heads, D]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from verification.adapter import PagedAdapter, promising
-from verification.materialize import Tensors
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 _OPEN = ("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "sequences: 0", "keys: 0")
 _OPEN_TOO = ("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "poison around v: nan")

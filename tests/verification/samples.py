@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from verification.inputs import Inputs, make_inputs
 from verification.problem import Problem
+from verification.tensors.inputs import Inputs, make_inputs
 
 # Sequence 0 has three queries and three keys, sequence 1 one query and two keys, of which top-left shows it one.
 PREFILL = Problem(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.expectation import Expectation, Sequence
-from verification.precision import Roundings
+from verification.oracle.expectation import Expectation, Sequence
+from verification.oracle.precision import Roundings
 
 Array = NDArray[Any]
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.arena import Span
+from verification.tensors.arena import Span
 
 
 def offsets(span: Span) -> list[int]:

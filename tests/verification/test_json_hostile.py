@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.verification.samples import DECODE, PREFILL
-from verification.json_io import ProblemError, from_json, to_json
 from verification.problem import Numbers, Problem, Special
-from verification.reading import MAX_CHARACTERS
+from verification.problem.json_io import ProblemError, from_json, to_json
+from verification.problem.reading import MAX_CHARACTERS
 
 SPECIAL = {"tensor": "q", "row": 0, "head": 0, "dim": 0, "value": "nan"}
 DEEP = 100_000

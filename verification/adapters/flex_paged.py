@@ -9,10 +9,10 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from verification.adapter import PagedAdapter, promising
 from verification.backends.kernels import flex_eager_precision, uncompiled
-from verification.formats import FORMATS
-from verification.materialize import Tensors
 from verification.problem import Problem
-from verification.scoring import slopes
+from verification.problem.formats import FORMATS
+from verification.problem.scoring import slopes
+from verification.tensors.materialize import Tensors
 
 # "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
 # a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.

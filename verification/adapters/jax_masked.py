@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from verification.adapter import Batch, BatchedAdapter, promising
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 
 def _array(x: Tensor) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from verification.adapter import Batch, BatchedAdapter, promising
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 # Bits that both know, for the one format that NumPy, by which they talk, does not.
 _BITS = {torch.bfloat16: (torch.uint16, mx.bfloat16)}

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from verification.adapter import DenseAdapter, promising
-from verification.formats import FORMATS
-from verification.precision import Precision
+from verification.oracle.precision import Precision
+from verification.problem.formats import FORMATS
 
 
 def jagged(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from verification.adapter import DenseAdapter, promising
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE}
 

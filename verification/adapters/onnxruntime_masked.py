@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verification.adapter import Batch, BatchedAdapter, promising
 from verification.adapters.onnxruntime import session_of
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT}
 

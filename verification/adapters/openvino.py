@@ -11,7 +11,7 @@ from openvino import opset13  # type: ignore[import-untyped, import-not-found, u
 from torch import Tensor
 
 from verification.adapter import DenseAdapter, promising
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 _TYPES = {torch.float16: openvino.Type.f16, torch.bfloat16: openvino.Type.bf16, torch.float32: openvino.Type.f32}
 

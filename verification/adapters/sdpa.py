@@ -12,8 +12,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from verification.adapter import Batch, BatchedAdapter, promising
 from verification.backends.profiles import FLASH_ON_CPU
-from verification.formats import FORMATS
-from verification.precision import Precision
+from verification.oracle.precision import Precision
+from verification.problem.formats import FORMATS
 
 _ROWS = torch.contiguous_format
 # The page: a boolean mask shows where it is True, a float mask is added; ``is_causal`` is top-left, and not to be given

@@ -12,8 +12,8 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from verification.adapter import DenseAdapter, promising
 from verification.backends.profiles import FLASH_ON_CPU
-from verification.formats import FORMATS
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
+from verification.problem.formats import FORMATS
 
 # What the functions read of a layer: a kv head for each head, no dropout.
 _LAYER: Any = SimpleNamespace(num_key_value_groups=1, training=False, is_causal=True)

@@ -11,8 +11,8 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward a
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward as gpt_oss
 
 from verification.adapter import Batch, BatchedAdapter, promising
-from verification.contract import Contract
-from verification.precision import Precision
+from verification.backends.contract import Contract
+from verification.oracle.precision import Precision
 
 
 def _with(feature: str) -> Contract:

@@ -11,8 +11,8 @@ from torch import Tensor
 from verification.adapter import PagedAdapter, promising
 from verification.backends.kernels import FUSED_HEAD_DIMS, HALVES
 from verification.backends.profiles import FLASH_ON_MATRIX_UNITS
-from verification.materialize import Tensors
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 
 class Varlen(PagedAdapter):

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from verification.adapter import PagedAdapter, promising
 from verification.adapters.vllm_kernels import Paged
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.scoring import slopes
+from verification.problem.scoring import slopes
+from verification.tensors.materialize import Tensors
 
 DTYPES = ("float16", "bfloat16", "float32")
 # Between the tensors all is float32. Some processors make the result bfloat16 by an instruction that takes subnormal

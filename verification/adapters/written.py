@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from verification.adapter import Batch, BatchedAdapter, promising
-from verification.formats import FORMATS
-from verification.precision import Precision
-from verification.scoring import FEATURES
+from verification.oracle.precision import Precision
+from verification.problem.formats import FORMATS
+from verification.problem.scoring import FEATURES
 
 EVERYTHING = promising(
     *FORMATS,

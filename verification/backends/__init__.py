@@ -1,1 +1,1 @@
-"""Adapters: each makes one implementation a `verification.backend.Backend`."""
+"""Adapters: each makes one implementation a `verification.backends.protocol.Backend`."""

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
 from attn_core.choice import Implementation
-from verification.backend import Call
+from verification.backends.contract import Contract
 from verification.backends.profiles import FLASH_ON_CPU, FLUSHING_FLASH, SPLIT_FLASH, SPLIT_ON_CPU
-from verification.contract import Contract
-from verification.formats import FORMATS
-from verification.layout import used_names
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.backends.protocol import Call
+from verification.backends.snippet import Snippet
+from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.script.snippets import Snippet
+from verification.problem.formats import FORMATS
+from verification.tensors.layout import used_names
+from verification.tensors.materialize import Tensors
 
 CLAIMS = frozenset(
     {

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
-from verification.backend import Backend, Call, NotPortable, Wrapped
 from verification.backends.attn_core import AttnCore, EngineCall, layer_for
-from verification.contract import Contract
-from verification.materialize import Tensors
+from verification.backends.contract import Contract
+from verification.backends.protocol import Backend, Call, NotPortable, Wrapped
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 _LOGGERS = ("attn_core.numeric_range", "attn_core.invalid_index")
 

@@ -18,13 +18,13 @@ from torch.nn.functional import pad
 
 from attn_core import Attention, eager
 from attn_core.heads import repeat_kv
-from verification.backend import Call, NotPortable
 from verification.backends.attn_core import EngineCall, layer_for
-from verification.contract import Contract
-from verification.precision import Precision
+from verification.backends.contract import Contract
+from verification.backends.protocol import Call, NotPortable
+from verification.backends.snippet import Snippet
+from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.script.carved import carved
-from verification.script.snippets import Snippet
 
 # dense(q [H, Lq, D], k [H, Lk, D], v [H, Lk, D], causal, scale) -> [H, Lq, D], all in one dtype, the last dim
 # contiguous, Lq and Lk positive. Where causal, Lq == Lk.

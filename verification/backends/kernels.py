@@ -17,9 +17,9 @@ from verification.backends.compiled_flex import HEAD_DIMS as COMPILED_HEAD_DIMS
 from verification.backends.compiled_flex import flex_compiled
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.profiles import FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
-from verification.formats import FORMATS
-from verification.precision import INPUT, Precision
-from verification.script.snippets import Snippet
+from verification.backends.snippet import Snippet
+from verification.oracle.precision import INPUT, Precision
+from verification.problem.formats import FORMATS
 
 HALVES = ("float16", "bfloat16")
 # Fused kernels load rows of a multiple of 16 bytes.

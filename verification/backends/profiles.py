@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verification.precision import INPUT, Precision
+from verification.oracle.precision import INPUT, Precision
 
 # Flash kernels keep scores and sums in float32, and cast the weights to the values' format for the second product.
 # On the CPU fp16 and bf16 go through a shorter polynomial for exp (torch's fexp_u20), good to 1.07e-4; processors that

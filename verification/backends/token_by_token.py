@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from verification.backend import Call, Wrapped
-from verification.contract import Contract
-from verification.inputs import Inputs
-from verification.materialize import Tensors
+from verification.backends.contract import Contract
+from verification.backends.protocol import Call, Wrapped
 from verification.problem import Problem
+from verification.tensors.inputs import Inputs
+from verification.tensors.materialize import Tensors
 
 
 @dataclass(frozen=True)

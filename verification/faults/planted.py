@@ -13,15 +13,15 @@ from unittest import mock
 from torch import Tensor
 
 import attn_core
-from verification.backend import Backend, Call
 from verification.backends.attn_core import AttnCore
-from verification.contract import Contract
-from verification.materialize import Tensors
-from verification.precision import Precision
+from verification.backends.contract import Contract
+from verification.backends.protocol import Backend, Call
+from verification.backends.snippet import Snippet
+from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.script.carried import carried
 from verification.script.carved import carved
-from verification.script.snippets import Snippet
+from verification.tensors.materialize import Tensors
 
 Original = Callable[..., Tensor]
 

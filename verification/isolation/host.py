@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from verification.isolation.keeper import ENDED, KILL, OUR_ERROR, START, STATUS
 from verification.isolation.shipment import Answer, Request, received, send
-from verification.violation import Crash, Hang
+from verification.oracle.violation import Crash, Hang
 
 # The same search path as here, whatever has been done to it.
 _KEEP = """\

@@ -12,14 +12,14 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from verification.backend import Backend, Call, NotPortable, Wrapped
+from verification.backends.captured_events import log_again
+from verification.backends.observe import to_torch
+from verification.backends.protocol import Backend, Call, NotPortable, Wrapped
 from verification.catalogue import UnknownBackend, backend_named, is_foreign
-from verification.events import log_again
 from verification.isolation.host import Host
 from verification.isolation.shipment import Request, packed
-from verification.materialize import Tensors
-from verification.observe import to_torch
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 _NUMBERS = count()
 

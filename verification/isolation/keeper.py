@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from verification.backend import Backend, Call
+from verification.backends.flags import settle
+from verification.backends.observe import observe_call
+from verification.backends.protocol import Backend, Call
 from verification.catalogue import backend_named
-from verification.flags import settle
 from verification.isolation.shipment import Answer, Request, answer_of, portable, received, send, unpacked
-from verification.observe import observe_call
 
 START, ENDED, KILL = b"s", b"e", b"k"
 STATUS = struct.Struct("i")

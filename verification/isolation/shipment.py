@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.arena import Bytes, Span, aligned
-from verification.events import Event
-from verification.inputs import Inputs
-from verification.layout import TENSOR_NAMES
-from verification.materialize import Tensors
-from verification.observe import Observation
+from verification.backends.captured_events import Event
+from verification.backends.observe import Observation
 from verification.problem import Problem
+from verification.tensors.arena import Bytes, Span, aligned
+from verification.tensors.inputs import Inputs
+from verification.tensors.layout import TENSOR_NAMES
+from verification.tensors.materialize import Tensors
 
 
 @dataclass(frozen=True)

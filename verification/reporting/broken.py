@@ -13,9 +13,9 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from verification.describe import describe
-from verification.difference import Difference
-from verification.failure import Failure
+from verification.oracle.difference import Difference
+from verification.problem.describe import describe
+from verification.records.failure import Failure
 from verification.reporting.draw import drawn
 
 # More reasons than these are none.

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from verification.difference import Element
+from verification.oracle.difference import Element
 from verification.problem import Problem
-from verification.visibility import first_seen, visible_counts
+from verification.problem.visibility import first_seen, visible_counts
 
 # What fits on a screen. More is cut, and said to be.
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24

@@ -7,10 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
-from verification.coverage import Coverage
-from verification.failure import READERS as FAILURE_READERS
-from verification.failure import Failure
-from verification.reading import (
+from verification.problem.reading import (
     Reader,
     finite,
     flag,
@@ -23,8 +20,11 @@ from verification.reading import (
     text,
     tuple_of,
 )
-from verification.results import CellResult
-from verification.valid import INT64, ProblemError
+from verification.problem.validate import INT64, ProblemError
+from verification.records.coverage import Coverage
+from verification.records.failure import READERS as FAILURE_READERS
+from verification.records.failure import Failure
+from verification.records.results import CellResult
 
 VERSION = 1
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from verification.histogram import BINS, EDGES
+from verification.records.histogram import BINS, EDGES
 
 LINES = 8  # colours of the style sheet
 DASHES = ((), (6, 2), (2, 2), (6, 2, 2, 2))

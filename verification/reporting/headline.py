@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verification.records.results import CellResult
 from verification.reporting.summary import Summary
-from verification.results import CellResult
 
 
 @dataclass(frozen=True)

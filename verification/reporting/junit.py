@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+from verification.records.results import CellResult
 from verification.reporting.summary import Summary
-from verification.results import CellResult
 
 
 def junit(summary: Summary) -> str:

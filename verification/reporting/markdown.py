@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import chain
 
-from verification.describe import describe
-from verification.failure import Failure
+from verification.problem.describe import describe
+from verification.records.failure import Failure
+from verification.records.results import CellResult
 from verification.reporting.summary import Summary
-from verification.results import CellResult
 
 
 def markdown(summary: Summary) -> str:

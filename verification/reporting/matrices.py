@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from verification.results import CellResult
+from verification.records.results import CellResult
 
 
 @dataclass(frozen=True)

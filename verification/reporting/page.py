@@ -11,8 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from verification.describe import describe
-from verification.failure import Failure
+from verification.problem.describe import describe
+from verification.records.failure import Failure
+from verification.records.results import CellResult, added
 from verification.reporting.broken import replay_command, script_command
 from verification.reporting.figures import DASHES, LINES, score_figure
 from verification.reporting.headline import duration, headline, without_finding
@@ -20,7 +21,6 @@ from verification.reporting.matrices import device_grid, law_grids, setting
 from verification.reporting.pictures import Picture, picture
 from verification.reporting.summary import Summary
 from verification.reporting.triangle import triangle
-from verification.results import CellResult, added
 
 _DRAWN = 30  # findings with a picture: the page stays small however many there are
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from verification.difference import Element
+from verification.oracle.difference import Element
 from verification.problem import Problem
-from verification.visibility import first_seen, visible_counts
+from verification.problem.visibility import first_seen, visible_counts
 
 _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
 

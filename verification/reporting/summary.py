@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from verification.coverage import Coverage
-from verification.failure import Failure
+from verification.records.coverage import Coverage
+from verification.records.failure import Failure
+from verification.records.results import CellResult
 from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
-from verification.results import CellResult
 
 
 class Summary:

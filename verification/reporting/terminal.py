@@ -9,12 +9,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from verification.failure import Failure
+from verification.records.failure import Failure
 from verification.reporting.broken import broken
 from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted
 from verification.reporting.pace import Pace
 from verification.reporting.summary import Summary
-from verification.tables import law_table, matrix_table
+from verification.reporting.tables import law_table, matrix_table
 
 # Seconds between two lines of a log.
 _EVERY = 5.0

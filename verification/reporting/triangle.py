@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from verification.coverage import Coverage
-from verification.features import FEATURES, LABELS, POSSIBLE, impossible
+from verification.problem.labels import FEATURES, LABELS, POSSIBLE, impossible
+from verification.records.coverage import Coverage
 
 _RAREST = 20
 

@@ -6,15 +6,15 @@ import ast
 from dataclasses import fields
 from types import NoneType
 
-from verification.layout import SCORING_NAMES, used_names
+from verification.backends.snippet import Snippet
 from verification.problem import Problem
-from verification.scoring import Scoring, slopes
+from verification.problem.scoring import Scoring, slopes
 from verification.script.carved import carved
-from verification.script.snippets import Snippet
+from verification.tensors.layout import SCORING_NAMES, used_names
 
 _PLAIN = (bool, int, float, str, NoneType)
 _NAMESPACE = "from types import SimpleNamespace"
-# What an adapter may ask of `verification.materialize.Tensors`.
+# What an adapter may ask of `verification.tensors.materialize.Tensors`.
 _TENSORS = '''class Tensors(SimpleNamespace):
     """What the kernel is given in a call; what a call of its kind has not is None."""
 

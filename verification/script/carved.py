@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from verification.script.snippets import ScriptError
+from verification.backends.snippet import ScriptError
 
 OURS = ("verification", "properties", "tests")
 # Where the bases of adapters are, and what an adapter says of itself to us: a script has the code alone.

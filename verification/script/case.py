@@ -8,8 +8,8 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.materialize import Tensors
-from verification.observe import Observation
+from verification.backends.observe import Observation
+from verification.tensors.materialize import Tensors
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from verification.expectation import Expectation
-from verification.judge import scores
-from verification.observe import to_numpy
-from verification.precision import Roundings
-from verification.reference import attend
+from verification.backends.observe import to_numpy
+from verification.oracle.expectation import Expectation
+from verification.oracle.judge import scores
+from verification.oracle.precision import Roundings
+from verification.oracle.reference import attend
 from verification.script.case import KernelCall
 
 

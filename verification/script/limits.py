@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from verification.expectation import Expectation
-from verification.precision import Roundings
-from verification.predicted_events import Prediction
+from verification.oracle.expectation import Expectation
+from verification.oracle.precision import Roundings
+from verification.oracle.predicted_events import Prediction
 from verification.script.literals import Literals
 
 

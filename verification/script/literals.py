@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.arena import contiguous_strides
-from verification.formats import FORMATS
-from verification.inputs import POISON_BYTE, Inputs
-from verification.materialize import Tensors
-from verification.misuse import MISUSES
-from verification.observe import to_numpy
-from verification.script.snippets import ScriptError
+from verification.backends.observe import to_numpy
+from verification.backends.snippet import ScriptError
+from verification.problem.formats import FORMATS
+from verification.problem.misuse import MISUSES
 from verification.script.text import WIDTH
+from verification.tensors.arena import contiguous_strides
+from verification.tensors.inputs import POISON_BYTE, Inputs
+from verification.tensors.materialize import Tensors
 
 Array = NDArray[Any]
 MOST_NUMBERS = 20_000

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from verification.backend import Backend, owed_by
-from verification.contract import Blind, has_blind_rows
-from verification.describe import describe
-from verification.expectation import Expectation
-from verification.layout import SCORING_NAMES, used_names
-from verification.materialize import Tensors
-from verification.misuse import MISUSES
+from verification.backends.contract import Blind, has_blind_rows
+from verification.backends.protocol import Backend, owed_by
+from verification.backends.snippet import Scripted, ScriptError, Snippet
+from verification.oracle.expectation import Expectation
 from verification.problem import Problem
+from verification.problem.describe import describe
+from verification.problem.misuse import MISUSES
 from verification.script.case import About, Case, KernelCall
 from verification.script.limits import allowed, logged
 from verification.script.literals import Literals
-from verification.script.snippets import Scripted, ScriptError, Snippet
 from verification.script.text import TEMPLATES, comment, printable
+from verification.tensors.layout import SCORING_NAMES, used_names
+from verification.tensors.materialize import Tensors
 
 # What the exact answer is made of, by phase.
 _ASKED = {

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verification.backend import Backend, owed_by
-from verification.expectation import sequences, store
-from verification.inputs import Inputs
-from verification.judge import Violation, answered, judge_events, judge_memory, judge_output, judge_same_bits
-from verification.layout import INDEX_NAMES, used_names
-from verification.materialize import Tensors, materialize
-from verification.memory import expected_memory
-from verification.observe import Observation, observe_call
-from verification.scoring import PLAIN
+from verification.backends.observe import Observation, observe_call
+from verification.backends.protocol import Backend, owed_by
+from verification.backends.snippet import ScriptError
+from verification.oracle.expectation import sequences, store
+from verification.oracle.judge import Violation, answered, judge_events, judge_memory, judge_output, judge_same_bits
+from verification.oracle.memory import expected_memory
+from verification.problem.scoring import PLAIN
 from verification.script.case import Case, Step
-from verification.script.snippets import ScriptError
+from verification.tensors.inputs import Inputs
+from verification.tensors.layout import INDEX_NAMES, used_names
+from verification.tensors.materialize import Tensors, materialize
 
 Wrong = Callable[[Observation], bool]
 _CACHES = ("k_cache", "v_cache")

@@ -10,8 +10,8 @@ from contextlib import contextmanager, redirect_stdout
 
 import numpy as np
 
-from verification.events import INDEX_LOG, RANGE_LOG, captured_events
-from verification.script.snippets import ScriptError
+from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.backends.snippet import ScriptError
 
 
 def failure_of(text: str) -> str:

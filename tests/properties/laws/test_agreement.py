@@ -21,11 +21,11 @@ from properties.laws.agreement import (
 )
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.backend import Call
-from verification.events import RANGE_LOG
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.backends.captured_events import RANGE_LOG
+from verification.backends.protocol import Call
+from verification.oracle.judge import Violation
 from verification.problem import Problem, Special
+from verification.tensors.materialize import Tensors
 
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
 Tamper = Callable[[Tensors, Tensor], Tensor]

@@ -20,10 +20,10 @@ from properties.laws.equivalence import (
 )
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.events import RANGE_LOG
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.backends.captured_events import RANGE_LOG
+from verification.oracle.judge import Violation
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
 

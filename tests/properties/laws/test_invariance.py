@@ -22,11 +22,11 @@ from properties.laws.invariance import (
 )
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.backend import Backend, Call
+from verification.backends.protocol import Backend, Call
 from verification.isolation.isolated import asked
-from verification.judge import Verdict, Violation
-from verification.materialize import Tensors
+from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 Check = Callable[[Backend, Problem], Verdict]
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])

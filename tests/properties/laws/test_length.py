@@ -11,11 +11,11 @@ from properties.law import OutsideLaw
 from properties.laws.length import LONG, long_contexts_average
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL
-from verification.backend import Call
-from verification.formats import FORMATS
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.backends.protocol import Call
+from verification.oracle.judge import Violation
 from verification.problem import Problem
+from verification.problem.formats import FORMATS
+from verification.tensors.materialize import Tensors
 
 CASES = pytest.mark.parametrize(
     "problem",

@@ -13,10 +13,10 @@ from properties.law import OutsideLaw
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.backend import Backend, Call
-from verification.judge import Verdict, Violation
-from verification.materialize import Tensors
+from verification.backends.protocol import Backend, Call
+from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 Check = Callable[[Backend, Problem], Verdict]
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])

@@ -9,9 +9,9 @@ from torch import Tensor
 from properties.laws.pairs import judge_pair, rows_of
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL
-from verification.inputs import make_inputs
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.oracle.judge import Violation
+from verification.tensors.inputs import make_inputs
+from verification.tensors.materialize import Tensors
 
 CLAIMED = "same_call_same_bits"
 

@@ -14,9 +14,9 @@ from properties.laws.agreement import agrees_with_reference
 from properties.laws.rounding import rounds_to_either_side
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL
-from verification.judge import Violation
-from verification.materialize import Tensors
+from verification.oracle.judge import Violation
 from verification.problem import Problem
+from verification.tensors.materialize import Tensors
 
 LARGE_PREFILL, LARGE_DECODE = (replace(problem, head_dim=64, num_heads=8) for problem in (PREFILL, DECODE))
 CASES = pytest.mark.parametrize("problem", [LARGE_PREFILL, LARGE_DECODE], ids=["prefill", "decode"])

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from properties.laws import LAWS
-from properties.run import fuzz
+from properties.run.round import fuzz
 from verification.adapter import Batch, BatchedAdapter
 from verification.adapters.written import EVERYTHING, Written, written
-from verification.judge import Violation
-from verification.precision import Precision
+from verification.oracle.judge import Violation
+from verification.oracle.precision import Precision
 
 OF_SCORES = [law for law in LAWS if law.scoring]
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from properties.law import OutsideLaw
 from properties.laws import LAWS
 from properties.laws.shapes import other_shapes_do_not_matter
-from properties.run import fuzz
+from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST
 from tests.verification.samples import CHUNKED, DECODE, PREFILL, one_head
 from verification.adapters.chunks import EAGER
-from verification.backend import Call, Wrapped
-from verification.materialize import Tensors
+from verification.backends.protocol import Call, Wrapped
 from verification.problem import Problem
-from verification.valid import check_problem
+from verification.problem.validate import check_problem
+from verification.tensors.materialize import Tensors
 
 BY_NAME = {law.name: law for law in LAWS}
 

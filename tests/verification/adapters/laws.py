@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from properties.laws import LAWS
-from properties.run import fuzz
-from verification.backend import Backend
+from properties.run.round import fuzz
+from verification.backends.protocol import Backend
 
 NAMES = ("agrees_with_reference", "the_future_does_not_matter", "batch_does_not_matter", "strides_do_not_matter")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.verification.adapters.laws import NAMES, keeps_the_laws
 from verification.adapters.flex_paged import Paged
-from verification.formats import FORMATS
+from verification.problem.formats import FORMATS
 
 
 @pytest.mark.parametrize("dtype", FORMATS)

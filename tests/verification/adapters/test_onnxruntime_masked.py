@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from properties.laws import LAWS
-from properties.run import fuzz
+from properties.run.round import fuzz
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is an optional extra")
 pytest.importorskip("onnx", reason="onnxruntime's operators are asked for by onnx")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from properties.laws import LAWS
-from properties.run import fuzz
+from properties.run.round import fuzz
 from verification.adapters.sdpa import Flash, Math
 from verification.adapters.written import Written
-from verification.backend import Backend
-from verification.formats import FORMATS
+from verification.backends.protocol import Backend
+from verification.problem.formats import FORMATS
 
 NAMES = ("agrees_with_reference", "the_future_does_not_matter", "batch_does_not_matter", "a_mask_equals_its_broadcast")
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.verification.adapters.laws import NAMES, keeps_the_laws
 from verification.adapters.varlen import Varlen
-from verification.backend import NotPortable
 from verification.backends.kernels import HALVES
+from verification.backends.protocol import NotPortable
 
 
 @pytest.mark.parametrize("dtype", HALVES)

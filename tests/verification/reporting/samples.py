@@ -8,16 +8,16 @@ from math import nan
 import numpy as np
 
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.coverage import Coverage
-from verification.difference import Difference, Element
-from verification.failure import Failure
-from verification.features import LABELS
-from verification.findings import Finding
-from verification.histogram import BINS, histogram
+from verification.oracle.difference import Difference, Element
 from verification.problem import Problem, Special
+from verification.problem.labels import LABELS
+from verification.records.coverage import Coverage
+from verification.records.failure import Failure
+from verification.records.findings import Finding
+from verification.records.histogram import BINS, histogram
+from verification.records.results import CellResult
 from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
 from verification.reporting.summary import Summary
-from verification.results import CellResult
 
 HOSTILE = """<script>document.title='hacked'</script>"'&<img src=http://x.invalid/ onerror=alert(1)>"""
 STATEMENT = "|out - exact| <= bound for every output element;\nNaN and Inf exactly where the exact result has them."

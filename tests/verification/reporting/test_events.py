@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.verification.reporting.samples import events
+from verification.problem.validate import ProblemError
 from verification.reporting.events import RunStarted, from_line, read_events, to_line
 from verification.reporting.summary import Summary
-from verification.valid import ProblemError
 
 LINES = [to_line(event) for event in events()]
 KINDS = ("run_started", "round_ended", "law_broken", "fault_hunted", "run_ended")

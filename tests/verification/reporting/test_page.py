@@ -11,8 +11,9 @@ import pytest
 
 from tests.verification.reporting import samples
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.features import LABELS, POSSIBLE, impossible
 from verification.problem import Special
+from verification.problem.labels import LABELS, POSSIBLE, impossible
+from verification.records.results import CellResult
 from verification.reporting.events import RoundEnded, RunEnded
 from verification.reporting.figures import score_figure
 from verification.reporting.headline import duration, headline
@@ -20,7 +21,6 @@ from verification.reporting.page import page
 from verification.reporting.pictures import picture
 from verification.reporting.summary import Summary
 from verification.reporting.triangle import compact, triangle
-from verification.results import CellResult
 
 
 class Read(HTMLParser):

@@ -12,13 +12,13 @@ from rich.console import Console
 from tests.verification.reporting.samples import STARTED, events, failures, hostile, passed
 from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Problem
+from verification.problem.scoring import Scoring
 from verification.reporting.broken import broken
 from verification.reporting.draw import drawn
 from verification.reporting.events import LawBroken, RoundEnded, RunEnded
 from verification.reporting.pace import Pace
 from verification.reporting.pictures import picture
 from verification.reporting.terminal import Terminal
-from verification.scoring import Scoring
 
 
 def told(*heard: object, table: str = "laws", terminal: bool = False) -> str:

@@ -1,0 +1,108 @@
+"""docs/adapters.md, from the events of sweeps over released software.
+
+``python -m benchmarks.power.adapters RUN.jsonl ...``. A sweep is `attn-verify fuzz --backend`, one a backend, so that no
+library runs in another's process. Refuses a broken cell that no entry of docs/findings.md explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from properties.laws import LAWS
+from properties.run.worker import CORPUS
+from verification.problem.formats import FORMATS
+from verification.records.results import CellResult
+from verification.reporting.events import read_events
+from verification.reporting.matrices import Place
+from verification.reporting.summary import Summary
+
+PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
+TEMPLATE = Path(__file__).with_name("adapters.md.jinja")
+# Implementation and dtype: the entry of docs/findings.md that each of its broken cells was seen to be.
+EXPLAINED = {
+    ("onnxruntime/Attention", "float16"): 1,
+    ("onnxruntime/Attention", "float64"): 2,
+    ("nested/jagged", "float16"): 3,
+    ("nested/jagged", "bfloat16"): 3,
+    ("transformers/eager", "float16"): 8,
+    **{("torch/sdpa flash, masked", dtype): 12 for dtype in FORMATS},
+    **{("vllm/cpu", dtype): 13 for dtype in FORMATS},
+}
+_LAWS = [CORPUS, *(law.name for law in LAWS)]
+Row = tuple[str, ...]
+
+
+def by_dtype(results: Sequence[CellResult]) -> list[Row]:
+    """A row an implementation and dtype. What the contract leaves out is not drawn, so only files of the corpus are."""
+    rows = []
+    for name, dtype in product(dict.fromkeys(r.implementation for r in results), FORMATS):
+        place = Place([r for r in results if (r.implementation, r.dtype) == (name, dtype)])
+        if not place.ran:
+            continue
+        left_out = sum(r.outside for r in place.ran if r.law == CORPUS)
+        outside = place.problems - place.verified - left_out
+        counts = (f"{count:,}" for count in (place.problems, outside, left_out, place.verified))
+        entries = ", ".join(sorted({_entry(r) for r in place.results if r.failure}))
+        broken = f"{place.broken} of {len(place.ran)}: {entries}" if entries else "-"
+        rows.append((_name(place.results[0]), dtype, *counts, f"{place.score:.3f}", broken))
+    return rows
+
+
+def by_law(results: Sequence[CellResult]) -> list[Row]:
+    """A row a law, a column an implementation: the largest err/bound of its dtypes, and which of them broke the law."""
+    names = dict.fromkeys(r.implementation for r in results)
+    return [
+        (f"`{law}`", *(_cell([r for r in results if (r.law, r.implementation) == (law, name)]) for name in names))
+        for law in dict.fromkeys(r.law for r in sorted(results, key=lambda r: _LAWS.index(r.law)))
+    ]
+
+
+def _cell(results: Sequence[CellResult]) -> str:
+    place = Place(results)
+    broken = dict.fromkeys(f"broken ({_entry(r)})" for r in results if r.failure)
+    held = [r for r in place.ran if not r.failure]
+    if not any(r.verified for r in held):
+        return ", ".join(broken) or "says nothing"
+    score = Place(held).score
+    return ", ".join([f"{score:.3f}" if score else "holds", *broken])
+
+
+def _name(result: CellResult) -> str:
+    return f"`{result.implementation}`"
+
+
+def _entry(result: CellResult) -> str:
+    return str(EXPLAINED[result.implementation, result.dtype])
+
+
+def made(summaries: Sequence[Summary]) -> str:
+    """The page. Raises ValueError where something broke and no entry says why, or where nothing was verified."""
+    results = [result for summary in summaries for result in summary.results]
+    for r in results:
+        if r.failure and (r.implementation, r.dtype) not in EXPLAINED:
+            raise ValueError(f"{r.cell}: {r.failure} (must be explained in docs/findings.md)")
+    for summary in summaries:
+        if summary.interrupted or not (summary.endings and summary.verified):
+            raise ValueError(f"{summary.totals()} (must be a whole run that verified something)")
+    of_backend: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        of_backend.setdefault(_name(summary.results[0]), []).append(summary)
+    runs = [
+        (name, runs[0].runs[0].seed, runs[0].runs[0].examples, f"{sum(s.verified for s in runs):,}")
+        for name, runs in of_backend.items()
+    ]
+    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(TEMPLATE.read_text())
+    return template.render(runs=runs, dtypes=by_dtype(results), laws=by_law(results))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("events", type=Path, nargs="+", help="run.jsonl of each sweep")
+    PAGE.write_text(made([Summary(read_events(path)) for path in parser.parse_args().events]))
+    sys.stdout.write(f"{PAGE}\n")

@@ -1,0 +1,98 @@
+"""The same outputs under four rules: which planted faults does each of them see, and how soon?
+
+The problems are ours, or those of the fixed grid. Only the output is judged: what a fault does to the cache, the log or
+the last bit no rule of this kind can see, and such faults are told apart by `visible`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import cycle
+
+from benchmarks.power.rules import RULES
+from properties.generate.profile import try_each
+from properties.generate.strategies import problems_within
+from verification.backends.observe import observe
+from verification.backends.protocol import Backend
+from verification.oracle.expectation import expect
+from verification.oracle.judge import Violation, answered
+from verification.problem import Problem
+from verification.tensors.inputs import Array, Inputs, make_inputs
+
+DTYPES = ("float16", "bfloat16", "float32")
+_CHUNK = 100
+
+
+@dataclass
+class Trial:
+    """One fault under every rule. ``found`` says after how many problems; ``seconds`` how long it looked, found or not,
+    its own judging and what it shares with the others (drawing, running, the reference) counted. ``visible``: the
+    fault's output was ever another than the honest one.
+    """
+
+    problems: int = 0
+    visible: bool = False
+    found: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
+    """Until every rule has found it, or there are no more problems."""
+    result, shared, own = Trial(), 0.0, dict.fromkeys(RULES, 0.0)
+    start = time.perf_counter()
+    for problem in tried:
+        result.problems += 1
+        inputs = make_inputs(problem)
+        expectation = expect(inputs, backend.precision)
+        wrong, right = (_output(b, inputs) for b in (backend, honest))
+        shared += time.perf_counter() - start
+        for name, rule in RULES.items():
+            if name in result.found:
+                continue
+            began = time.perf_counter()
+            rejected = wrong is None or not rule(wrong, expectation, problem)
+            own[name] += time.perf_counter() - began
+            # A rule that rejects the honest output as well has seen nothing.
+            if rejected and right is not None and rule(right, expectation, problem):
+                result.found[name], result.seconds[name] = result.problems, shared + own[name]
+        result.visible |= wrong is None or right is None or wrong.tobytes() != right.tobytes()
+        if len(result.found) == len(RULES):
+            break
+        start = time.perf_counter()
+    result.seconds = {name: result.seconds.get(name, shared + own[name]) for name in RULES}
+    return result
+
+
+def ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
+    """Chunks of each dtype in turn."""
+    for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
+        chunk: list[Problem] = []
+        try_each(problems_within(backend.contract, dtype), chunk.append, base_seed + number, _CHUNK)
+        yield from chunk
+
+
+def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Counter[str]:
+    """How many honest outputs each rule rejects; "problems" is their number."""
+    alarms: Counter[str] = Counter()
+
+    def check(problem: Problem) -> None:
+        inputs = make_inputs(problem)
+        expectation, output = expect(inputs, honest.precision), _output(honest, inputs)
+        assert output is not None
+        alarms["problems"] += 1
+        alarms.update(name for name, rule in RULES.items() if not rule(output, expectation, problem))
+
+    for number in range(0, budget, _CHUNK):
+        try_each(problems_within(honest.contract, dtype), check, base_seed + number, _CHUNK)
+    return alarms
+
+
+def _output(backend: Backend, inputs: Inputs) -> Array | None:
+    """None where the call raises: every rule sees that."""
+    try:
+        return answered(observe(backend, inputs))
+    except Violation:
+        return None

@@ -1,0 +1,189 @@
+"""docs/power.md, from the files that the sessions wrote.
+
+``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``. The
+first of the faults' files is shown whole, the others in a line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from benchmarks.power.plots import plot_scores, plot_sharpness
+from benchmarks.power.power import SOURCES
+from benchmarks.power.results import Cell, Judge
+from benchmarks.power.rivals import GENERATORS
+from benchmarks.power.rules import RULES
+from verification.faults import FAULTS
+
+Data = dict[str, Any]
+TEMPLATE = Path(__file__).with_name("power.md.jinja")
+
+
+def of_faults(reports: list[Data]) -> Data:
+    """A line a run, then the first one fault by fault."""
+    runs = []
+    for report in reports:
+        planted, controls = ([r for r in report["rows"] if r["honest"] is honest] for honest in (False, True))
+        killed = [r for r in planted if r["killed"]]
+        sizes = [r["tokens"] for r in killed]
+        alarms = f"{sum(r['killed'] for r in controls)} in {sum(r['problems'] for r in controls):,}"
+        checks, size = median(r["problems"] for r in killed), f"{median(sizes):g}, {max(sizes)}"
+        count = f"{len(killed)} of {len(planted)}"
+        runs.append((report["seed"], count, f"{checks:g}", f"{report['seconds']:.0f}", size, alarms))
+    rows = [r for r in reports[0]["rows"] if not r["honest"]]
+    faults = [
+        (
+            f"`{r['id']}`",
+            " ".join(FAULTS[r["id"]].sentence.split()),
+            FAULTS[r["id"]].citation or "-",
+            f"`{r['law']}`" if r["killed"] else "**survived**",
+            *(f"{r['problems']:,}", f"{r['seconds']:.2f}", r["tokens"]),
+        )
+        for r in rows
+    ]
+    minimal = [(r["id"], r["words"]) for r in rows if r["killed"]]
+    return {"runs": runs, "faults": faults, "minimal": minimal, "workers": reports[0]["workers"]}
+
+
+def of_soundness(reports: list[Data]) -> Data:
+    """A row a cell, and the sum of each implementation."""
+    cells, sums = [], defaultdict(lambda: [0, 0])
+    for _, cell, device in _cells(reports):
+        name, problems, first = (cell[key] for key in ("implementation", "problems", "first"))
+        scores = (f"{first['largest']:.3f}", f"{first['median_rounded']:.3f}", f"{first['exact']:.0%}")
+        cells.append((device, name, cell["dtype"], f"{problems:,}", first["false_alarms"], *scores))
+        sums[device, name][0] += problems
+        sums[device, name][1] += first["false_alarms"]
+    totals = [(*key, f"{problems:,}", alarms) for key, (problems, alarms) in sums.items()]
+    return {"cells": cells, "totals": totals}
+
+
+def of_second_judge(reports: list[Data]) -> Data:
+    """float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
+    rows = []
+    for report, cell, device in _cells(reports):
+        if cell["second"]:
+            judges = [cell["second"], cell["first"]]
+            scores = (f"{judge[key]:.3f}" for key in ("largest", "median_rounded") for judge in judges)
+            alarms = cell["second"]["false_alarms"]
+            rows.append((report["lambda"], device, cell["implementation"], f"{cell['problems']:,}", alarms, *scores))
+    return {"second": sorted(rows, key=lambda row: row[0])}
+
+
+def _cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
+    for report in reports:
+        for cell in report["cells"]:
+            if cell["problems"]:
+                yield report, cell, "CPU" if cell["device"] == "cpu" else report["flags"]["device"]
+
+
+def of_generators(results: list[Data]) -> Data:
+    """How each did, and where another was quicker than ours."""
+    by = {(r["fault"], r["generator"]): r for r in results}
+    faults = list(dict.fromkeys(r["fault"] for r in results))
+    rows = []
+    for name in GENERATORS:
+        mine = [by[fault, name] for fault in faults]
+        killed = [r for r in mine if r["law"]]
+        quicker = sum(r["seconds"] < by[r["fault"], "ours"]["seconds"] for r in killed)
+        checks, seconds = median(r["problems"] for r in killed), sum(r["seconds"] for r in mine)
+        rows.append((name, f"{len(killed)} of {len(mine)}", f"{checks:g}", f"{seconds:.0f}", quicker))
+    contest = [
+        (
+            f"`{f}`",
+            *(
+                f"{r['problems']:,} in {r['seconds']:.2f} s" if r["law"] else "-"
+                for r in (by[f, n] for n in GENERATORS)
+            ),
+        )
+        for f in faults
+    ]
+    return {"generators": rows, "generator_names": list(GENERATORS), "contest": contest}
+
+
+def of_rules(judged: list[Data], alarms: list[Data]) -> Data:
+    """The same outputs under each rule, and where another did better than ours."""
+    visible = {r["fault"] for r in judged if r["visible"]}
+    mine = {source: [r for r in judged if r["problems from"] == source and r["fault"] in visible] for source in SOURCES}
+    rows, better, ours = [], [], next(iter(RULES))
+    best: dict[str, tuple[int, float]] = {}
+    for name in RULES:
+        cells: list[str] = []
+        for source, trials in mine.items():
+            seen, seconds = sum(name in r["found"] for r in trials), sum(r["seconds"][name] for r in trials)
+            best.setdefault(source, (seen, seconds))
+            cells += [f"{seen} of {len(trials)}", f"{seconds:.1f}"]
+            better += [f"{name} sees more on {source} problems"] if seen > best[source][0] else []
+            better += [f"{name} is quicker on {source} problems"] if seconds < best[source][1] else []
+        wrong, tried = (sum(r[key] for r in alarms) for key in (name, "problems"))
+        rows.append((name, *cells, f"{wrong:,} in {tried:,}"))
+    unseen = [r["fault"] for r in mine["ours"] if ours not in r["found"]]
+    return {"rules": rows, "visible": len(visible), "unseen": unseen, "better": better}
+
+
+def of_sharpness(sights: list[Data]) -> Data:
+    """The least error seen, and for one in the scale how the rules compare."""
+    rows, ratios = [], []
+    ours, twice, percent, _ = RULES
+    for sight in sights:
+        least = sight["smallest"]
+        best = min(error for error in least.values() if error)
+        shown = {
+            name: f"{error:.1e}" if error else f"none, {sight['alarms'][name]} false alarms"
+            for name, error in least.items()
+        }
+        cells = (f"**{shown[name]}**" if least[name] == best else shown[name] for name in RULES)
+        rows.append((sight["profile"], sight["dtype"], sight["place"], *cells))
+        if sight["place"] == "scale":
+            factors = (f"{least[other] / least[ours]:.0f}" for other in (twice, percent))
+            ratios.append((sight["profile"], sight["dtype"], *factors))
+    return {"sharpness": rows, "ratios": ratios, "rule_names": list(RULES), "curve": sights[0]["problems"]}
+
+
+def draw(folder: Path, reports: list[Data], power: Data) -> list[str]:
+    """The figures; returns what the page calls those of the scores, one a device."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_sharpness(power["sharpness"], power["errors"], folder / "sharpness.svg")
+    names = []
+    for device in dict.fromkeys(cell["device"] for _, cell, _ in _cells(reports)):
+        cells = [cell | {"first": Judge(**cell["first"])} for _, cell, _ in _cells(reports) if cell["device"] == device]
+        plot_scores([Cell(**cell) for cell in cells], folder / f"soundness-{device}.svg")
+        names.append(f"{folder.name}/soundness-{device}.svg")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=Path, nargs="+", required=True)
+    parser.add_argument("--soundness", type=Path, nargs="+", required=True)
+    parser.add_argument("--second", type=Path, nargs="*", default=[], help="more files, for the second judge alone")
+    parser.add_argument("--power", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, help="a folder beside the page to draw the figures in")
+    options = parser.parse_args(arguments)
+    runs, reports = ([json.loads(path.read_text()) for path in paths] for paths in (options.faults, options.soundness))
+    second = [json.loads(path.read_text()) for path in options.second]
+    power = json.loads(options.power.read_text())
+    flags = [report["flags"] for report in (*reports, power)]
+    machines = dict.fromkeys(f"{f['device']}, torch {f['torch']}" for f in flags)
+    page = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
+        TEMPLATE.read_text()
+    )
+    parts = (
+        of_faults(runs) | of_soundness(reports) | of_second_judge(reports + second) | of_generators(power["generators"])
+    )
+    parts |= of_rules(power["judges"], power["alarms"]) | of_sharpness(power["sharpness"])
+    figures = draw(options.figures, reports, power) if options.figures else []
+    sys.stdout.write(page.render(machines=list(machines), figures=figures, **parts))
+
+
+if __name__ == "__main__":
+    main()

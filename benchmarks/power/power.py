@@ -1,0 +1,164 @@
+"""The same faults under four rules and four generators, in one run; and how small an error each rule sees.
+
+``python -m benchmarks.power.power [--seed N] [--workers N] [--problems N] [--seconds N] [--fault ID ...] [--reports DIR]``.
+Writes ``power.json`` and ``sharpness.svg``. Exit 1 where our rule raises a false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.power.honest import on_cpu
+from benchmarks.power.judges import false_alarms, ours, trial
+from benchmarks.power.plots import plot_sharpness
+from benchmarks.power.rivals import GENERATORS, grid
+from benchmarks.power.rules import RULES
+from benchmarks.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, sight
+from benchmarks.power.workers import pool
+from verification.backends.attn_core import AttnCore
+from verification.backends.flags import recorded_flags, settle
+from verification.faults import FAULTS, HONEST_SPLIT_DECODE
+
+OURS = next(iter(RULES))
+SOURCES = ("ours", "fixed grid")
+Result = dict[str, Any]
+
+
+def judged(fault: str, source: str, seed: int, problems: int) -> Result:
+    """A fault of merging is compared with the honest merge."""
+    backend = FAULTS[fault].backend()
+    twin = HONEST_SPLIT_DECODE if len(FAULTS[fault].swaps) > 1 else AttnCore()
+    tried = ours(backend, seed, problems) if source == "ours" else grid()
+    return {"fault": fault, "problems from": source, **asdict(trial(backend, twin, tried))}
+
+
+def generated(fault: str, generator: str, seed: int, seconds: float) -> Result:
+    """``problems`` counts checks of a law."""
+    found = GENERATORS[generator](FAULTS[fault].backend(), seed, seconds)
+    law = found.kill.law if found.kill else ""
+    return {"fault": fault, "generator": generator, "law": law, "problems": found.problems, "seconds": found.seconds}
+
+
+def alarms(name: str, dtype: str, seed: int, problems: int) -> Result:
+    """Of an honest implementation under every rule."""
+    counted = false_alarms(on_cpu()[name], dtype, seed, problems)
+    return {"implementation": name, "dtype": dtype, "problems": counted["problems"], **{r: counted[r] for r in RULES}}
+
+
+def seen(profile: str, dtype: str, place: str, seed: int, problems: int) -> Result:
+    """One curve."""
+    return asdict(sight(profile, dtype, place, seed, problems))
+
+
+def jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result]]]:
+    """What there is to do, by the part of the report that it is for."""
+    faults, seed = options.fault or list(FAULTS), options.seed
+    curves, names = list(product(PROFILES, DTYPES, PLACES)), product(on_cpu(), DTYPES)
+    return {
+        "generators": [partial(generated, f, g, seed, options.seconds) for g, f in product(GENERATORS, faults)],
+        "judges": [partial(judged, f, source, seed, options.problems) for source, f in product(SOURCES, faults)],
+        "alarms": [partial(alarms, name, dtype, seed, 4 * options.problems) for name, dtype in names],
+        "sharpness": [partial(seen, *curve, seed, options.curve) for curve in curves],
+    }
+
+
+def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Progress) -> dict[str, list[Result]]:
+    """Everything, in the order of `jobs`."""
+    futures = {part: [workers.submit(job) for job in todo] for part, todo in jobs(options).items()}
+    tasks: dict[Future[Result], Any] = {}
+    for part, waiting in futures.items():
+        task = progress.add_task(part, total=len(waiting))
+        tasks |= dict.fromkeys(waiting, task)
+    for done in as_completed(tasks):
+        progress.advance(tasks[done])
+        if progress.tasks[tasks[done]].finished:
+            progress.console.print(f"done: {progress.tasks[tasks[done]].description}")
+    return {part: [future.result() for future in waiting] for part, waiting in futures.items()}
+
+
+def write(reports: Path, results: dict[str, list[Result]], seed: int) -> None:
+    """``power.json`` and the curve."""
+    reports.mkdir(parents=True, exist_ok=True)
+    report = {"flags": recorded_flags(), "seed": seed, "errors": ERRORS, **results}
+    (reports / "power.json").write_text(json.dumps(report, indent=1))
+    plot_sharpness(results["sharpness"], ERRORS, reports / "sharpness.svg")
+
+
+def generator_table(results: list[Result]) -> Table:
+    """Killed, and the time that all took: a survivor costs the whole budget."""
+    table = Table("generator", "faults killed", "checks to kill, median", "seconds, all", title="generators")
+    for name in GENERATORS:
+        mine = [r for r in results if r["generator"] == name]
+        checks = sorted(r["problems"] for r in mine if r["law"])
+        median = str(checks[len(checks) // 2]) if checks else "-"
+        table.add_row(name, f"{len(checks)} of {len(mine)}", median, f"{sum(r['seconds'] for r in mine):.0f}")
+    return table
+
+
+def judge_table(results: list[Result], alarms: list[Result]) -> Table:
+    """Of the faults that show in an output of ours at all; a fault not seen costs all of the time."""
+    visible = {r["fault"] for r in results if r["visible"]}
+    columns = [
+        f"{what}, {source}" for source in SOURCES for what in ("faults seen", "problems, median", "seconds, all")
+    ]
+    table = Table("rule", *columns, "false alarms", title="rules, same outputs")
+    for name in RULES:
+        cells = []
+        for source in SOURCES:
+            mine = [r for r in results if r["problems from"] == source and r["fault"] in visible]
+            found = sorted(r["found"][name] for r in mine if name in r["found"])
+            median = str(found[len(found) // 2]) if found else "-"
+            cells += [f"{len(found)} of {len(mine)}", median, f"{sum(r['seconds'][name] for r in mine):.1f}"]
+        wrong, tried = (sum(r[key] for r in alarms) for key in (name, "problems"))
+        table.add_row(name, *cells, f"{wrong:,} in {tried:,}")
+    return table
+
+
+def sharpness_table(results: list[Result]) -> Table:
+    """The least error seen."""
+    table = Table("profile", "dtype", "error in", *RULES, title="smallest relative error seen")
+    for r in results:
+        values = (f"{r['smallest'][rule]:.1e}" if r["smallest"][rule] else "none" for rule in RULES)
+        table.add_row(r["profile"], r["dtype"], r["place"], *values)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--problems", type=int, default=600, help="for each fault and rule")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each fault and rival generator")
+    parser.add_argument("--curve", type=int, default=48, help="problems for each curve of sharpness")
+    parser.add_argument("--fault", action="append", choices=list(FAULTS))
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    options = parser.parse_args(arguments)
+    settle()
+    start = time.monotonic()
+    with pool(options.workers) as workers, Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        results = run(options, workers, progress)
+    write(options.reports, results, options.seed)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(generator_table(results["generators"]))
+    console.print(judge_table(results["judges"], results["alarms"]))
+    console.print(sharpness_table(results["sharpness"]))
+    console.print(f"seed {options.seed}; {time.monotonic() - start:.0f} s", highlight=False)
+    return int(any(r[OURS] for r in results["alarms"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

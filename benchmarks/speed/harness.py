@@ -1,0 +1,104 @@
+"""Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
+
+``python -m tests.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share
+is what is left of the wall time when our steps are taken away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from rich.console import Console
+from rich.table import Table
+
+from properties.generate.profile import try_each
+from properties.generate.strategies import problems
+from verification.backends.attn_core import AttnCore
+from verification.backends.flags import recorded_flags, settle
+from verification.backends.observe import observe_call
+from verification.oracle import reference
+from verification.oracle.expectation import expect
+from verification.oracle.judge import answered, judge_output
+from verification.problem import Problem
+from verification.tensors.inputs import make_inputs
+from verification.tensors.materialize import materialize
+
+STEPS = ("draw (Hypothesis)", "materialise", "run", "reference", "bound", "judge")
+
+
+class Stopwatch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            with self.step(name):
+                return function(*args)
+
+        return call
+
+
+def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str, float]:
+    """Seconds per problem and step, the first few problems (imports, warm-up) left out."""
+    backend, watch, tried = AttnCore(device=device), Stopwatch(), 0
+
+    def check(problem: Problem) -> None:
+        nonlocal tried
+        tried += 1
+        with watch.step("materialise"):
+            inputs = make_inputs(problem)
+            tensors = materialize(inputs, device)
+        with watch.step("run"):
+            observation = observe_call(backend.prepare(problem), tensors)
+        with watch.step("reference"):
+            expectation = expect(inputs, backend.precision)
+        with watch.step("judge"):
+            judge_output(answered(observation), expectation)
+
+    def run(count: int) -> float:
+        start = time.perf_counter()
+        try_each(problems(dtype), check, base_seed, count)
+        return time.perf_counter() - start
+
+    timers = {name: watch.timed("bound", getattr(reference, name)) for name in ("output_bound", "scores_bound")}
+    with mock.patch.multiple(reference, **timers):
+        run(100)
+        watch.seconds.clear()
+        tried = 0
+        total = run(examples)
+    steps = {name: watch.seconds[name] / tried for name in STEPS[1:]}
+    steps["reference"] -= steps["bound"]
+    return {STEPS[0]: total / tried - sum(steps.values()), **steps}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.speed --harness", description=__doc__)
+    parser.add_argument("--examples", type=int, default=2000)
+    parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    settle()
+    table = Table("dtype", "problems/s", *STEPS, title=f"one core, {options.device}, {options.examples} problems")
+    for dtype in options.dtype:
+        steps = measure(dtype, options.device, options.examples, options.seed)
+        total = sum(steps.values())
+        shares = (f"{1e3 * s:.2f} ms {s / total:.0%}" for s in steps.values())
+        table.add_row(dtype, f"[bold]{1 / total:.0f}[/]", *shares)
+    console = Console(width=140)
+    console.print(table)
+    console.print(", ".join(f"{name} {value}" for name, value in recorded_flags().items()))

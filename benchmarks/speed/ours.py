@@ -1,0 +1,94 @@
+"""`attn_core.Attention`, a row an implementation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from attn_core import Attention, attention_context
+from attn_core.choice import IMPLEMENTATIONS
+from attn_core.notices import INDEX_LOG, RANGE_LOG
+from benchmarks.speed.cases import Case, Size
+from benchmarks.speed.contender import Contender, Prepared, padded_numbers
+
+
+def ours() -> list[Contender]:
+    """Quiet, so that nothing is asked of the device but the output; the one that chooses also with all its checks."""
+    rows = [
+        Contender(name, partial(_prepare, name, True), needs=partial(_needs, name), ours=True)
+        for name in IMPLEMENTATIONS
+    ]
+    as_it_comes = Contender("auto, as it comes", partial(_prepare, "auto", False), ours=True)
+    graph = Contender("auto, CUDA graph", _capture, phases=("decode",), cannot=_not_on_cuda, ours=True)
+    return [*rows, as_it_comes, graph]
+
+
+def _not_on_cuda(size: Size) -> str:
+    return "" if size.device == "cuda" else "CUDA graphs run on cuda"
+
+
+def _capture(case: Case) -> Prepared:
+    """As engines decode: what a graph replays costs the host nothing."""
+    prepared, graph = _prepare("auto", True, case), torch.cuda.CUDAGraph()
+    with _silenced():
+        prepared.call()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            output = prepared.call()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return output
+
+    return Prepared(replay)
+
+
+def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
+    size = case.size
+    layer = Attention(
+        size.num_heads,
+        size.head_dim,
+        size.num_kv_heads,
+        max(1, size.block_size),
+        max_heads=size.num_heads,
+        check_values=not quiet,
+        implementation=implementation,  # type: ignore[arg-type]
+    )
+    if case.k_cache.numel():
+        layer.k_cache, layer.v_cache = case.k_cache, case.v_cache
+
+    def call() -> Tensor:
+        with attention_context(case.context):
+            output: Tensor = layer(case.q, case.k, case.v)
+            return output
+
+    if quiet:
+        return Prepared(call, around=_silenced)
+    return Prepared(call, "values checked, both loggers on")
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    logs = (RANGE_LOG, INDEX_LOG)
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
+
+
+def _needs(implementation: str, size: Size) -> int:
+    """Eager scores of the longest sequence; a decode that gathers widens all keys and values, padded."""
+    if size.phase == "prefill":
+        return 6 * 4 * size.num_heads * max(size.lengths) ** 2 if implementation == "eager" else 0
+    if implementation == "sdpa" and size.device != "cpu":
+        return 2 * padded_numbers(size) * (2 * size.torch_dtype.itemsize + 3 * 4)
+    return 0

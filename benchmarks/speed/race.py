@@ -1,0 +1,137 @@
+"""One case: every contender is tried once, those that are left are timed in turn, then each answers for its output."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from random import Random
+from statistics import median
+
+import torch
+
+from benchmarks.speed.cases import Case, Size, make_case
+from benchmarks.speed.contender import Contender, Prepared
+from benchmarks.speed.limits import GIB, Limits
+from benchmarks.speed.measure import free_bytes, one_round, rounds, time_and_peak
+from benchmarks.speed.reference import Reference
+from benchmarks.speed.results import Outcome, Row, failed
+
+SPARE = GIB // 2  # bytes that stay free
+SLOW = 5.0  # seconds, of which a first call on a CPU is not made again before it is timed
+Progress = Callable[[str], object]
+
+
+@dataclass
+class _Runner:
+    """A contender on its way through a case."""
+
+    contender: Contender
+    row: Row
+    prepared: Prepared | None = None
+    estimate: float = 0.0
+    times: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def at_its_own_risk(self, case: Case) -> Iterator[None]:
+        """Whatever is raised ends this row and nothing else."""
+        around = self.prepared.around if self.prepared else nullcontext
+        try:
+            case.hide(self.contender.hidden)
+            with torch.no_grad(), around():
+                yield
+        except torch.OutOfMemoryError:
+            self.row = replace(self.row, skipped="out of memory")
+        except Exception as error:
+            self.row = failed(self.row, error)
+        if self.row.state:
+            self.prepared = None
+            release(case.size.device)
+
+    def first_calls(self, case: Case) -> None:
+        """Compiled or not, the first one is not counted."""
+        device, needs = case.size.device, self.contender.needs(case.size)
+        if needs + SPARE > free_bytes(device):
+            self.row = replace(self.row, skipped=f"needs {_gib(needs)}")
+            return
+        with self.at_its_own_risk(case):
+            prepared = self.contender.prepare(case)
+            self.row = replace(self.row, note=prepared.note)
+            self.prepared = prepared
+        if self.prepared:
+            with self.at_its_own_risk(case):
+                self.estimate, peak = time_and_peak(self.prepared.call, device)
+                if device == "cuda" or self.estimate < SLOW:
+                    self.estimate, peak = time_and_peak(self.prepared.call, device)
+                self.row = replace(self.row, peak=peak)
+
+    def time_once_more(self, case: Case, min_seconds: float) -> None:
+        """One round."""
+        if self.prepared:
+            with self.at_its_own_risk(case):
+                self.times += one_round(self.prepared.call, case.size.device, self.estimate, min_seconds)
+
+    def answer(self, case: Case, reference: Reference) -> None:
+        """For one more call's output."""
+        if self.prepared:
+            with self.at_its_own_risk(case):
+                checked = reference.check(self.prepared.call())
+                judged = replace(self.row, error=checked.largest, wrong=checked.wrong)
+                self.row = replace(judged, seconds=median(self.times), fastest=min(self.times))
+
+
+def run_case(
+    size: Size, contenders: Sequence[Contender], limits: Limits, min_seconds: float, said: Progress
+) -> Outcome:
+    """Whatever cannot run says why in its row."""
+    fitting = [contender for contender in contenders if size.phase in contender.phases]
+    runners = [_Runner(c, Row(c.name, c.ours, skipped=c.cannot(size))) for c in fitting]
+    if case_bytes(size) + SPARE > free_bytes(size.device):
+        for runner in runners:
+            runner.row = replace(runner.row, skipped=runner.row.skipped or f"the case needs {_gib(case_bytes(size))}")
+        return Outcome(size, limits, tuple(runner.row for runner in runners))
+    case = make_case(size)
+    reference = Reference(case)
+    for runner in runners:
+        if not runner.row.state:
+            said(f"{size}: {runner.contender.name}, first call")
+            runner.first_calls(case)
+    running = [runner for runner in runners if runner.prepared]
+    for number in range(max((rounds(runner.estimate, min_seconds) for runner in running), default=0)):
+        # In another order each time: who comes after one that leaves the machine cold or cluttered pays for it.
+        for runner in Random(number).sample(running, len(running)):
+            if number < rounds(runner.estimate, min_seconds):
+                said(f"{size}: {runner.contender.name}, round {number + 1}")
+                runner.time_once_more(case, min_seconds)
+    for runner in running:
+        runner.answer(case, reference)
+    return Outcome(size, limits, tuple(runner.row for runner in runners), _kept_near(size))
+
+
+def case_bytes(size: Size) -> int:
+    """Of its tensors, a tenth of the blocks unused, and of the reference's widest step."""
+    width = size.torch_dtype.itemsize
+    tokens = sum(size.lengths) if size.phase == "prefill" else size.batch
+    widest = 8 * 8 * size.high * size.num_kv_heads * size.head_dim
+    return round(1.15 * size.kv_bytes) + 2 * tokens * size.num_heads * size.head_dim * width + widest
+
+
+def release(device: str) -> None:
+    """Give back what nobody holds."""
+    gc.collect()
+    if device == "cuda":
+        with suppress(Exception):  # a device that has broken down says so in the next row
+            torch.cuda.empty_cache()
+
+
+def _kept_near(size: Size) -> str:
+    if size.device != "cuda" or size.phase != "decode":
+        return ""
+    near = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)
+    fits = f"keys and values fit the L2 cache ({near / 2**20:.0f} MiB): calls in a row may pass the copy speed"
+    return fits if size.kv_bytes < near else ""
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.1f} GiB"

@@ -1,0 +1,85 @@
+"""Problems of dense calls, ``[B, H, L, D]``: batches of equal lengths without a cache, and whatever a contract promises
+to do to their scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from properties.generate.options import left_of
+from verification.backends.contract import Contract
+from verification.problem import Problem
+from verification.problem.scoring import Scoring
+
+HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (8, 1))
+BATCHES = (1, 2, 3)
+LENGTHS = (1, 2, 3, 5, 16, 17, 40)
+MORE_KEYS = (0, 0, 1, 7, 30)
+AXES = ("bhqk", "qk", "k", "bk", "hqk", "bqk", "", "q")
+LAYOUTS = ("contiguous", "strided", "transposed", "fused")
+SCORES = ("normal", "ones", "zeros", "onehot", "integers", "outlier", "tiny", "steep")
+VALUES = ("normal", "ones", "index", "onehot", "integers", "outlier", "tiny", "zeros")
+# What a feature may be set to; masks have axes besides.
+SETTINGS = {
+    "scale": (1.0, 0.25, 2.0),
+    "odd_scale": (0.0, -0.5),
+    "softcap": (2.0, 30.0, 0.25),
+    "window": (1, 2, 3, 16, 100),
+    "alibi": (True,),
+    "sinks": (True,),
+}
+_LARGEST = 60_000
+_seed = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims: tuple[int, ...]) -> Problem:
+    """A prefill that the contract speaks of."""
+    open_ = contract.undefined
+    heads = left_of("heads", HEADS, open_)
+    (num_heads, num_kv_heads), head_dim = draw(st.sampled_from(heads)), draw(st.sampled_from(head_dims))
+    alignment = draw(st.sampled_from(contract.alignments))
+    batch, queries, more = (draw(st.sampled_from(options)) for options in (BATCHES, LENGTHS, MORE_KEYS))
+    if num_heads * head_dim * queries * (queries + more) > _LARGEST:
+        queries, more = 3, more % 2
+    keys = queries + more
+    if alignment == "none" and draw(st.booleans()):
+        queries, keys = keys, queries
+    layouts = left_of("layouts", LAYOUTS if queries == keys else LAYOUTS[:3], open_)
+    return Problem(
+        phase="prefill",
+        dtype=dtype,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        query_lens=(queries,) * batch,
+        key_lens=(keys,) * batch,
+        causal_alignment=alignment,  # type: ignore[arg-type]
+        layout=draw(st.sampled_from(layouts)),
+        scores=draw(st.sampled_from(left_of("scores", SCORES, open_))),
+        values=draw(st.sampled_from(left_of("values", VALUES, open_))),
+        seed=draw(_seed),
+        scoring=draw(scorings(contract.scoring, alignment != "none")),
+    )
+
+
+@st.composite
+def scorings(draw: st.DrawFn, promised: frozenset[str], causal: bool) -> Scoring:
+    """None, one or two of the features. No two that together could leave a row without keys,
+    but where it is to have none.
+    """
+    names = sorted(promised if causal else promised - {"window", "alibi"})
+    chosen = draw(st.lists(st.sampled_from(names), max_size=2, unique=True)) if names else []
+    masks = [name for name in chosen if name.endswith("mask")][:1]
+    blind = "blind_rows" in chosen
+    if blind and not masks:
+        masks = [name for name in names if name.endswith("mask")][:1]
+    drawn = {name: draw(st.sampled_from(SETTINGS[name])) for name in chosen if name in SETTINGS}
+    settings: dict[str, Any] = {name.removeprefix("odd_"): value for name, value in drawn.items()}
+    if masks:
+        settings.pop("window", None)
+        settings |= {"mask": masks[0].removesuffix("_mask"), "mask_axes": draw(st.sampled_from(AXES))}
+        settings["blind_rows"] = blind
+    return Scoring(**settings)

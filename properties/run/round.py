@@ -1,0 +1,193 @@
+"""Try a law on a round of problems until it breaks, or until somebody wants it to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from zlib import crc32
+
+from hypothesis.errors import Flaky
+
+from properties.generate.profile import try_each
+from properties.generate.strategies import problems_within
+from properties.law import Law, OutsideLaw
+from properties.shrink.explain import lines_run
+from properties.shrink.minimise import simplified
+from properties.shrink.reduce import reduced
+from verification.backends.protocol import Backend
+from verification.isolation.isolated import hurried
+from verification.oracle.judge import Violation
+from verification.oracle.violation import Hang
+from verification.problem import Problem
+from verification.problem.labels import labels
+from verification.records.coverage import Coverage
+from verification.records.histogram import histogram
+from verification.records.results import CellResult
+
+# Looks at a problem on which the backend hangs, while it is made small: each costs its time.
+MOST_HANGS = 40
+
+
+class Stopped(BaseException):
+    """Somebody wants the round to end. No `Exception`: neither Hypothesis nor a backend may take it for a failure."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The smallest problem on which the law broke, how, and the lines that `lines_run` tells of."""
+
+    problem: Problem
+    violation: Violation
+    lines: tuple[str, ...] = ()
+
+
+class Round(NamedTuple):
+    """What a round came to, and which features its problems had."""
+
+    result: CellResult
+    broken: Broken | None
+    coverage: Coverage
+
+
+@dataclass
+class _Tally:
+    law: Law
+    backend: Backend
+    stop: Callable[[], bool]
+    problems: int = 0
+    outside: int = 0
+    digest: int = 0
+    scores: list[float] = field(default_factory=list)
+    labels: list[list[int]] = field(default_factory=list)
+    broken: Broken | None = None
+    found: float = 0.0
+    hangs_left: int = 0
+
+    def breaks(self, problem: Problem) -> bool:
+        """Whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of, since
+        a kernel's refusal of others is not what was found.
+        """
+        if not self.backend.contract.speaks_of(problem):
+            return False
+        try:
+            self.check(problem)
+        except Violation:
+            return True
+        return False
+
+    def check(self, problem: Problem) -> None:
+        """Counts until the first violation; what Hypothesis tries after it is shrinking. Ends where the backend hangs:
+        Hypothesis would look at such a problem hundreds of times.
+        """
+        if self.stop():
+            raise Stopped
+        counting = self.broken is None
+        if counting:
+            self.problems += 1
+            self.digest = (self.digest + _fingerprint(problem)) % 2**64
+            self.labels.append(labels(problem))
+        try:
+            verdict = self.law.ask(self.backend, problem)
+        except OutsideLaw:
+            self.outside += counting
+        except Violation as violation:
+            self.broken = Broken(problem, violation)
+            self.found = self.found or time.monotonic()
+            if isinstance(violation, Hang):
+                self.hangs_left -= 1
+                if self.hangs_left < 0:
+                    raise Stopped from None
+            raise
+        else:
+            if counting:
+                self.scores.append(verdict.score)
+
+
+def fuzz(
+    law: Law,
+    backend: Backend,
+    dtype: str,
+    base_seed: int,
+    examples: int,
+    round_: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Round:
+    """``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems whatever
+    the device.
+    """
+    tally, start = _Tally(law, backend, stop), time.monotonic()
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
+    seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_
+    lines: tuple[str, ...] = ()
+    try:
+        try_each(strategy, tally.check, seed, examples, shrink=True)
+    except Flaky:  # a law that breaks now and then is broken all the same
+        if tally.broken is None:
+            raise
+    except Violation as violation:
+        lines = lines_run(violation)
+        _made_small(tally)
+    except Stopped:
+        if tally.broken and isinstance(tally.broken.violation, Hang):
+            _made_small_in_a_hurry(tally)
+    result = CellResult(
+        law.name,
+        dtype,
+        backend.device,
+        backend.name,
+        problems=tally.problems,
+        outside=tally.outside,
+        score=max(tally.scores, default=0.0),
+        seconds=time.monotonic() - start,
+        found_after=tally.found - start if tally.found else 0.0,
+        digest=tally.digest,
+        histogram=histogram(tally.scores) if any(tally.scores) else (),
+        failure=str(tally.broken.violation) if tally.broken else "",
+    )
+    broken = Broken(tally.broken.problem, tally.broken.violation, lines) if tally.broken else None
+    return Round(result, broken, Coverage.of(tally.labels))
+
+
+def _made_small(tally: _Tally) -> None:
+    """Hypothesis ends with the smallest failing problem, which is the last one tallied; then fewer tokens, then numbers
+    that a person can read.
+    """
+    assert tally.broken is not None
+    with suppress(Stopped):
+        simplified(reduced(tally.broken.problem, tally.breaks), tally.breaks)
+
+
+def _made_small_in_a_hurry(tally: _Tally) -> None:
+    """With less time for an answer and few looks. What comes of it counts if the law breaks there with all the time."""
+    first = tally.broken
+    assert first is not None
+    tally.hangs_left = MOST_HANGS
+    with hurried(tally.backend):
+        _made_small(tally)
+    assert tally.broken is not None
+    smallest, tally.broken = tally.broken, first
+    tally.hangs_left = 1
+    if smallest.problem != first.problem:
+        with suppress(Stopped):
+            tally.breaks(smallest.problem)
+
+
+def _fingerprint(problem: Problem) -> int:
+    """Of the integers in a problem: Python hashes those alike in every process."""
+    return hash(
+        (
+            problem.seed,
+            problem.num_heads,
+            problem.num_kv_heads,
+            problem.head_dim,
+            problem.query_lens,
+            problem.key_lens,
+            problem.block_size,
+            problem.num_blocks,
+            problem.slot_mapping,
+            problem.block_tables,
+        )
+    )

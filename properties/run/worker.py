@@ -1,0 +1,153 @@
+"""What a worker process does: one round of one cell, or the corpus of one backend in one dtype.
+
+Everything comes and goes by name or as plain data, since backends do not travel between processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import groupby
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from properties.law import Law, OutsideLaw
+from properties.laws import LAWS
+from properties.run.round import Broken, fuzz
+from properties.shrink.explain import indifferent
+from verification.backends.flags import settle
+from verification.backends.protocol import Backend
+from verification.isolation.isolated import asked
+from verification.oracle.diagnosis import explanations
+from verification.oracle.judge import Violation
+from verification.oracle.violation import Hang
+from verification.problem import Problem
+from verification.records.coverage import Coverage
+from verification.records.failure import Failure
+from verification.records.findings import Finding, kept
+from verification.records.results import CellResult
+from verification.tensors.inputs import make_inputs
+
+CORPUS = "corpus"
+_BY_NAME = {law.name: law for law in LAWS}
+
+
+@dataclass(frozen=True)
+class Task:
+    """``examples`` problems of round ``round_`` of a cell; or, where the law is `CORPUS`, the files of a folder.
+
+    ``crash_after``: seconds in which a backend that is not ours answers, or has crashed; None where all are trusted.
+    """
+
+    law: str
+    dtype: str
+    source: str
+    device: str
+    seed: int = 0
+    examples: int = 0
+    round_: int = 0
+    corpus: Path | None = None
+    crash_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of it."""
+
+    result: CellResult
+    failures: tuple[Failure, ...]
+    coverage: Coverage
+
+
+class _Stop:
+    """The session's wish to end, as this process knows it."""
+
+    event: Event | None = None
+
+    @classmethod
+    def is_set(cls) -> bool:
+        return cls.event is not None and cls.event.is_set()
+
+
+def begin(stop: Event) -> None:
+    """The session answers Ctrl-C, and tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Stop.event = stop
+    settle()
+
+
+def done(task: Task) -> Done:
+    backend = asked(task.source, task.device, task.crash_after)
+    if task.corpus is not None:
+        return _replayed(task, backend, task.corpus)
+    law = _BY_NAME[task.law]
+    result, broken, coverage = fuzz(law, backend, task.dtype, task.seed, task.examples, task.round_, _Stop.is_set)
+    return Done(result, (failure_of(law, backend, broken, task.source, _Stop.is_set),) if broken else (), coverage)
+
+
+def failure_of(
+    law: Law, backend: Backend, broken: Broken, source: str, stop: Callable[[], bool] = lambda: False
+) -> Failure:
+    """For a person: what else the law breaks on is looked for as long as nobody wants to stop. ``source`` is the name
+    under which the catalogue has the backend, and a replay finds it.
+    """
+
+    def breaks(problem: Problem) -> bool:
+        return not stop() and law.breaks(backend, problem)
+
+    finding = Finding(broken.problem, law.name, source, backend.device, str(broken.violation))
+    found = broken.violation.difference
+    as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
+    stopped = stop() or isinstance(broken.violation, Hang)  # of which every look takes its time
+    any_ = () if stopped else indifferent(broken.problem, backend.contract.dtypes, breaks)
+    return Failure(finding, law.statement, found, as_if, any_, broken.lines)
+
+
+def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = "") -> tuple[float | None, list[Failure]]:
+    """A problem under every law that speaks of it: the largest err/bound, None where none said anything; and what
+    broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
+    is not asked.
+    """
+    scores, failures = [], []
+    for law in laws if backend.contract.speaks_of(problem) else ():
+        if not law.speaks_of(problem, backend.device):
+            continue
+        try:
+            scores.append(law.ask(backend, problem).score)
+        except OutsideLaw:
+            continue
+        except Violation as violation:
+            scores.append(0.0)
+            failures.append(failure_of(law, backend, Broken(problem, violation), source or backend.name))
+            if isinstance(violation, Hang):  # under the other laws it would take as long again, each
+                break
+    return max(scores, default=None), failures
+
+
+def in_dtype(problem: Problem, dtype: str) -> Problem | None:
+    """The same problem there; None where its numbers or its cache are of its own dtype."""
+    if problem.dtype == dtype:
+        return problem
+    return None if problem.numbers or problem.cache_dtype else replace(problem, dtype=dtype)
+
+
+def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
+    start, problems, outside, scores, failures = time.monotonic(), 0, 0, [0.0], []
+    for name, finding in kept(corpus).items():
+        problem = in_dtype(finding.problem, task.dtype)
+        if problem is None or _Stop.is_set():
+            continue
+        score, found = replay(problem, backend, LAWS, task.source)
+        problems, outside = problems + 1, outside + (score is None)
+        scores.append(score or 0.0)
+        failures += [replace(failure, kept=str(corpus / name)) for failure in found]
+    broken = "; ".join(f"{failure.kept}: {failure.finding.law}" for failure in failures)
+    # Of many files that break one law, the smallest says it best; the laws in their own order.
+    failures.sort(key=lambda failure: (list(_BY_NAME).index(failure.finding.law), failure.finding.problem.num_tokens))
+    failures = [next(group) for _, group in groupby(failures, key=lambda failure: failure.finding.law)]
+    seconds = time.monotonic() - start
+    identity = (CORPUS, task.dtype, backend.device, backend.name)
+    result = CellResult(*identity, problems, outside, max(scores), seconds, failure=broken)
+    return Done(result, tuple(failures), Coverage.of([]))

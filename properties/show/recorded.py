@@ -1,0 +1,150 @@
+"""A broken law as a script that runs without us: what the backend was asked while the law was checked, the call that
+shows it, and a file that makes that call again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from inspect import cleandoc
+
+from torch import Tensor
+
+from properties.law import Law, OutsideLaw
+from properties.laws import LAWS
+from properties.show.crashed import crash_script
+from verification.adapter import DenseAdapter
+from verification.backends.dense import DenseBackend
+from verification.backends.observe import observe_call, to_numpy
+from verification.backends.protocol import Backend, Call, Wrapped
+from verification.backends.snippet import ScriptError
+from verification.isolation.isolated import Isolated
+from verification.oracle.judge import Violation, scores
+from verification.oracle.violation import Crash
+from verification.problem import Problem
+from verification.problem.json_io import to_json
+from verification.problem.validate import shortened
+from verification.records.findings import Finding
+from verification.script.case import About, KernelCall, Step
+from verification.script.kernel import expected, worst
+from verification.script.page import kernel_script, script_for
+from verification.script.pick import case_of
+from verification.script.trial import failure_of
+from verification.tensors.materialize import Tensors
+
+
+@dataclass(frozen=True)
+class Recording(Wrapped):
+    """A backend that keeps every call that is made on it, in order."""
+
+    steps: list[Step] = field(default_factory=list)
+    prepared: list[Problem] = field(default_factory=list)
+
+    def on(self, device: str) -> Backend:
+        """Not recorded: a script shows one device."""
+        return self.inner.on(device)
+
+    def prepare(self, problem: Problem) -> Call:
+        call = self.inner.prepare(problem)
+        self.prepared.append(problem)
+        layer, outputs = len(self.prepared), []
+
+        def kept(tensors: Tensors) -> Tensor:
+            outputs.append(call(tensors))
+            return outputs[-1]
+
+        def recorded(tensors: Tensors) -> Tensor:
+            observation = observe_call(kept, tensors)
+            self.steps.append(Step(layer, observation))
+            if observation.error is not None:
+                raise observation.error
+            return outputs[-1]
+
+        return recorded
+
+
+def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
+    """A file that fails by its assert for what ``law`` finds wrong in ``backend`` there, or does not come back; it has
+    been run. Without a ``law`` it is the finding's, and else the first that breaks.
+
+    Raises ScriptError, in one line, where the law holds, the problem is too large, the backend does not say how it is
+    called, or nothing that literal tensors could show is wrong.
+    """
+    finding = broken if isinstance(broken, Finding) else Finding(broken)
+    law = law if isinstance(law, Law) else _law_of(finding, law, backend)
+    if isinstance(backend, Isolated):
+        if said := _crash_of(finding.problem, law, backend):
+            return crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
+        backend = backend.inner
+    backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
+    if isinstance(backend, DenseBackend):
+        text = _of_kernel(finding.problem, law, backend)
+    else:
+        recording = Recording(backend)
+        about = _about(finding.problem, law, backend, _violation(finding.problem, law, recording))
+        same_bits = law.name in backend.contract.bitwise
+        text = script_for(case_of(recording.steps, backend, law.bad_input, same_bits), backend, about)
+    if not failure_of(text):
+        raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")
+    return text
+
+
+def _crash_of(problem: Problem, law: Law, backend: Isolated) -> str:
+    """How its process ends; empty where it does not."""
+    try:
+        law.ask(backend, problem)
+    except Crash as crash:
+        return str(crash)
+    except (Violation, OutsideLaw):
+        pass
+    return ""
+
+
+def _law_of(finding: Finding, name: str, backend: Backend) -> Law:
+    if wanted := name or finding.law:
+        for law in LAWS:
+            if law.name == wanted:
+                return law
+        raise ScriptError(f"law: {shortened(wanted)} (must be the name of a law)")
+    for law in LAWS:
+        if law.speaks_of(finding.problem, backend.device) and law.breaks(backend, finding.problem):
+            return law
+    raise ScriptError(f"problem: no law breaks on it for {backend.name} on {backend.device}")
+
+
+def _violation(problem: Problem, law: Law, backend: Backend) -> str:
+    try:
+        law.ask(backend, problem)
+    except Violation as violation:
+        return str(violation)
+    except OutsideLaw:
+        raise ScriptError(f"{law.name}: says nothing about this problem") from None
+    raise ScriptError(f"{law.name}: holds on this problem for {backend.name} on {backend.device}")
+
+
+def _about(problem: Problem, law: Law, backend: Backend, message: str) -> About:
+    return About(law.name, cleandoc(law.statement), backend.name, backend.device, message, to_json(problem))
+
+
+def _of_kernel(problem: Problem, law: Law, backend: DenseBackend) -> str:
+    """The dense function's own call. What its paging does wrong is attn_core's."""
+    calls: list[KernelCall] = []
+
+    def recorded(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+        before = (q.clone(), k.clone(), v.clone())
+        try:
+            output = backend.dense(q, k, v, causal, scale)
+        except Exception:
+            calls.append(KernelCall(*before, causal, scale, None))
+            raise
+        calls.append(KernelCall(*before, causal, scale, to_numpy(output)))
+        return output
+
+    message = _violation(problem, law, replace(backend, dense=recorded))
+    roundings = backend.precision.resolve(problem.dtype)
+    for call in calls:
+        expectation = expected(call, roundings)
+        if call.output is None or bool((scores(call.output, expectation) > 1).any()):
+            about = _about(problem, law, backend, worst(call, expectation) or message)
+            snippet = backend.kernel_snippet(call.causal, call.scale)
+            return kernel_script(call, expectation, snippet, backend.device, about)
+    raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")

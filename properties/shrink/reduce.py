@@ -1,0 +1,167 @@
+"""Make a failing problem smaller still.
+
+Hypothesis shrinks choices one at a time and does not try every smaller one; where a bad block or slot lands depends on
+the seed, so it can stop at a long context where three tokens would do. This works on the problem itself: take any
+simpler one that still breaks the law, until there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from properties.generate.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
+from verification.problem import Problem
+from verification.problem.scoring import PLAIN
+from verification.problem.validate import is_valid
+
+Option = TypeVar("Option")
+_SEEDS = 8
+_PLAIN = {
+    "cache_layout": "contiguous",
+    "layout": LAYOUTS[0],
+    "poison": POISONS[0],
+    "index_dtype": "int64",
+    "cache_dtype": "",
+    "specials": (),
+    "numbers": (),
+    "seed": 0,
+}
+
+
+def reduced(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
+    """A problem that breaks the law, none of whose simpler neighbours does."""
+    while True:
+        smaller = next((other for other in simpler(problem) if is_valid(other) and breaks(other)), None)
+        if smaller is None:
+            return problem
+        problem = smaller
+
+
+def simpler(problem: Problem) -> Iterator[Problem]:
+    """Neighbours that are simpler in one respect and the same in all others, or smaller with other numbers, also less
+    plain ones; not all of them are valid.
+    """
+    yield from _smaller(problem)
+    yield from _plainer(problem)
+    yield from _tidier_paging(problem)
+    for smaller in _smaller(problem):
+        for seed in range(_SEEDS):
+            yield replace(smaller, seed=seed)
+            yield replace(smaller, seed=seed, scores="normal", values="normal")
+
+
+def _smaller(problem: Problem) -> Iterator[Problem]:
+    """Fewer sequences, tokens, heads, dims."""
+    for i in range(problem.num_sequences):
+        yield with_lengths(problem, i, None)
+    if problem.is_uniform:
+        yield from _uniformly_smaller(problem)
+    for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
+        if problem.phase == "prefill":
+            for length in _below(min(queries, keys)):
+                yield with_lengths(problem, i, (length, length))
+            for length in _below(queries):
+                yield with_lengths(problem, i, (length, keys))
+        elif problem.phase == "chunked":
+            for length in _below(queries):
+                yield with_lengths(problem, i, (length, keys - queries + length))
+                yield with_lengths(problem, i, (length, keys))
+        for length in _below(keys):
+            yield with_lengths(problem, i, (queries, length))
+    for heads in _before(HEADS, (problem.num_heads, problem.num_kv_heads)):
+        yield replace(problem, num_heads=heads[0], num_kv_heads=heads[1])
+    for head_dim in _before(HEAD_DIMS, problem.head_dim):
+        yield replace(problem, head_dim=head_dim)
+    for block_size in _before(BLOCK_SIZES, problem.block_size):
+        yield replace(problem, block_size=block_size)
+
+
+def _uniformly_smaller(problem: Problem) -> Iterator[Problem]:
+    """All sequences at once."""
+    batch, queries, keys = problem.num_sequences, problem.query_lens[0], problem.key_lens[0]
+    for length in _below(min(queries, keys)):
+        yield replace(problem, query_lens=(length,) * batch, key_lens=(length,) * batch)
+    for length in _below(queries):
+        yield replace(problem, query_lens=(length,) * batch)
+    for length in _below(keys):
+        yield replace(problem, key_lens=(length,) * batch)
+
+
+def _before(options: Sequence[Option], value: Option) -> Sequence[Option]:
+    """The simpler ones; any of them where the strategies do not draw the value."""
+    return options[: options.index(value)] if value in options else options
+
+
+def _plainer(problem: Problem) -> Iterator[Problem]:
+    """Simpler numbers in a simpler layout."""
+    for scores in SCORES[: SCORES.index(problem.scores)]:
+        yield replace(problem, scores=scores)
+    for values in VALUES[: VALUES.index(problem.values)]:
+        yield replace(problem, values=values)
+    for i, special in enumerate(problem.specials):
+        before, after = problem.specials[:i], problem.specials[i + 1 :]
+        yield replace(problem, specials=(*before, *after))
+        for axis in ("row", "head", "dim"):
+            if getattr(special, axis):
+                nearer = replace(special, **{axis: 0})  # type: ignore[arg-type]
+                yield replace(problem, specials=(*before, nearer, *after))
+    for name, unset in vars(PLAIN).items():
+        if getattr(problem.scoring, name) != unset:
+            yield replace(problem, scoring=replace(problem.scoring, **{name: unset}))
+    for name, plain in _PLAIN.items():
+        if getattr(problem, name) != plain:
+            yield replace(problem, **{name: plain})  # type: ignore[arg-type]
+
+
+def _tidier_paging(problem: Problem) -> Iterator[Problem]:
+    """No cache, a block of a context less, narrower tables, -1 for a hostile id or a slot, fewer blocks."""
+    if problem.phase == "prefill" and problem.num_blocks:
+        yield replace(problem, num_blocks=0, slot_mapping=())
+    for i, table in enumerate(problem.block_tables):
+        if problem.key_lens[i] > problem.block_size:
+            shorter = with_lengths(problem, i, (problem.query_lens[i], problem.key_lens[i] - problem.block_size))
+            for column in range(len(table)):
+                row = (*table[:column], *table[column + 1 :], -1)
+                yield replace(shorter, block_tables=(*problem.block_tables[:i], row, *problem.block_tables[i + 1 :]))
+    for column in reversed(range(problem.table_width)):
+        narrower = tuple((*row[:column], *row[column + 1 :]) for row in problem.block_tables)
+        yield replace(problem, block_tables=narrower)
+    for i, row in enumerate(problem.block_tables):
+        if any(block < -1 or block >= problem.num_blocks for block in row):
+            tame = tuple(block if -1 <= block < problem.num_blocks else -1 for block in row)
+            yield replace(problem, block_tables=(*problem.block_tables[:i], tame, *problem.block_tables[i + 1 :]))
+    for i, slot in enumerate(problem.slot_mapping):
+        if slot != -1:
+            yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))
+    largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
+    for num_blocks in sorted({max(1, largest + 1), problem.num_blocks - 1} & set(range(1, problem.num_blocks))):
+        yield replace(problem, num_blocks=num_blocks)
+
+
+def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
+    """Sequence ``i`` with other numbers of queries and keys, or left out; slots of the tokens that go, go with them."""
+    kept = slice(i, i + 1) if lengths else slice(0)
+    queries, keys = [[lengths[part]] if lengths else [] for part in (0, 1)]
+    rows = problem.block_tables[:i] + problem.block_tables[kept] + problem.block_tables[i + 1 :]
+    slots = problem.slot_mapping
+    if slots:
+        new = problem.query_lens if problem.reads_cache else problem.key_lens
+        start, end = sum(new[:i]), sum(new[: i + 1])
+        remaining = 0 if lengths is None else lengths[0] if problem.reads_cache else lengths[1]
+        moved = problem.phase == "chunked" and lengths is not None and lengths[1] == problem.key_lens[i]
+        own = slots[end - remaining : end] if moved else slots[start : start + remaining]
+        slots = slots[:start] + own + slots[end:]
+    return replace(
+        problem,
+        query_lens=(*problem.query_lens[:i], *queries, *problem.query_lens[i + 1 :]),
+        key_lens=(*problem.key_lens[:i], *keys, *problem.key_lens[i + 1 :]),
+        block_tables=rows,
+        slot_mapping=slots,
+    )
+
+
+def _below(length: int) -> list[int]:
+    """Smaller lengths worth trying."""
+    return sorted({0, 1, 2, 3, length // 2, length - 1} & set(range(length)))

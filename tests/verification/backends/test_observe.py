@@ -1,0 +1,122 @@
+"""Everything that can be seen of a call is written down: output, memory, log, error."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.verification.samples import DECODE, PREFILL
+from verification.backends.captured_events import RANGE_LOG
+from verification.backends.contract import Contract
+from verification.backends.observe import observe, to_numpy
+from verification.backends.protocol import Call
+from verification.oracle.precision import Precision
+from verification.problem import Problem
+from verification.problem.formats import FORMATS, Format
+from verification.tensors.inputs import make_inputs
+from verification.tensors.materialize import Tensors
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A backend that does what it is told."""
+
+    call: Call
+    name: str = "fake"
+    device: str = "cpu"
+    contract: Contract = field(default=Contract(dtypes=("float16",)))
+    precision: Precision = field(default=Precision())
+
+    def prepare(self, problem: Problem) -> Call:  # noqa: ARG002
+        return self.call
+
+    def on(self, device: str) -> Fake:
+        return Fake(self.call, device=device)
+
+
+def ones(tensors: Tensors) -> Tensor:
+    """An output of the right shape."""
+    return torch.ones(len(tensors.q), tensors.q.shape[1] * tensors.q.shape[2], dtype=tensors.q.dtype)
+
+
+def test_the_output_is_split_into_heads() -> None:
+    """[T, H*D] becomes [T, H, D]."""
+    observation = observe(Fake(ones), make_inputs(PREFILL))
+    assert observation.output is not None
+    assert observation.output.shape == (4, 2, 4)
+    assert (observation.output == 1).all()
+    assert observation.error is None
+
+
+def test_a_wrong_size_is_kept_as_it_is() -> None:
+    """For the judge to see."""
+    observation = observe(Fake(lambda tensors: ones(tensors)[:-1]), make_inputs(PREFILL))
+    assert observation.output is not None
+    assert observation.output.shape == (3, 8)
+
+
+def test_memory_is_that_after_the_call() -> None:
+    """A copy: what happens later does not reach it."""
+
+    def scribble(tensors: Tensors) -> Tensor:
+        tensors.arena[7] = 99
+        tensors.q[0, 0, 0] = 5
+        return ones(tensors)
+
+    observation = observe(Fake(scribble), make_inputs(PREFILL))
+    q = observation.tensors.spans["q"].offset
+    assert set(np.flatnonzero(observation.memory != observation.tensors.before).tolist()) <= {7, q, q + 1}
+    assert observation.memory[7] == 99
+    observation.tensors.arena.zero_()
+    assert observation.memory[7] == 99
+
+
+def test_errors_are_part_of_the_answer() -> None:
+    """With the events before it."""
+
+    def fail(tensors: Tensors) -> Tensor:
+        logging.getLogger(RANGE_LOG).warning("x", extra={"tensor": "q", "max": 2e4, "min": 0.0, "nonfinite": False})
+        raise ValueError(f"no: {len(tensors.q)}")
+
+    observation = observe(Fake(fail), make_inputs(DECODE))
+    assert isinstance(observation.error, ValueError)
+    assert observation.output is None
+    assert [event.tensor for event in observation.events] == ["q"]
+
+
+def test_an_interrupt_is_no_answer() -> None:
+    """Ctrl-C ends the run."""
+
+    def interrupted(_tensors: Tensors) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        observe(Fake(interrupted), make_inputs(DECODE))
+
+
+def test_no_gradients_are_recorded() -> None:
+    """The call runs in inference mode."""
+    seen = []
+
+    def look(tensors: Tensors) -> Tensor:
+        seen.append(torch.is_inference_mode_enabled())
+        return ones(tensors)
+
+    observe(Fake(look), make_inputs(PREFILL))
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+def test_to_numpy_keeps_every_bit(fmt: Format) -> None:
+    """Negative zero, subnormals, NaN payloads, strides."""
+    bits = np.array([[0, 1], [-(2**15), 2**15 - 1], [2**14, 2**13 + 77]], np.int16)
+    held = torch.from_numpy(np.repeat(bits, fmt.numpy.itemsize // 2, axis=1)).view(fmt.torch)
+    for tensor in (held, held.t(), held[::2]):
+        array = to_numpy(tensor)
+        assert array.dtype == fmt.numpy
+        assert array.tobytes() == tensor.contiguous().view(torch.uint8).numpy().tobytes()

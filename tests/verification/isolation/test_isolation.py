@@ -1,0 +1,231 @@
+"""A backend in a process of its own answers as it does here, and what kills it kills nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.verification import crashing
+from tests.verification.processes import NEEDS_PROC, in_session, until
+from tests.verification.samples import DECODE, PREFILL, one_head
+from verification.backends.observe import observe, observe_call, to_numpy, to_torch
+from verification.backends.protocol import Backend
+from verification.catalogue import backend_named
+from verification.isolation.host import Host
+from verification.isolation.isolated import Isolated, asked, hurried
+from verification.isolation.shipment import packed, portable, unpacked
+from verification.oracle.judge import Violation, answered, judge_memory
+from verification.oracle.violation import Crash, Hang
+from verification.problem import Problem
+from verification.problem.formats import FORMATS
+from verification.problem.misuse import MISUSES
+from verification.tensors.inputs import make_inputs
+from verification.tensors.layout import TENSOR_NAMES
+from verification.tensors.materialize import Tensors, materialize
+
+ROOT = Path(__file__).parents[2]
+LARGE = replace(PREFILL, poison=("nan", "large"), scores="huge", layout="fused", cache_layout="interleaved")
+LEFT_OUT = replace(DECODE, block_tables=((99, 0), (1, 99)))
+EMPTY = one_head(queries=0, keys=0)
+
+
+@contextmanager
+def isolated(name: str, patience: float = 60.0) -> Iterator[Isolated]:
+    """One of `crashing`, and nothing of it afterwards."""
+    source = f"tests.verification.crashing:{name}"
+    backend = Isolated(backend_named(source), source, patience, Host(source, "cpu", patience))
+    try:
+        yield backend
+    finally:
+        backend.host.close()
+
+
+@pytest.fixture(scope="module")
+def right() -> Iterator[Isolated]:
+    with isolated("RIGHT") as backend:
+        yield backend
+
+
+@pytest.mark.parametrize(
+    "problem", [PREFILL, DECODE, LARGE, LEFT_OUT, EMPTY], ids=["prefill", "decode", "large", "left out", "empty"]
+)
+@pytest.mark.parametrize("dtype", list(FORMATS))
+def test_the_same_answer(right: Isolated, problem: Problem, dtype: str) -> None:
+    """Output, memory and events, in every dtype."""
+    inputs = make_inputs(replace(problem, dtype=dtype))
+    here, there = observe(crashing.HONEST, inputs), observe(right, inputs)
+    assert answered(here).tobytes() == answered(there).tobytes()
+    assert here.memory.tobytes() == there.memory.tobytes()
+    assert repr(here.events) == repr(there.events)  # a NaN is not itself
+    assert there.tensors.arena.numpy().tobytes() == there.memory.tobytes()
+
+
+def test_events_are_among_what_is_compared(right: Isolated) -> None:
+    """Of both loggers."""
+    events = [event for problem in (LARGE, LEFT_OUT) for event in observe(right, make_inputs(problem)).events]
+    assert {event.dropped is None for event in events} == {True, False}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_misused_tensors_travel(name: str) -> None:
+    """Views of the arena as views, whatever else as it is."""
+    misuse = MISUSES[name]
+    tensors = misuse.apply(materialize(make_inputs(DECODE if misuse.phase == "decode" else PREFILL), "cpu"))
+    found = unpacked(packed(tensors), "cpu")
+    for name_ in TENSOR_NAMES:
+        one, other = getattr(tensors, name_), getattr(found, name_)
+        if isinstance(one, torch.Tensor) and one.device.type != "meta":
+            assert (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
+            assert to_numpy(one).tobytes() == to_numpy(other).tobytes()
+        else:
+            assert one is other
+    assert found.arena.data_ptr() % 256 == 0
+    assert found.arena.numpy().tobytes() == tensors.arena.numpy().tobytes()
+    assert found.before.tobytes() == tensors.before.tobytes()
+
+
+def test_a_refusal_is_a_refusal(right: Isolated) -> None:
+    """With its type and message, and the next call is answered."""
+    tensors = MISUSES["q_list"].apply(materialize(make_inputs(PREFILL), "cpu"))
+    here = observe_call(crashing.HONEST.prepare(PREFILL), tensors).error
+    there = observe_call(right.prepare(PREFILL), tensors).error
+    assert (type(here), str(here)) == (type(there), str(there))
+    assert isinstance(there, TypeError)
+    answered(observe(right, make_inputs(PREFILL)))
+
+
+def test_errors_that_do_not_travel() -> None:
+    """Come as the nearest built-in one, which says what it was."""
+    assert portable(ValueError("q")).args == ("q",)
+    found = portable(crashing.OddError(1, 2))
+    assert (type(found), str(found)) == (Exception, "OddError: 1 and 2")
+
+    class Local(ValueError):
+        pass
+
+    assert (type(portable(Local("q"))), str(portable(Local("q")))) == (ValueError, "Local: q")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ABORTS", "the backend died of SIGABRT"),
+        ("ABORTS_EARLY", "the backend died of SIGABRT"),
+        ("SEGFAULTS", "the backend died of SIGSEGV"),
+        ("EXITS", "the backend ended its process with exit code 9"),
+    ],
+)
+def test_a_death_is_a_violation(name: str, said: str) -> None:
+    """Each time; where there are answers for other problems, they come from another process."""
+    with isolated(name) as backend:
+        for _ in range(2):
+            with pytest.raises(Crash, match=said):
+                answered(observe(backend, make_inputs(PREFILL)))
+            if name != "EXITS":
+                answered(observe(backend, make_inputs(EMPTY)))
+
+
+def test_a_hang_is_a_violation() -> None:
+    """After the time that was given, which is less in a hurry, and what hangs is gone."""
+    with isolated("LOOPS", 2.0) as backend:
+        answered(observe(backend, make_inputs(EMPTY)))
+        for context, seconds in ((hurried(backend), 0.5), (hurried(crashing.HONEST), 2.0)):
+            start = time.monotonic()
+            with context, pytest.raises(Hang, match=f"did not answer within {seconds:g} s"):
+                observe(backend, make_inputs(PREFILL))
+            assert seconds <= time.monotonic() - start < seconds + 1
+        answered(observe(backend, make_inputs(EMPTY)))
+
+
+def test_a_hurry_has_patience_for_the_slow() -> None:
+    """Ten times what an answer took so far."""
+    with isolated("SLOW") as backend:
+        answered(observe(backend, make_inputs(EMPTY)))
+        with hurried(backend):
+            assert 3.0 <= backend.host.patience < 30
+
+
+def test_a_stray_write_is_seen() -> None:
+    """By an address, into bytes that are nobody's."""
+    with isolated("WRITES_OUTSIDE") as backend:
+        observation = observe(backend, make_inputs(PREFILL))
+        with pytest.raises(Violation, match="8 guard bytes written"):
+            judge_memory(observation.memory, observation.tensors.before, observation.tensors.spans, ())
+
+
+def test_a_call_keeps_its_state_and_survives_a_death() -> None:
+    """Many calls at once, more than are remembered; and one that was prepared before the process was replaced."""
+    with isolated("ABORTS") as backend:
+        calls = [backend.prepare(EMPTY) for _ in range(20)]
+        with pytest.raises(Crash):
+            observe(backend, make_inputs(PREFILL))
+        for call in calls:
+            answered(observe_call(call, materialize(make_inputs(EMPTY), "cpu")))
+
+
+def test_memory_is_handed_on_from_call_to_call(right: Isolated) -> None:
+    """A second call on the same tensors finds what the first has stored."""
+    tensors: list[Tensors] = [materialize(make_inputs(DECODE), "cpu") for _ in range(2)]
+    backends: list[Backend] = [crashing.HONEST, right]
+    for one, backend in zip(tensors, backends, strict=True):
+        call = backend.prepare(DECODE)
+        for _ in range(2):
+            answered(observe_call(call, one))
+    assert np.array_equal(tensors[0].arena.numpy(), tensors[1].arena.numpy())
+    assert not np.array_equal(tensors[1].arena.numpy(), tensors[1].before)
+
+
+def test_who_is_isolated() -> None:
+    """Not what is ours, nor what is trusted."""
+    assert asked("attn_core/eager", "cpu", 1.0) is backend_named("attn_core/eager", "cpu")
+    assert asked("mask-one-future", "cpu", 1.0) is backend_named("mask-one-future", "cpu")
+    foreign = "tests.verification.crashing:RIGHT"
+    assert asked(foreign, "cpu", None) is crashing.RIGHT
+    found = asked(foreign, "cpu", 1.0)
+    assert isinstance(found, Isolated)
+    assert found.on("cpu") is found
+    assert (found.name, found.device, found.contract) == ("right", "cpu", crashing.RIGHT.contract)
+
+
+@pytest.mark.parametrize("dtype", [fmt.torch for fmt in FORMATS.values()])
+def test_to_torch_is_the_way_back(dtype: torch.dtype) -> None:
+    """To the bit."""
+    x = torch.tensor([1.5, float("nan"), -0.0]).to(dtype)
+    assert to_torch(to_numpy(x)).dtype == dtype
+    assert to_numpy(to_torch(to_numpy(x))).tobytes() == to_numpy(x).tobytes()
+
+
+ORPHAN = """
+from tests.verification.samples import PREFILL
+from verification.inputs import make_inputs
+from verification.isolation.isolated import asked
+from verification.observe import observe
+print("asks", flush=True)
+observe(asked("tests.verification.crashing:LOOPS_ALWAYS", "cpu", 600.0), make_inputs(PREFILL))
+"""
+
+
+@NEEDS_PROC
+def test_nothing_outlives_who_asked() -> None:
+    """Not even a loop without end, when its reader is killed and can tidy up nothing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    asks = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], env=environment, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert asks.stdout is not None
+    asks.stdout.readline()
+    until(lambda: len(in_session(asks.pid)) == 3)  # who asks, the keeper, and the backend
+    asks.kill()
+    asks.wait()
+    asks.stdout.close()
+    until(lambda: not in_session(asks.pid))

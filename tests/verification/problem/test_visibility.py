@@ -1,0 +1,54 @@
+"""Who may see what, against the contract's inequalities written out as loops."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from tests.properties.generated import over
+from verification.problem.visibility import context_slots, visible_counts
+
+LENGTHS = list(product(range(6), range(6)))
+
+
+@pytest.mark.parametrize(("num_queries", "num_keys"), LENGTHS)
+def test_top_left(num_queries: int, num_keys: int) -> None:
+    """Query a sees key b where b <= a."""
+    counts = [sum(b <= a for b in range(num_keys)) for a in range(num_queries)]
+    assert visible_counts(num_queries, num_keys, "top_left").tolist() == counts
+
+
+@pytest.mark.parametrize(("num_queries", "num_keys"), LENGTHS)
+def test_bottom_right(num_queries: int, num_keys: int) -> None:
+    """Query a sees key b where b <= a + Lk - Lq: the last query sees everything."""
+    counts = [sum(b <= a + num_keys - num_queries for b in range(num_keys)) for a in range(num_queries)]
+    assert visible_counts(num_queries, num_keys, "bottom_right").tolist() == counts
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_alignments_agree_on_squares(length: int) -> None:
+    """As many queries as keys."""
+    assert np.array_equal(visible_counts(length, length, "top_left"), visible_counts(length, length, "bottom_right"))
+
+
+_block = st.one_of(st.integers(-3, 6), st.sampled_from([-(2**31), 2**31 - 1]))
+
+
+@over(300, st.integers(0, 14), st.lists(_block, max_size=4), st.integers(1, 4), st.integers(1, 5))
+def test_context_slots(context_len: int, table: list[int], block_size: int, num_blocks: int) -> None:
+    """Position t is slot table[t // S] * S + t % S, where there is such a column and such a block."""
+    slots = []
+    for t in range(context_len):
+        if t // block_size < len(table) and 0 <= table[t // block_size] < num_blocks:
+            slots.append(table[t // block_size] * block_size + t % block_size)
+    for dtype in (np.int32, np.int64):
+        assert context_slots(context_len, np.array(table, dtype), block_size, num_blocks).tolist() == slots
+
+
+def test_slots_do_not_overflow_32_bits() -> None:
+    """Block ids of 32 bits times a block size exceed them."""
+    table = np.array([2**30], np.int32)
+    assert context_slots(2, table, 16, 2**31).tolist() == [2**34, 2**34 + 1]

@@ -1,0 +1,133 @@
+"""How far an honest answer may be from the exact one, element by element.
+
+The derivation is `docs/error-bound.md`; the comments name its terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from verification.oracle.precision import Roundings
+
+Namespace = Any
+Array = Any
+# A score that may be off by more could turn a weight that is 0 in float64 into a large one.
+_LARGEST_SCORE_ERROR = 30.0
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """``weights`` and ``error`` ``[H, Lq, Lk]`` (``e_j``: how far the exponents may be off; 0 where hidden or
+    infinitely far below the row's largest, inf where a score may overflow); ``visible [Lq, Lk]``, ``counts [Lq]`` where
+    every head sees the first so many, else ``[H, Lq, Lk]`` and ``[H, Lq]``.
+    """
+
+    weights: Array
+    error: Array
+    visible: Array
+    counts: Array
+
+
+def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``: product, scale, storage. ``A``
+    is the scale times ``product``, the sum of magnitudes.
+
+    0 where S is not finite; inf where an honest sum, or its storage, may overflow.
+    """
+    magnitude = abs(scale) * product
+    of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
+    of_score = 3 * r.total_unit + r.scores_cast + r.scale_cast
+    bound = of_magnitude * magnitude + of_score * xp.abs(scores)
+    fits = (product < r.accumulate.largest / 4) & (magnitude < r.scores.largest / 4)
+    if r.unscaled_scores:
+        fits = fits & (product < r.scores.largest / 4)
+    bound = xp.where(fits, bound, xp.inf)
+    return xp.where(xp.isfinite(scores), bound, 0.0)
+
+
+def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
+    """The bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
+    unit, weights = r.total_unit, softmax.weights
+    keys = xp.astype(softmax.counts, xp.float64)[..., None]
+    tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
+    magnitudes = xp.abs(v)
+
+    # p_j |h_j|, and H. Where 1 - H is not positive the hull below is all that is known.
+    error = softmax.error
+    of_exp = (16 if r.partials else 8) * unit + r.exp_error
+    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + of_exp), 1.0)
+    total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
+    room = 1.0 - total_wrong
+
+    # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
+    of_weights = _of_wrong_weights(xp, out, wrong, total_wrong, v) / room
+    of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast + r.partials_cast) * weights
+    of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
+    bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
+
+    # An attention output is a weighted mean of the values that the row sees.
+    high, low = _extremes(xp, v, softmax)
+    largest = xp.where(high > -low, high, -low)
+    hull = (high - low) + hull_rounding(keys, r) * largest + tiny
+    bound = xp.where((room > 0.0) & (bound < hull), bound, hull)
+
+    may_overflow = error == xp.inf
+    if bool(xp.any(may_overflow)):
+        bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
+    if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
+        bound = xp.where(largest * keys >= r.accumulate.largest / 4, xp.inf, bound)
+    return xp.where(softmax.counts[..., None] > 0, bound, 0.0)
+
+
+def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: Array) -> Array:
+    """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more.
+    ``total`` is the sum of ``wrong``.
+
+    Either is a product of matrices, where the sum itself would be one over three axes.
+    """
+    mean = xp.mean(v, axis=1, keepdims=True)
+    around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)
+    return xp.minimum(around_zero, xp.matmul(wrong, xp.abs(v - mean)) + total * xp.abs(out - mean))
+
+
+def hull_rounding(keys: Array, r: Roundings) -> Array:
+    """How far out of the hull of ``keys`` values rounding may carry a weighted mean, relative to the largest."""
+    casts = r.probabilities_cast + r.partials_cast + r.output.unit
+    return (2 * keys + 8) * r.total_unit + casts + r.lost_weight * keys
+
+
+def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
+    """How far a sum of ``n`` terms may be off, relative to the sum of their magnitudes: Higham, Accuracy and Stability
+    of Numerical Algorithms, section 3.1; or the probabilistic bound of `Precision`, where that one is smaller.
+    """
+    unit = r.total_unit
+    always = n * unit / (1 - n * unit)
+    if not r.probabilistic:
+        return always
+    likely = xp.expm1(xp.asarray(r.probabilistic * n**0.5 * unit + n * unit**2 / (1 - unit)))
+    return xp.minimum(xp.asarray(always), likely)
+
+
+def _extremes(xp: Namespace, v: Array, softmax: Softmax) -> tuple[Array, Array]:
+    """Of the values that each row sees."""
+    if softmax.visible.ndim == 2:
+        return _prefix_extremes(xp, v, softmax.counts)
+    seen, values = softmax.visible[..., None], v[:, None]
+    any_seen = xp.any(seen, axis=2)
+    high = xp.max(xp.where(seen, values, -xp.inf), axis=2)
+    low = xp.min(xp.where(seen, values, xp.inf), axis=2)
+    return xp.where(any_seen, high, 0.0), xp.where(any_seen, low, 0.0)
+
+
+def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:
+    """Largest and smallest of the first ``counts[a]`` rows of ``v``, each ``[H, Lq, D]`` (or ``[H, 1, D]``: of all)."""
+    if bool(xp.all(counts == v.shape[1])):
+        return xp.max(v, axis=1, keepdims=True), xp.min(v, axis=1, keepdims=True)
+    both = xp.concat([v, -v], axis=0)
+    step = 1
+    while step < v.shape[1]:  # after each step a row holds the largest of the 2*step rows that end with it
+        both = xp.concat([both[:, :step], xp.maximum(both[:, step:], both[:, :-step])], axis=1)
+        step *= 2
+    both = xp.take(both, xp.where(counts > 0, counts - 1, 0), axis=1)
+    return both[: v.shape[0]], -both[v.shape[0] :]

@@ -1,0 +1,178 @@
+"""What a right answer to a problem looks like: output and bound, memory, events, or the refusal owed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any
+
+import array_api_compat.torch as torch_namespace
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from verification.oracle.precision import Precision, Roundings
+from verification.oracle.predicted_events import Prediction, dropped, measured
+from verification.oracle.reference import Attended, attend
+from verification.oracle.rows import Rows, rows_of
+from verification.problem import Problem
+from verification.problem.formats import FORMATS
+from verification.problem.visibility import seen_of_context, visible_counts
+from verification.tensors.inputs import Inputs
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence of a call after the store: its ``rows`` of the output, ``q [Lq, H, D]``, ``keys`` and ``values``
+    ``[Lk, G, D]`` in logical order, and how many of them each query sees.
+    """
+
+    rows: slice
+    q: Array
+    keys: Array
+    values: Array
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """``exact`` and ``bound`` are ``[T, H, D]`` in float64: an output may be off by ``bound``, element by element.
+
+    ``bound`` is 0 where an exact NaN or Inf is demanded, inf where the problem says nothing.
+    """
+
+    exact: Array
+    bound: Array
+    predictions: tuple[Prediction, ...]
+    sequences: tuple[tuple[Sequence, Attended], ...]
+    roundings: Roundings
+
+    @property
+    def query_lens(self) -> tuple[int, ...]:
+        return tuple(len(sequence.q) for sequence, _ in self.sequences)
+
+    @cached_property
+    def before_rounding(self) -> Array:
+        """The part of ``bound`` that precedes the last rounding, to the output's format."""
+        output = self.roundings.output
+        rounding = output.unit * np.abs(self.exact) + output.smallest_subnormal / 2
+        room: Array = np.maximum(self.bound - np.where(np.isfinite(rounding), rounding, 0.0), 0.0)
+        return room
+
+
+def expect(inputs: Inputs, precision: Precision, device: str | None = None, blind: str = "zeros") -> Expectation:
+    """The reference's answer, computed by NumPy, or by torch in float64 on ``device``. ``blind``: see `Contract`."""
+    problem, roundings = inputs.problem, precision.resolve(inputs.problem.dtype)
+    stored = store(inputs)
+    exact = np.zeros(inputs.q.shape)
+    bound = np.zeros(inputs.q.shape)
+    predictions, attended = [], []
+    with np.errstate(all="ignore"):
+        if problem.num_blocks:
+            predictions += dropped("slot_mapping", _count_dropped_slots(inputs))
+        if problem.phase == "decode":
+            predictions += measured("decode_q", inputs.q)
+        for i, sequence in enumerate(sequences(stored)):
+            rows = rows_of(inputs, i, sequence.counts, len(sequence.keys))
+            result = _attend_on(device, problem, sequence, rows, roundings)
+            if blind != "zeros":
+                result = _with_blind(blind, result, device, problem, sequence, roundings)
+            attended.append((sequence, result))
+            exact[sequence.rows], bound[sequence.rows] = result.out.swapaxes(0, 1), result.bound.swapaxes(0, 1)
+            predictions += _sequence_events(i, stored, sequence, result)
+        predictions += measured("attention_output", exact, bound, FORMATS[problem.dtype])
+    return Expectation(exact, bound, tuple(predictions), tuple(attended), roundings)
+
+
+def store(inputs: Inputs) -> Inputs:
+    """The inputs with caches as they are after the call: NumPy's assignment keeps the last of equal slots."""
+    slots = inputs.slot_mapping.astype(np.int64)
+    writes = (slots >= 0) & (slots < inputs.problem.num_slots)
+    if not writes.any():
+        return inputs
+    caches = {}
+    for name, new in (("k_cache", inputs.k), ("v_cache", inputs.v)):
+        cache = getattr(inputs, name).copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            cache.reshape(-1, *cache.shape[2:])[slots[writes]] = new[writes].astype(cache.dtype)
+        caches[name] = cache
+    return replace(inputs, **caches)
+
+
+def _count_dropped_slots(inputs: Inputs) -> int:
+    slots = inputs.slot_mapping.astype(np.int64)
+    return int(np.sum((slots != -1) & ((slots < 0) | (slots >= inputs.problem.num_slots))))
+
+
+def sequences(stored: Inputs) -> list[Sequence]:
+    """Cut a call into its sequences, after the store."""
+    problem = stored.problem
+    if problem.reads_cache:
+        starts = accumulate(problem.query_lens, initial=0)
+        return [_of_context(stored, i, slice(*ends)) for i, ends in enumerate(pairwise(starts))]
+    cut = []
+    starts_of = (pairwise(starts.tolist()) for starts in (stored.cu_seqlens_q, stored.cu_seqlens_k))
+    for rows, keys in ((slice(*ends), slice(*others)) for ends, others in zip(*starts_of, strict=True)):
+        counts = visible_counts(rows.stop - rows.start, keys.stop - keys.start, problem.causal_alignment)
+        cut.append(Sequence(rows, stored.q[rows], stored.k[keys], stored.v[keys], counts))
+    return cut
+
+
+def _of_context(stored: Inputs, i: int, rows: slice) -> Sequence:
+    """Sequence ``i``, whose keys are what its block table shows of the cache."""
+    problem, slots = stored.problem, stored.visible_slots[i]
+    keys, values = (cache.reshape(-1, *cache.shape[2:])[slots] for cache in (stored.k_cache, stored.v_cache))
+    context, sizes = int(stored.context_lens[i]), (problem.block_size, problem.num_blocks)
+    counts = seen_of_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
+    return Sequence(rows, stored.q[rows], keys, values, counts)
+
+
+def _attend_on(
+    device: str | None, problem: Problem, sequence: Sequence, rows: Rows | None, roundings: Roundings
+) -> Attended:
+    """Head ``h`` reads key/value head ``h // (H/G)``."""
+    kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
+    q, k, v = (
+        x.astype(np.float64).swapaxes(0, 1)
+        for x in (sequence.q, sequence.keys[:, kv_head], sequence.values[:, kv_head])
+    )
+    if device is None:
+        return attend(np, q, k, v, sequence.counts, problem.scale, roundings, rows)
+
+    def moved(x: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x)).to(device)
+
+    counts = moved(sequence.counts)
+    if rows is not None:
+        arrays = {name: moved(x) for name, x in vars(rows).items() if isinstance(x, np.ndarray)}
+        rows = replace(rows, **arrays)  # type: ignore[arg-type]
+    result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings, rows)
+    return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
+
+
+def _with_blind(
+    blind: str, result: Attended, device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings
+) -> Attended:
+    """Rows that see nothing hold what ``blind`` says; the mean of nothing is anything."""
+    out, bound = np.nan, 0.0 if blind == "nan" else np.inf
+    if blind == "mean" and len(sequence.keys):
+        counts = np.full_like(sequence.counts, len(sequence.keys))
+        equal = replace(sequence, q=np.zeros_like(sequence.q), keys=np.zeros_like(sequence.keys), counts=counts)
+        mean = _attend_on(device, problem, equal, None, roundings)
+        out, bound = mean.out, mean.bound
+    sees = (result.weights != 0).any(axis=-1, keepdims=True)
+    return replace(result, out=np.where(sees, result.out, out), bound=np.where(sees, result.bound, bound))
+
+
+def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attended) -> list[Prediction]:
+    if stored.problem.phase == "prefill":
+        return [
+            *measured(f"prefill_q_seq_{i}", sequence.q),
+            *measured(f"prefill_k_seq_{i}", sequence.keys),
+            *measured(f"prefill_attn_{i}", result.scores, result.scores_bound),
+        ]
+    missing = int(stored.context_lens[i]) - len(sequence.keys)
+    return [*dropped(f"block_tables[{i}]", missing), *measured(f"decode_k_history_{i}", sequence.keys)]

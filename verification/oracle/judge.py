@@ -1,0 +1,142 @@
+"""Pass, or a violation: which law, where, by how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verification.backends.captured_events import Event
+from verification.backends.observe import Observation
+from verification.oracle.difference import difference
+from verification.oracle.expectation import Expectation
+from verification.oracle.predicted_events import Prediction
+from verification.oracle.violation import Violation as Violation  # where everybody looks for it
+from verification.problem.formats import Format
+from verification.tensors.arena import Bytes, Span
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A law that held. ``score`` is the largest ``|out - exact| / bound`` that it looked at, 0 where it saw none."""
+
+    score: float = 0.0
+
+
+def answered(observation: Observation) -> Array:
+    """The output of a call that had to succeed, ``[T, H, D]``."""
+    if observation.error is not None:
+        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
+    q = observation.tensors.inputs.q
+    output = observation.output
+    if output is None or output.shape != q.shape or output.dtype != q.dtype:
+        found = "nothing" if output is None else f"{output.dtype} {output.shape}"
+        raise Violation(f"returned {found}, not {q.dtype} of {q.size} elements")
+    return output
+
+
+def scores(output: Array, expectation: Expectation) -> Array:
+    """``|out - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
+    exact, bound = expectation.exact, expectation.bound
+    got = output.astype(np.float64)
+    overflow = expectation.roundings.output.overflow
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        # An infinity stands for everything that rounds to it.
+        reached = np.where(np.isfinite(exact), np.clip(got, -overflow, overflow), got)
+        error = np.abs(reached - exact)
+        score = np.where(error == 0, 0.0, error / bound)
+    as_demanded = np.where(np.isnan(exact), np.isnan(got), got == exact)
+    score = np.where(np.isfinite(exact), score, np.where(as_demanded, 0.0, np.inf))
+    score = np.where(np.isnan(score), np.inf, score)
+    return np.where(np.isinf(bound), 0.0, score)
+
+
+def judge_output(output: Array, expectation: Expectation) -> Verdict:
+    """Every element within its bound, or a `Violation` that shows the worst."""
+    if not output.size:
+        return Verdict()
+    score = scores(output, expectation)
+    worst = float(score.max())
+    if worst > 1.0:
+        wrong = score > 1.0
+        message = f"{int(wrong.sum())} of {score.size} elements out of bound, err/bound up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(score.argmax())
+        raise Violation(message, difference(wrong, output, expectation.exact, expectation.bound, index, lengths))
+    return Verdict(worst)
+
+
+def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = ()) -> None:
+    """Equal bit for bit; NaN equals NaN in the same place, since IEEE 754 leaves its payload open."""
+    bits = f"u{output.dtype.itemsize}"
+    differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))
+    if differ.any():
+        message = f"{what}: {int(differ.sum())} of {differ.size} elements have other bits"
+        raise Violation(message, difference(differ, output, other, 0.0, int(differ.argmax()), query_lens))
+
+
+def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: tuple[str, ...]) -> None:
+    """The bytes of the tensors ``names`` are as expected; no name stands for what belongs to no tensor."""
+    differ = found != expected
+    if not differ.any():
+        return
+    for name in (name for name in names if name in spans):
+        changed = spans[name].on_host(found).copy(), spans[name].on_host(expected).copy()
+        if changed[0].tobytes() != changed[1].tobytes():
+            raise Violation(_describe_change(name, *changed))
+    if not names:
+        for span in spans.values():
+            if span.size:
+                _as_bytes(span, differ)[...] = False
+        if differ.any():
+            offset = int(np.flatnonzero(differ)[0])
+            before = [name for name, span in spans.items() if span.offset <= offset]
+            near = max(before, key=lambda name: spans[name].offset, default="the first tensor")
+            raise Violation(f"{int(differ.sum())} guard bytes written, the first one behind the start of {near}")
+
+
+def judge_events(events: tuple[Event, ...], predictions: tuple[Prediction, ...]) -> None:
+    """Exactly the events that the reference predicts, no more, no fewer."""
+    predicted = {prediction.tensor: prediction for prediction in predictions}
+    for name, count in Counter(event.tensor for event in events).items():
+        if name not in predicted or not predicted[name].allowed:
+            event = next(event for event in events if event.tensor == name)
+            raise Violation(f"logged {event}; no event is owed for it")
+        if count > 1:
+            raise Violation(f"logged {count} events for {name}; one is owed")
+    reported = {event.tensor: event for event in events}
+    for name, prediction in predicted.items():
+        if name not in reported and prediction.owed:
+            raise Violation(f"logged nothing for {name}; owed is {prediction}")
+        if name in reported and not prediction.agrees(reported[name]):
+            raise Violation(f"logged {reported[name]}; owed is {prediction}")
+
+
+def finite_is_owed(expectation: Expectation, output: Format) -> Array:
+    """Where the exact result, and all that it may be off by before the last rounding, is finite in ``output``."""
+    reach = np.abs(expectation.exact) + expectation.before_rounding
+    owed: Array = np.isfinite(expectation.exact) & (reach < output.overflow)
+    return owed
+
+
+def _describe_change(name: str, found: Array, expected: Array) -> str:
+    rows = (found.view(np.uint8) != expected.view(np.uint8)).reshape(found.shape[0], -1).any(axis=1)
+    index = int(np.flatnonzero(rows)[0])
+    return (
+        f"{name}[{index}] holds {_few(found[index])}, expected {_few(expected[index])} ({int(rows.sum())} rows differ)"
+    )
+
+
+def _few(x: Array) -> str:
+    flat = [float(value) for value in x.reshape(-1)[:4]]
+    return f"{flat}{'...' if x.size > 4 else ''}"
+
+
+def _as_bytes(span: Span, memory: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    shape = (*span.shape, span.dtype.itemsize)
+    return np.ndarray(shape, np.bool_, memory, span.offset, (*span.strides, 1))

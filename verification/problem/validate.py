@@ -1,0 +1,97 @@
+"""What makes a problem one: rules that no single field can know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verification.problem import Problem
+from verification.problem.misuse import MISUSES
+from verification.problem.visibility import context_slots
+
+INT64 = 2**63
+
+
+class ProblemError(ValueError):
+    """This text is no problem; the message is one line and names the field."""
+
+
+def shortened(value: Any) -> str:
+    """A hostile value must not turn a one-line error into a page, nor raise by being printed."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_problem(problem: Problem) -> Problem:
+    """What no single field can know; raises ProblemError."""
+
+    def require(holds: bool, field: str, rule: str) -> None:
+        if not holds:
+            raise ProblemError(f"{field}: {shortened(getattr(problem, field))} (must {rule})")
+
+    sequences, has_cache = len(problem.query_lens), problem.num_blocks > 0
+    paged = problem.reads_cache
+    require(problem.num_heads % problem.num_kv_heads == 0, "num_heads", "be a multiple of num_kv_heads")
+    require(len(problem.key_lens) == sequences, "key_lens", f"have {sequences} entries, as query_lens")
+    decode = problem.phase == "decode"
+    require(not decode or set(problem.query_lens) <= {1}, "query_lens", "be 1 each in a decode")
+    lengths = zip(problem.query_lens, problem.key_lens, strict=True)
+    require(not paged or decode or all(q <= k for q, k in lengths), "query_lens", "be part of the contexts")
+    require(not paged or has_cache, "num_blocks", "be positive where keys are read from the cache")
+    slots = problem.num_new_keys if has_cache else 0
+    require(len(problem.slot_mapping) == slots, "slot_mapping", f"have {slots} entries, one a new key in a cache")
+    require(
+        len(problem.block_tables) == sequences * paged, "block_tables", "have a row a sequence whose keys they find"
+    )
+    require(len({len(row) for row in problem.block_tables}) <= 1, "block_tables", "have rows of one length")
+    low, high = (-(2**31), 2**31) if problem.index_dtype == "int32" else (-INT64, INT64)
+    require(all(low <= slot < high for slot in problem.slot_mapping), "slot_mapping", f"fit {problem.index_dtype}")
+    ids = (block for row in problem.block_tables for block in row)
+    require(all(low <= block < high for block in ids), "block_tables", f"fit {problem.index_dtype}")
+    elements = (problem.num_slots + problem.num_queries + problem.num_new_keys) * problem.head_dim * problem.num_heads
+    require(elements <= 1 << 30, "num_blocks", "keep the tensors below 2^30 elements")
+    pairs = sum(q * k for q, k in zip(problem.query_lens, problem.key_lens, strict=True)) * problem.num_heads
+    require(pairs <= 1 << 30, "query_lens", "keep the scores below 2^30 elements")
+    scoring = problem.scoring
+    require(scoring.softcap >= 0, "scoring", "have a softcap of 0 or more")
+    require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
+    require(bool(scoring.mask) or not scoring.blind_rows, "scoring", "have blind rows in a mask alone")
+    require(not paged or problem.causal_alignment != "none", "causal_alignment", "be one where keys are in the cache")
+    if problem.misuse:
+        has_tokens = bool(problem.num_queries and problem.num_new_keys)
+        applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)
+        require(applies, "misuse", "be one for this phase, with tokens, a cache and on_invalid where it needs them")
+    rows = {"q": problem.num_queries, "k": slots or problem.num_new_keys, "k_cache": problem.num_slots}
+    for given in problem.numbers:
+        require(len(given.values) == _given_size(problem, given.tensor), "numbers", "be as many as the tensor holds")
+    for special in problem.specials:
+        heads = problem.num_heads if special.tensor == "q" else problem.num_kv_heads
+        held = special.row < rows[special.tensor.replace("v", "k", 1)] and special.head < heads
+        require(held and special.dim < problem.head_dim, "specials", "lie inside their tensors")
+    return problem
+
+
+def is_valid(problem: Problem) -> bool:
+    """Whether `check_problem` has nothing against it."""
+    try:
+        check_problem(problem)
+    except ProblemError:
+        return False
+    return True
+
+
+def _given_size(problem: Problem, tensor: str) -> int:
+    """How many `Numbers` a tensor takes."""
+    if tensor.endswith("cache"):
+        read = (keys if queries else 0 for queries, keys in zip(problem.query_lens, problem.key_lens, strict=False))
+        tables = zip(read, problem.block_tables, strict=False)
+        seen = (context_slots(n, np.array(row), problem.block_size, problem.num_blocks) for n, row in tables)
+        return len(set().union(*map(np.ndarray.tolist, seen))) * problem.num_kv_heads * problem.head_dim
+    tokens, heads = {"q": (problem.num_queries, problem.num_heads)}.get(
+        tensor, (problem.num_new_keys, problem.num_kv_heads)
+    )
+    return tokens * heads * problem.head_dim

@@ -1,0 +1,59 @@
+"""Who may see what, from the contract's own words. The reference and the poison both stand on this page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verification.problem.scoring import positions
+
+Ints = NDArray[np.int64]
+
+
+def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
+    """``[Lq]``: query ``a`` sees the keys ``b <= a`` (top-left), ``b <= a + Lk - Lq`` (bottom-right) or all (none)."""
+    if alignment == "none":
+        return np.full(num_queries, num_keys)
+    offset = num_keys - num_queries if alignment == "bottom_right" else 0
+    return np.clip(np.arange(num_queries) + 1 + offset, 0, num_keys)
+
+
+def first_seen(num_queries: int, num_keys: int, alignment: str, window: int) -> Ints:
+    """``[Lq]``: the first of its keys that a query of a prefill sees; 0 stands for no window."""
+    first: Ints = positions(num_queries, num_keys, alignment) - window + 1
+    return np.clip(first, 0, num_keys) if window else np.zeros(num_queries, np.int64)
+
+
+def seen_of_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:
+    """``[Lq]``: of the visible slots of a context, how many lie at or before each of its last positions, where its
+    queries are.
+    """
+    ends = range(context_len - queries + 1, context_len + 1)
+    return np.array([len(context_slots(end, block_table, block_size, blocks)) for end in ends], np.int64)
+
+
+def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
+    """Slots of the visible positions in order: position ``t`` is in block ``block_table[t // S]`` at ``t % S``.
+
+    Positions beyond the table, and those whose block is not in the cache, are not visible.
+    """
+    position = context_positions(context_len, block_table, block_size, num_blocks)
+    block: Ints = block_table.astype(np.int64)[position // block_size]
+    return block * block_size + position % block_size
+
+
+def context_positions(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
+    """The visible positions, ascending."""
+    position = np.arange(min(context_len, len(block_table) * block_size))
+    block = block_table.astype(np.int64)[position // block_size]
+    return position[(block >= 0) & (block < num_blocks)]
+
+
+def seen_through(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints:
+    """``[Lq]``: of the first ``counts`` keys, at ascending positions, how many lie in the last ``window`` positions, of
+    which a query's own, its ``place``, is one.
+    """
+    left: Ints = np.maximum(counts - np.searchsorted(keys, place - window, side="right"), 0)
+    return left

@@ -1,0 +1,60 @@
+"""All that a person needs to act on a broken law."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from verification.oracle.difference import Difference, Element
+from verification.problem.reading import Reader, integer, jsonable, number, optional, record, record_of, text, tuple_of
+from verification.problem.validate import INT64
+from verification.records.findings import READERS as FINDING_READERS
+from verification.records.findings import Finding
+
+
+@dataclass(frozen=True)
+class Failure:
+    """``statement`` is the law's mathematics. ``difference`` is None where no output is at fault; ``as_if`` are
+    mistakes that would give the number of its worst element. ``any_`` names what may be anything: the law breaks
+    whatever it is. ``lines`` are those of the implementation that ran when the law broke and never when it held, as
+    Hypothesis saw them. ``kept`` is the file of the finding, ``not_kept`` why there is none.
+    """
+
+    finding: Finding
+    statement: str
+    difference: Difference | None = None
+    as_if: tuple[str, ...] = ()
+    any_: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    kept: str = ""
+    not_kept: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        held = {name: getattr(self, name) for name in ("statement", "as_if", "any_", "lines", "kept", "not_kept")}
+        difference = asdict(self.difference) if self.difference else None
+        return jsonable({**held, "difference": difference}) | {"finding": self.finding.to_dict()}  # type: ignore[no-any-return]
+
+
+_INDEX = integer(0, INT64 - 1)
+_ELEMENT: dict[str, Reader] = {
+    **dict.fromkeys(("sequence", "token", "head", "dim"), _INDEX),
+    **dict.fromkeys(("got", "exact", "bound"), number),
+}
+_DIFFERENCE: dict[str, Reader] = {
+    "worst": record_of(Element, _ELEMENT),
+    **dict.fromkeys(("elements", "wrong", "above", "below", "nan", "inf", "number"), _INDEX),
+    "mean_error": number,
+}
+READERS: dict[str, Reader] = {
+    "finding": record_of(Finding, FINDING_READERS),
+    **dict.fromkeys(("statement", "kept", "not_kept"), text),
+    **dict.fromkeys(("as_if", "any_", "lines"), tuple_of(text)),
+    "difference": optional(record_of(Difference, _DIFFERENCE)),
+}
+
+
+def failure_from(data: Any) -> Failure:
+    """What `Failure.to_dict` made. Raises ProblemError, one line that names the field."""
+    failure: Failure = record(Failure, READERS, "", data)
+    return failure

@@ -1,0 +1,90 @@
+"""Findings as files: a problem, the law that broke on it, and whose. They outlive tests, strategies and databases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from verification.problem import Problem
+from verification.problem.json_io import from_data, to_json
+from verification.problem.reading import Reader, parsed, record
+from verification.problem.reading import text as a_text
+from verification.problem.validate import ProblemError
+
+_TEXTS = ("law", "backend", "device", "message")
+
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(_TEXTS, a_text),
+    "problem": lambda where, value: from_data(value),  # noqa: ARG005 (its fields have names of their own)
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``law`` is a name and may have been given up since; the problem is what counts. A bare problem has no texts."""
+
+    problem: Problem
+    law: str = ""
+    backend: str = ""
+    device: str = ""
+    message: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Equal for equal problems under one law by one backend."""
+        whose = f"{self.law} {self.backend} {self.device} {to_json(self.problem)}"
+        digest = sha256(whose.encode()).hexdigest()[:12]
+        return f"{self.law or 'problem'}-{digest}.json"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `to_json` writes it."""
+        return {name: getattr(self, name) for name in _TEXTS} | {"problem": json.loads(to_json(self.problem))}
+
+    def to_line(self) -> str:
+        """As `to_json`, for a command line; the message, which may quote, is left out."""
+        return json.dumps({name: value for name, value in self.to_dict().items() if value and name != "message"})
+
+    def to_json(self) -> str:
+        """A field a line."""
+        fields = [f' "{name}": {json.dumps(getattr(self, name))}' for name in _TEXTS if getattr(self, name)]
+        return "{\n" + ",\n".join([*fields, f' "problem": {to_json(self.problem)}']) + "\n}\n"
+
+
+def save(finding: Finding, folder: Path) -> Path:
+    """Write it whole or not at all. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, draft = folder / finding.file_name, folder / f".{finding.file_name}.draft"
+    try:
+        draft.write_text(finding.to_json(), encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> Finding:
+    """What `save` wrote, or a bare problem. Raises ProblemError, one line that names the file and the field."""
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ProblemError) as error:
+        raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def read(text: str) -> Finding:
+    """`load` without the file. What the ledger says beside it is left out (verification/records/ledger.py)."""
+    data = parsed(text)
+    if isinstance(data, dict) and data.pop("entry", None) is not None and "problem" not in data:
+        raise ProblemError("problem: missing (this entry of the ledger has a script alone)")
+    if not isinstance(data, dict) or "problem" not in data:
+        return Finding(from_data(data))
+    finding: Finding = record(Finding, READERS, "", data)
+    return finding
+
+
+def kept(folder: Path) -> dict[str, Finding]:
+    """Every finding of a folder by file name; none where there is no folder."""
+    return {path.name: load(path) for path in sorted(folder.glob("*.json"))}

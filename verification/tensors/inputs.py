@@ -1,0 +1,143 @@
+"""The numbers of a problem, on the host: the same on every machine, made by NumPy from the problem's seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verification.problem import Numbers, Problem
+from verification.problem.formats import FORMATS, Format
+from verification.problem.visibility import context_slots, visible_counts
+from verification.tensors.fill import fill_scores, fill_values
+from verification.tensors.fill_masks import scored
+
+Array = NDArray[Any]
+# One byte, repeated, is a NaN, a large finite number, a large negative one or zero in every format that we store,
+# and a hostile index (-1, far out of range either way) or a harmless one in every integer.
+POISON_BYTE = {"zero": 0x00, "nan": 0xFF, "large": 0x7B, "negative": 0xFB}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """``q [T, H, D]``, ``k``/``v [T_k, G, D]``, caches ``[N, S, G, D]`` as they are before the call, index arrays.
+
+    ``mask`` is that of `Scoring`, ``sinks [H]`` its logits; None where there are none.
+    A law that wants other numbers for the same problem replaces arrays; what it replaces is what the reference sees.
+    """
+
+    problem: Problem
+    q: Array
+    k: Array
+    v: Array
+    k_cache: Array
+    v_cache: Array
+    cu_seqlens_q: Array
+    cu_seqlens_k: Array
+    slot_mapping: Array
+    context_lens: Array
+    block_tables: Array
+    mask: Array | None = None
+    sinks: Array | None = None
+
+    @cached_property
+    def visible_slots(self) -> list[Array]:
+        """Where keys are read from the cache: the slots that each sequence with queries attends to, in order."""
+        problem = self.problem
+        queries_of = problem.query_lens if problem.reads_cache else ()
+        return [
+            context_slots(int(length) if queries else 0, table, problem.block_size, problem.num_blocks)
+            for queries, length, table in zip(queries_of, self.context_lens, self.block_tables, strict=True)
+        ]
+
+    @cached_property
+    def seen_slots(self) -> Array:
+        """Those that any sequence attends to, ascending."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self.visible_slots]))
+
+
+def make_inputs(problem: Problem) -> Inputs:
+    """Fill every tensor of ``problem``; what nobody may see holds its poison."""
+    index = np.dtype(problem.index_dtype)
+    fmt, cache_fmt = FORMATS[problem.dtype], FORMATS[problem.cache_format]
+    num_heads, num_kv_heads, head_dim = problem.num_heads, problem.num_kv_heads, problem.head_dim
+    q, k, v = (
+        np.empty((tokens, heads, head_dim), fmt.numpy)
+        for tokens, heads in (
+            (problem.num_queries, num_heads),
+            (problem.num_new_keys, num_kv_heads),
+            (problem.num_new_keys, num_kv_heads),
+        )
+    )
+    cache_shape = (problem.num_blocks, problem.block_size, num_kv_heads, head_dim)
+    inputs = Inputs(
+        problem=problem,
+        q=q,
+        k=k,
+        v=v,
+        k_cache=_poisoned(cache_shape, cache_fmt, problem.poison[0]),
+        v_cache=_poisoned(cache_shape, cache_fmt, problem.poison[1]),
+        cu_seqlens_q=np.cumsum((0, *problem.query_lens)).astype(index),
+        cu_seqlens_k=np.cumsum((0, *problem.key_lens)).astype(index),
+        slot_mapping=np.array(problem.slot_mapping, index),
+        context_lens=np.array(problem.key_lens if problem.reads_cache else (), index),
+        block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
+        **scored(problem),
+    )
+    _fill(inputs, fmt, cache_fmt)
+    for given in problem.numbers:
+        _give(inputs, given)
+    if not problem.reads_cache:
+        _poison_unseen_keys(inputs)
+    for special in problem.specials:
+        getattr(inputs, special.tensor).reshape(-1, *_heads_and_dims(inputs, special.tensor))[
+            special.row, special.head, special.dim
+        ] = float(special.value)
+    return inputs
+
+
+def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
+    problem = inputs.problem
+    rng = np.random.default_rng(problem.seed)
+    inputs.q[...], inputs.k[...] = fill_scores(problem.scores, rng, inputs.q.shape, inputs.k.shape, fmt)
+    inputs.v[...] = fill_values(problem.values, rng, inputs.v.shape, fmt)
+    if problem.reads_cache and inputs.visible_slots:
+        seen = inputs.seen_slots
+        shape = (len(seen), *inputs.k.shape[1:])
+        _, keys = fill_scores(problem.scores, rng, (0, *shape[1:]), shape, cache_fmt)
+        _rows(inputs.k_cache)[seen] = keys
+        _rows(inputs.v_cache)[seen] = fill_values(problem.values, rng, shape, cache_fmt)
+
+
+def _give(inputs: Inputs, given: Numbers) -> None:
+    array = getattr(inputs, given.tensor)
+    rows = inputs.seen_slots if given.tensor.endswith("cache") else slice(None)
+    held = array.reshape(-1, *array.shape[-2:])
+    held[rows] = np.array(given.values).reshape(held[rows].shape)
+
+
+def _poison_unseen_keys(inputs: Inputs) -> None:
+    """Prefill, top-left, more keys than queries: the keys behind the last query's are seen by nobody."""
+    problem = inputs.problem
+    for length_q, length_k, end in zip(problem.query_lens, problem.key_lens, inputs.cu_seqlens_k[1:], strict=True):
+        counts = visible_counts(length_q, length_k, problem.causal_alignment)
+        unseen = slice(int(end) - length_k + int(counts.max(initial=0)), int(end))
+        for array, poison in ((inputs.k, problem.poison[0]), (inputs.v, problem.poison[1])):
+            array[unseen].view(np.uint8)[...] = POISON_BYTE[poison]
+
+
+def _poisoned(shape: tuple[int, ...], fmt: Format, poison: str) -> Array:
+    return np.full((*shape[:-1], shape[-1] * fmt.numpy.itemsize), POISON_BYTE[poison], np.uint8).view(fmt.numpy)
+
+
+def _rows(cache: Array) -> Array:
+    """A cache as ``[slots, G, D]``."""
+    return cache.reshape(-1, *cache.shape[2:])
+
+
+def _heads_and_dims(inputs: Inputs, name: str) -> tuple[int, int]:
+    heads, dims = getattr(inputs, name).shape[-2:]
+    return heads, dims
