@@ -24,7 +24,7 @@ from attn_core.sequences import Span, cut, one_by_one, spans
 from attn_core.streams import side_by_side
 
 # All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
-# loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; corpus/mask-penalty.json).
+# loses to a hidden one (torch 2.11, float16 and bfloat16, seen on an H100; the corpus's mask-penalty.json).
 _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

@@ -74,7 +74,7 @@ def fuzz(
     require_cuda: Annotated[bool, typer.Option("--require-cuda", help="fail where there is no CUDA device")] = False,
     table: Annotated[str, typer.Option(help="laws or matrix")] = "laws",
     findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
-    corpus: Annotated[Path, typer.Option(help="is replayed before anything new is tried")] = Path("corpus"),
+    corpus: Annotated[Path | None, typer.Option(help="is replayed first (default: the one shipped with us)")] = None,
     reports: Annotated[Path, typer.Option(help="gets run.jsonl, junit.xml, summary.md, index.html")] = Path("reports"),
     trusted: Trusted = False,
     crash_after: CrashAfter = 30.0,
@@ -149,7 +149,7 @@ def script(
 @app.command()
 @answered
 def ledger(
-    folder: Annotated[Path, typer.Argument(help="entries, a file and a script each")] = Path("ledger"),
+    folder: Annotated[Path | None, typer.Argument(help="entries, a file and a script each (default: ours)")] = None,
     crash_after: CrashAfter = 120.0,
     json: Json = False,
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from properties.run.session import NOT_VERIFIED, WorkerDied
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
-from verification.problem.validate import ProblemError
+from verification.problem.reading import ProblemError
 
 
 class UsageError(ValueError):

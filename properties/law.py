@@ -20,7 +20,7 @@ class OutsideLaw(Exception):
     """The law says nothing about this problem. Counted apart: such a problem was not verified."""
 
 
-class _Within(Wrapped):
+class _InContract(Wrapped):
     """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
 
     def prepare(self, problem: Problem) -> Call:
@@ -57,7 +57,7 @@ class Law:
 
     def ask(self, backend: Backend, problem: Problem) -> Verdict:
         """`check` within what the backend's contract defines. Raises Violation or OutsideLaw."""
-        return self.check(_Within(backend), problem)
+        return self.check(_InContract(backend), problem)
 
     def breaks(self, backend: Backend, problem: Problem) -> bool:
         """Whether it does there; where it says nothing it does not."""

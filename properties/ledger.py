@@ -16,8 +16,8 @@ from properties.laws import LAWS
 from properties.run.session import NOT_VERIFIED, NOTHING, cores
 from properties.run.worker import replay
 from verification.catalogue import UnknownBackend, cannot_run
-from verification.isolation.isolated import asked as backend_asked
-from verification.records.ledger import Answer, Entry, asked
+from verification.isolation.isolated import open_backend
+from verification.records.entries import Answer, Entry, run_script
 
 
 class State(StrEnum):
@@ -67,7 +67,7 @@ def _answer(entry: Entry, seconds: float) -> Answer | Row:
     for package in (entry.package, *entry.needs):
         if not _installed(package):
             return Row(entry, State.NOT_INSTALLED, _installed(entry.package), f"{package} is not installed")
-    return asked(entry, seconds)
+    return run_script(entry, seconds)
 
 
 def _installed(package: str) -> str:
@@ -95,7 +95,7 @@ def _broken(entry: Entry, seconds: float) -> tuple[str, ...] | None:
     finding = entry.finding
     if finding is None or cannot_run(finding.device):
         return None
-    _, failures = replay(finding.problem, backend_asked(finding.backend, finding.device, seconds), LAWS)
+    _, failures = replay(finding.problem, open_backend(finding.backend, finding.device, seconds), LAWS)
     return tuple(failure.finding.law for failure in failures)
 
 

@@ -17,13 +17,14 @@ from properties.generate.profile import try_each
 from properties.generate.strategies import MASKS, problems_within
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
-from verification.backends.contract import Contract, has_blind_rows
+from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Wrapped
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.labels import NAMES, labels
 from verification.problem.scoring import FEATURES
+from verification.problem.visibility import has_blind_rows
 
 BY_NAME = {law.name: law for law in LAWS}
 AGREES = BY_NAME["agrees_with_reference"]
@@ -95,7 +96,7 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str, times: int = 1) -> Point:
         return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, times * examples))
 
-    dims = () if declared.tried else declared.head_dims[:1] or (64,)
+    dims = () if declared.compiled_sizes else declared.head_dims[:1] or (64,)
     dtypes = []
     for dtype in FORMATS:
         some = replace(least, head_dims=dims)
@@ -104,7 +105,7 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     if not dtypes:
         return
     first, taken, scoring = dtypes[0], [], set[str]()
-    for dim in () if declared.tried else HEAD_DIMS:
+    for dim in () if declared.compiled_sizes else HEAD_DIMS:
         promised = not declared.head_dims or dim in declared.head_dims
         one = replace(least, head_dims=(dim,))
         yield (point := tried("head_dims", str(dim), promised, AGREES, one, first))
@@ -123,7 +124,7 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
         yield (point := _with_label(Promising(backend, alone), label, promised, first, seed, examples))
         broken |= {label} if point.broken else set()
     masks = scoring & {"bool_mask", "float_mask"}
-    for blind in ("zeros", "nan", "mean") if masks or not declared.uniform else ():
+    for blind in ("zeros", "nan", "mean") if masks or not declared.dense_batches else ():
         of_masks = frozenset(masks | {"blind_rows"} if masks else ())
         seeing = replace(base, blind=blind, scoring=of_masks, undefined=base.undefined - _WITH_BLIND_ROWS)
         promised = blind == declared.blind and (not masks or "blind_rows" in declared.scoring)
@@ -143,23 +144,25 @@ def _alignments(declared: Contract) -> tuple[str, ...]:
     """Only dense batches may have none."""
     if "prefill" not in declared.phases:
         return ()
-    return ("top_left", "bottom_right", "none") if declared.uniform else ("top_left", "bottom_right")
+    return ("top_left", "bottom_right", "none") if declared.dense_batches else ("top_left", "bottom_right")
 
 
 def _features(declared: Contract) -> tuple[str, ...]:
     """Of scoring, one by one; rows that see nothing have points of their own. One that pages is asked where it declares
     any: the others do not look at it. Masks are of dense batches.
     """
-    if declared.uniform:
+    if declared.dense_batches:
         return tuple(feature for feature in FEATURES if feature != "blind_rows")
     return tuple(feature for feature in FEATURES if feature not in MASKS) if declared.scoring else ()
 
 
 def _questions(declared: Contract) -> dict[str, frozenset[str]]:
     """Of `LABELS`, those that problems for such a contract may have."""
-    if declared.uniform:
+    if declared.dense_batches:
         return {label: needed for label, needed in LABELS.items() if label.startswith(_DENSE)}
-    return {label: needed for label, needed in LABELS.items() if not (declared.tried and label.startswith(_SIZES))}
+    return {
+        label: needed for label, needed in LABELS.items() if not (declared.compiled_sizes and label.startswith(_SIZES))
+    }
 
 
 def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:

@@ -17,11 +17,9 @@ from torch import Tensor
 from verification.backends.contract import Contract
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.protocol import Call, NotPortable
-from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.scoring import slopes
-from verification.script.adapted import batched_snippet, paged_snippet
 from verification.tensors.materialize import Tensors
 
 
@@ -54,10 +52,6 @@ class PagedAdapter(Adapter):
 
     def prepare(self, problem: Problem) -> Call:
         return lambda tensors: self.attend(problem, tensors).flatten(1)
-
-    def snippet(self, problem: Problem) -> Snippet:
-        """For `attn-verify script`."""
-        return paged_snippet(type(self), problem)
 
 
 class DenseAdapter(Adapter):
@@ -136,7 +130,3 @@ class BatchedAdapter(Adapter):
             return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
         return call
-
-    def snippet(self, problem: Problem) -> Snippet:
-        """For `attn-verify script`."""
-        return batched_snippet(type(self), Batch, problem)

@@ -18,7 +18,7 @@ from properties.generate.strategies import problems_within
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend
 from verification.oracle.expectation import expect
-from verification.oracle.judge import Violation, answered
+from verification.oracle.judge import Violation, successful_output
 from verification.problem import Problem
 from verification.tensors.inputs import Array, Inputs, make_inputs
 
@@ -93,6 +93,6 @@ def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Co
 def _output(backend: Backend, inputs: Inputs) -> Array | None:
     """None where the call raises: every rule sees that."""
     try:
-        return answered(observe(backend, inputs))
+        return successful_output(observe(backend, inputs))
     except Violation:
         return None

@@ -16,7 +16,7 @@ from properties.generate.strategies import problems_within
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend
 from verification.oracle.expectation import expect
-from verification.oracle.judge import Violation, answered, scores
+from verification.oracle.judge import Violation, error_ratios, successful_output
 from verification.problem import Problem
 from verification.problem.json_io import to_json
 from verification.tensors.inputs import make_inputs
@@ -56,7 +56,7 @@ class Sample:
     judge, float32 only. ``alarms`` are the first few; those scored above 1 are all of them.
     """
 
-    scores: NDArray[np.float64]
+    error_ratios: NDArray[np.float64]
     second: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     alarms: tuple[Alarm, ...] = ()
     seconds: float = 0.0
@@ -97,13 +97,13 @@ def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
     """The largest err/bound, that of the second judge where there is one, and what went wrong if no output came."""
     inputs = make_inputs(problem)
     try:
-        output = answered(observe(backend, inputs))
+        output = successful_output(observe(backend, inputs))
     except Violation as violation:
         return np.inf, None, str(violation)
     precisions = [backend.precision]
     if problem.dtype == "float32":
         precisions.append(replace(backend.precision, probabilistic=probabilistic))
-    worst = [float(scores(output, expect(inputs, precision)).max(initial=0.0)) for precision in precisions]
+    worst = [float(error_ratios(output, expect(inputs, precision)).max(initial=0.0)) for precision in precisions]
     return worst[0], worst[1] if len(worst) > 1 else None, ""
 
 

@@ -52,7 +52,7 @@ def grid() -> Iterator[Problem]:
     """Each batch for each number of heads and each dtype, once."""
     for dtype, (heads, kv_heads), lengths in product(DTYPES, GRID_HEADS, GRID.values()):
         problem = _batch(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
-        yield replace(problem, scores="normal", values="normal")
+        yield replace(problem, score_fill="normal", value_fill="normal")
 
 
 def mostly_zeros(base_seed: int) -> Iterator[Problem]:
@@ -63,7 +63,7 @@ def mostly_zeros(base_seed: int) -> Iterator[Problem]:
         lengths = [rng.randint(1, 40) for _ in range(rng.randint(1, 4))]
         pairs = tuple((length, length) for length in lengths) if rng.random() < 0.5 else tuple(lengths)
         problem = _batch(rng.choice(DTYPES), pairs, sizes, rng.randrange(2**32))
-        yield replace(problem, scores="integers", values="integers")
+        yield replace(problem, score_fill="integers", value_fill="integers")
 
 
 @st.composite

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verification.backends.observe import to_numpy
 from verification.oracle.expectation import Expectation
-from verification.oracle.judge import scores
+from verification.oracle.judge import error_ratios
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 
@@ -26,7 +26,7 @@ Rule = Callable[[Array, Expectation, Problem], bool]
 
 def within_bound(output: Array, expectation: Expectation, problem: Problem) -> bool:  # noqa: ARG001
     """Ours: every element within its own bound."""
-    return bool((scores(output, expectation) <= 1.0).all())
+    return bool((error_ratios(output, expectation) <= 1.0).all())
 
 
 def twice_low_precision(output: Array, expectation: Expectation, problem: Problem) -> bool:

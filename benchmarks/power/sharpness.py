@@ -17,7 +17,7 @@ from benchmarks.power.rules import RULES
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.observe import observe
 from verification.oracle.expectation import expect
-from verification.oracle.judge import answered
+from verification.oracle.judge import successful_output
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
@@ -82,8 +82,8 @@ def normal_inputs(dtype: str, seed: int) -> Inputs:
         query_lens=(16,),
         key_lens=(keys,),
         causal_alignment="bottom_right",
-        scores="normal",
-        values="normal",
+        score_fill="normal",
+        value_fill="normal",
         seed=seed,
     )
     inputs = make_inputs(problem)
@@ -101,7 +101,7 @@ def sight(profile: str, dtype: str, place: str, base_seed: int, problems: int) -
         def accepted(error: float) -> dict[str, bool]:
             contract = dense_contract(tuple(FORMATS))
             backend = DenseBackend("planted", attention(place, error, profile), contract)
-            output = answered(observe(backend, inputs))  # noqa: B023 (called at once)
+            output = successful_output(observe(backend, inputs))  # noqa: B023 (called at once)
             return {name: rule(output, expectation, inputs.problem) for name, rule in RULES.items()}  # noqa: B023
 
         honest = accepted(0.0)

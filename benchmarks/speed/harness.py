@@ -24,7 +24,7 @@ from verification.backends.flags import recorded_flags, settle
 from verification.backends.observe import observe_call
 from verification.oracle import reference
 from verification.oracle.expectation import expect
-from verification.oracle.judge import answered, judge_output
+from verification.oracle.judge import judge_output, successful_output
 from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import materialize
@@ -67,7 +67,7 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
         with watch.step("reference"):
             expectation = expect(inputs, backend.precision)
         with watch.step("judge"):
-            judge_output(answered(observation), expectation)
+            judge_output(successful_output(observation), expectation)
 
     def run(count: int) -> float:
         start = time.perf_counter()

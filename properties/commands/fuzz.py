@@ -16,7 +16,7 @@ from properties.run.session import Plan, cores, run
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import FORMATS
-from verification.records.findings import kept
+from verification.records.findings import CORPUS, load_folder
 from verification.reporting.events import Reporter
 from verification.reporting.files import Files
 from verification.reporting.json_lines import JsonLines
@@ -41,7 +41,7 @@ def fuzzed(
     require_cuda: bool,
     table: str,
     findings: Path,
-    corpus: Path,
+    corpus: Path | None,
     reports: Path,
     crash_after: float | None,
     json: bool,
@@ -57,8 +57,8 @@ def fuzzed(
         for value in values:
             if value not in allowed:
                 raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
-    if corpus.is_dir():
-        kept(corpus)  # a file that cannot be read is said so now, and not by a worker later
+    corpus = corpus or CORPUS
+    load_folder(corpus)  # a file that cannot be read is said so now, and not by a worker later
     settle()
     plan = Plan(
         cells=_asked(cells(backends, devices or DEVICES), dtypes, only),
@@ -68,7 +68,7 @@ def fuzzed(
         deadline=began + 60 * minutes - _RESERVE if minutes else float("inf"),
         workers=workers or cores(),
         findings=findings,
-        corpus=corpus if corpus.is_dir() else None,
+        corpus=corpus,
         require_cuda=require_cuda,
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
@@ -85,11 +85,11 @@ def fuzzed(
 
 
 def _asked(found: list[Cell], dtypes: Sequence[str], only: Sequence[str]) -> list[Cell]:
-    kept = [
+    chosen = [
         cell
         for cell in found
         if (not dtypes or cell.dtype in dtypes) and (not only or any(text in cell.id for text in only))
     ]
-    if not kept:
+    if not chosen:
         raise UsageError("no cell has what --only, --dtype, --device and --backend ask for (see `attn-verify laws`)")
-    return kept
+    return chosen

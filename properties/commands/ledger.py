@@ -13,15 +13,16 @@ from rich.text import Text
 from properties.ledger import Row, State, exit_code
 from properties.ledger import reviewed as rows_of
 from verification.backends.flags import settle
-from verification.records.ledger import entries
+from verification.records.entries import entries
+from verification.records.findings import LEDGER
 
 _STYLES = {State.FIXED: "bold green", State.UNJUDGED: "bold red", State.NOT_INSTALLED: "dim", State.NOT_RUN: "dim"}
 
 
-def reviewed(folder: Path, crash_after: float, json: bool) -> int:
+def reviewed(folder: Path | None, crash_after: float, json: bool) -> int:
     """3 where one cannot be judged, or none could be asked. Raises ProblemError."""
     settle()
-    rows = list(rows_of(entries(folder), crash_after))
+    rows = list(rows_of(entries(folder or LEDGER), crash_after))
     console = Console(width=None if sys.stdout.isatty() else 120)
     if json:
         console.out(json_lib.dumps([row.to_dict() for row in rows], indent=1), highlight=False)

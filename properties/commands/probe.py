@@ -14,13 +14,13 @@ from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract
 from verification.backends.flags import settle
 from verification.catalogue import cannot_run
-from verification.isolation.isolated import asked
+from verification.isolation.isolated import open_backend
 
 
 def probed(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
     """1 where what is promised breaks, 3 where nothing holds. Raises UnknownBackend, UsageError."""
     settle()
-    found, console = asked(backend, device, crash_after), Console()
+    found, console = open_backend(backend, device, crash_after), Console()
     if reason := cannot_run(found.device):
         raise UsageError(f"device: {found.device!r} ({reason})")
     points = list(probe(found, seed, examples))

@@ -16,7 +16,7 @@ from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from properties.run.worker import replay
 from verification.backends.flags import settle
 from verification.catalogue import cannot_run
-from verification.reporting.broken import broken
+from verification.reporting.broken import render_failure
 
 
 def replayed(
@@ -38,7 +38,7 @@ def replayed(
             console.out(json_lib.dumps({"problem": text, "score": score, "broken": [f.to_dict() for f in failures]}))
         else:
             for failure in failures:
-                console.print(broken(failure))
+                console.print(render_failure(failure))
             said = "no law says anything of it" if score is None else f"largest err/bound {score:.3f}"
             verdict = f"{len(failures)} laws broken" if failures else said
             name = text if kept else "the problem"

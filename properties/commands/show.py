@@ -9,7 +9,7 @@ from rich.console import Console
 from properties.commands.given import finding_given
 from properties.laws import LAWS
 from verification.problem.describe import describe
-from verification.reporting.draw import drawn
+from verification.reporting.draw import draw_problem
 
 
 def shown(given: str, json: bool) -> int:
@@ -26,5 +26,5 @@ def shown(given: str, json: bool) -> int:
     if finding.message:
         console.print(finding.message, markup=False, highlight=False)
     console.print(describe(finding.problem), markup=False, highlight=False)
-    console.print(drawn(finding.problem))
+    console.print(draw_problem(finding.problem))
     return 0

@@ -133,8 +133,8 @@ def problems(
         index_dtype=index_dtype,
         layout=layout,
         cache_layout=cache_layout,
-        scores=scores,
-        values=values,
+        score_fill=scores,
+        value_fill=values,
         poison=poison,
         seed=seed,
         causal_alignment=call.alignment,
@@ -270,8 +270,10 @@ def problems_within(
     if "top_left" not in contract.alignments:
         undefined |= {"call: prefill top-left"}
     filtered = bool(contract.undefined) or contract.blind == "undefined" or 0 < contract.longest < _LONGEST
-    if contract.uniform:
+    if contract.dense_batches:
         drawn = uniform_problems(dtype, contract, head_dims)
     else:
-        drawn = problems(dtype, phases, plain, bad_input, head_dims, contract.tried, undefined, contract.scoring)
+        drawn = problems(
+            dtype, phases, plain, bad_input, head_dims, contract.compiled_sizes, undefined, contract.scoring
+        )
     return drawn.filter(contract.defines) if filtered else drawn

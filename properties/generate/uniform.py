@@ -58,8 +58,8 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
         layout=draw(st.sampled_from(layouts)),
-        scores=draw(st.sampled_from(left_of("scores", SCORES, open_))),
-        values=draw(st.sampled_from(left_of("values", VALUES, open_))),
+        score_fill=draw(st.sampled_from(left_of("scores", SCORES, open_))),
+        value_fill=draw(st.sampled_from(left_of("values", VALUES, open_))),
         seed=draw(_seed),
         scoring=draw(scorings(contract.scoring, alignment != "none")),
     )

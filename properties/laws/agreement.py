@@ -7,26 +7,28 @@ from dataclasses import replace
 import numpy as np
 
 from properties.law import OutsideLaw
-from verification.backends.contract import has_blind_rows
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, owed_by
+from verification.backends.protocol import Backend
 from verification.oracle.bound import hull_rounding
 from verification.oracle.difference import difference
-from verification.oracle.judge import Verdict, Violation, answered, finite_is_owed, judge_events, judge_output
+from verification.oracle.judge import Verdict, Violation, finite_is_owed, judge_events, judge_output, successful_output
+from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
+from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import Inputs, make_inputs
 
 
 def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:
     """|out - exact| <= bound for every output element; NaN and Inf exactly where the exact result has them."""
     inputs = make_inputs(problem)
-    return judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
     """exact finite and representable => out finite, whatever lies in places that the row does not see."""
     inputs = make_inputs(problem)
-    output, expectation = answered(observe(backend, inputs)), owed_by(backend, inputs)
+    output, expectation = successful_output(observe(backend, inputs)), expected_from(backend, inputs)
     owed = finite_is_owed(expectation, expectation.roundings.output) & np.isfinite(expectation.bound)
     wrong = owed & ~np.isfinite(output)
     if wrong.any():
@@ -43,7 +45,7 @@ def visible_nan_appears(backend: Backend, problem: Problem) -> Verdict:
     if not contract.nonfinite or "special: nan seen" in contract.undefined or problem.scoring.shapes_rows:
         raise OutsideLaw
     inputs = _with_visible_nan(make_inputs(problem))
-    return judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
@@ -53,7 +55,7 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
     if backend.contract.blind != "zeros" and has_blind_rows(problem):  # whose hull is a point
         raise OutsideLaw
     inputs = make_inputs(problem)
-    output, expectation = answered(observe(backend, inputs)), owed_by(backend, inputs)
+    output, expectation = successful_output(observe(backend, inputs)), expected_from(backend, inputs)
     low, high, room = np.zeros(output.shape), np.zeros(output.shape), np.zeros(output.shape)
     subnormal = expectation.roundings.output.smallest_subnormal
     for sequence, _ in expectation.sequences:
@@ -82,8 +84,9 @@ def logs_what_is_owed(backend: Backend, problem: Problem) -> Verdict:
         raise OutsideLaw
     inputs = make_inputs(problem)
     observation = observe(backend, inputs)
-    answered(observation)
-    judge_events(observation.events, backend.contract.owed(owed_by(backend, inputs).predictions))
+    successful_output(observation)
+    predictions = expected_from(backend, inputs).predictions
+    judge_events(observation.events, excuse_uncomputed(predictions, backend.contract.uncomputed))
     return Verdict()
 
 

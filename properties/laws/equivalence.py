@@ -8,12 +8,14 @@ import numpy as np
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, NotPortable, owed_by
+from verification.backends.protocol import Backend, NotPortable
 from verification.backends.token_by_token import as_decodes
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation, sequences, store
-from verification.oracle.judge import Verdict, Violation, answered, judge_same_bits
+from verification.oracle.judge import Verdict, Violation, judge_same_bits, successful_output
+from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.tensors.inputs import Array, Inputs, make_inputs
@@ -47,7 +49,7 @@ def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Ver
 
 def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
     """Bottom-right: |prefill(q_c.., k, v) - prefill(q, k, v)_c..| <= bound + bound' for queries from any c on."""
-    if backend.contract.uniform:  # chunks are ragged
+    if backend.contract.dense_batches:  # chunks are ragged
         raise OutsideLaw
     whole = replace(
         problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous", numbers=()
@@ -86,13 +88,13 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     scaled = {name: (getattr(inputs, name) * factor).astype(getattr(inputs, name).dtype) for name in ("v", "v_cache")}
     if not all(np.array_equal(array / factor, getattr(inputs, name), equal_nan=True) for name, array in scaled.items()):
         raise OutsideLaw
-    output, other = (answered(observe(backend, x)) for x in (inputs, replace(inputs, **scaled)))
+    output, other = (successful_output(observe(backend, x)) for x in (inputs, replace(inputs, **scaled)))
     # What is rounded up to the smallest normal number was rounded on the subnormals' grid.
     smallest = 2 * FORMATS[problem.dtype].smallest_normal
     normal = (np.abs(output) >= smallest) & (np.abs(other) >= smallest)
     with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
         expected = (output.astype(np.float64) * factor).astype(output.dtype)
-    comparable = normal & _all_products_normal(owed_by(backend, inputs))
+    comparable = normal & _all_products_normal(expected_from(backend, inputs))
     if values_scale_exactly.__name__ not in backend.contract.bitwise or not comparable.any():
         raise OutsideLaw
     judge_same_bits(
@@ -128,11 +130,12 @@ def devices_agree(backend: Backend, problem: Problem) -> Verdict:
     except NotPortable:
         raise OutsideLaw from None
     there, here = observe(backend, inputs), observe(on_cpu, inputs)
-    expectation = owed_by(backend, inputs)
-    room = expectation.bound + owed_by(on_cpu, inputs).bound
-    verdict = _judge_difference(answered(there), answered(here), expectation, room)
+    expectation = expected_from(backend, inputs)
+    room = expectation.bound + expected_from(on_cpu, inputs).bound
+    verdict = _judge_difference(successful_output(there), successful_output(here), expectation, room)
     if backend.contract.range_events:
-        predictions = on_cpu.contract.owed(backend.contract.owed(expectation.predictions))
+        uncomputed = backend.contract.uncomputed + on_cpu.contract.uncomputed
+        predictions = excuse_uncomputed(expectation.predictions, uncomputed)
         open_ = {p.tensor for p in predictions if p.allowed and not p.owed}
         found, wanted = ({(e.tensor, e.dropped) for e in x.events if e.tensor not in open_} for x in (there, here))
         if found != wanted:
@@ -142,9 +145,9 @@ def devices_agree(backend: Backend, problem: Problem) -> Verdict:
 
 def _judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, other_rows: Array) -> Verdict:
     """``rows`` of one answer and ``other_rows`` of the other differ by no more than both may be off."""
-    answer, another = (answered(observe(backend, x)) for x in (inputs, other))
-    expectation = owed_by(backend, inputs)
-    room = expectation.bound[rows] + owed_by(backend, other).bound[other_rows]
+    answer, another = (successful_output(observe(backend, x)) for x in (inputs, other))
+    expectation = expected_from(backend, inputs)
+    room = expectation.bound[rows] + expected_from(backend, other).bound[other_rows]
     return _judge_difference(answer[rows], another[other_rows], expectation, room)
 
 

@@ -9,14 +9,13 @@ import torch
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair, rows_of
-from verification.backends.contract import has_blind_rows
 from verification.backends.observe import observe, observe_call
 from verification.backends.protocol import Backend, Wrapped
 from verification.isolation.isolated import Isolated
-from verification.oracle.expectation import sequences, store
-from verification.oracle.judge import Verdict, answered, judge_memory
-from verification.oracle.memory import expected_memory
+from verification.oracle.expectation import expected_memory, sequences, store
+from verification.oracle.judge import Verdict, judge_memory, successful_output
 from verification.problem import Problem
+from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.tensors.materialize import materialize
 
@@ -28,7 +27,7 @@ def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
     """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
     keys, guards, table entries past ceil(context/S). K and V are poisoned apart.
     """
-    if backend.contract.uniform and not backend.contract.nonfinite:  # of hidden keys, the future law asks
+    if backend.contract.dense_batches and not backend.contract.nonfinite:  # of hidden keys, the future law asks
         raise OutsideLaw
     _without_means(backend, problem)
     poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
@@ -109,11 +108,11 @@ def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
         specials=(),
     )
     call = backend.prepare(problem)
-    answered(observe_call(call, materialize(make_inputs(turned), backend.device)))
+    successful_output(observe_call(call, materialize(make_inputs(turned), backend.device)))
     tensors = materialize(inputs, backend.device)
     used, again = observe_call(call, tensors), observe_call(call, tensors)
     for observation, what in ((used, "after another call"), (again, "the same call again")):
-        verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, answered(observation), what=what)
+        verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, successful_output(observation), what=what)
     judge_memory(again.memory, expected_memory(tensors, store(inputs)), tensors.spans, ("k_cache", "v_cache"))
     return verdict
 
@@ -134,7 +133,7 @@ def threads_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
     inputs, before = make_inputs(problem), torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        output = answered(observe(backend, inputs))
+        output = successful_output(observe(backend, inputs))
         torch.set_num_threads(1)
         return judge_pair(backend, threads_do_not_matter.__name__, inputs, output, what="two threads")
     finally:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from random import Random
 
 from properties.law import OutsideLaw
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, owed_by
-from verification.oracle.judge import Verdict, answered, judge_output
+from verification.backends.protocol import Backend
+from verification.oracle.judge import Verdict, judge_output, successful_output
 from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
 
@@ -20,13 +21,13 @@ _HEAD_DIM, _BLOCK_SIZE = 4, 256
 def long_contexts_average(backend: Backend, problem: Problem) -> Verdict:
     """q = 0 => |out - the mean of the values of all 32,768 keys| <= bound."""
     inputs = make_inputs(_long(backend, problem))
-    return judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 def _long(backend: Backend, problem: Problem) -> Problem:
     """One query, one head where that may be, and a context of equal scores in blocks of no order."""
     contract = backend.contract
-    if not contract.tried:
+    if not contract.compiled_sizes:
         dim = min(contract.head_dims or (_HEAD_DIM,))
         problem = replace(problem, num_heads=1, num_kv_heads=1, head_dim=dim, block_size=_BLOCK_SIZE)
     plain = replace(
@@ -35,7 +36,7 @@ def _long(backend: Backend, problem: Problem) -> Problem:
         key_lens=(LONG,),
         layout="contiguous",
         cache_layout="contiguous",
-        scores="zeros",
+        score_fill="zeros",
         numbers=(),
         specials=(),
         scoring=replace(problem.scoring, mask="", mask_axes="bhqk", window=0, alibi=False, blind_rows=False),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from properties.law import OutsideLaw
-from verification.backends.observe import Observation, observe, observe_call
+from verification.backends.observe import observe, observe_call
 from verification.backends.protocol import Backend
-from verification.oracle.expectation import store
-from verification.oracle.judge import Verdict, Violation, answered, judge_memory
-from verification.oracle.memory import expected_memory
+from verification.oracle.expectation import expected_memory, store
+from verification.oracle.judge import Verdict, Violation, judge_memory, successful_output
 from verification.problem import Problem
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
 from verification.tensors.layout import INDEX_NAMES
-from verification.tensors.materialize import materialize
+from verification.tensors.materialize import apply_misuse, materialize
+from verification.tensors.observation import Observation
 
 
 def cache_is_exact(backend: Backend, problem: Problem) -> Verdict:
@@ -37,7 +37,7 @@ def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
     misuse = MISUSES.get(problem.misuse)
     if misuse is None or not backend.contract.refuses:
         raise OutsideLaw
-    tensors = misuse.apply(materialize(make_inputs(problem), backend.device))
+    tensors = apply_misuse(misuse, materialize(make_inputs(problem), backend.device))
     observation = observe_call(backend.prepare(problem), tensors)
     error = observation.error
     if error is None:
@@ -51,7 +51,7 @@ def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
 
 def _observe(backend: Backend, problem: Problem) -> Observation:
     observation = observe(backend, make_inputs(problem))
-    answered(observation)
+    successful_output(observation)
     return observation
 
 

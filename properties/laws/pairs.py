@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, owed_by
-from verification.oracle.judge import Verdict, answered, judge_output, judge_same_bits
+from verification.backends.protocol import Backend
+from verification.oracle.judge import Verdict, judge_output, judge_same_bits, successful_output
 from verification.problem import Problem
 from verification.tensors.inputs import Inputs, make_inputs
 
@@ -27,17 +28,17 @@ def judge_pair(
     what: str = "the other call",
 ) -> Verdict:
     """``rows`` of the answer to ``inputs`` against ``other_rows`` of the answer to (or the output) ``other``."""
-    output = answered(observe(backend, inputs))
+    output = successful_output(observe(backend, inputs))
     if isinstance(other, Problem):
         other = make_inputs(other)
     if isinstance(other, Inputs):
-        other = answered(observe(backend, other))
+        other = successful_output(observe(backend, other))
     full = output.copy()
     full[rows] = other[other_rows]
     if law in backend.contract.bitwise:
         judge_same_bits(full, output, what, inputs.problem.query_lens)
         return Verdict()
-    expectation = owed_by(backend, inputs)
+    expectation = expected_from(backend, inputs)
     judge_output(output, expectation)
     return judge_output(full, expectation)
 

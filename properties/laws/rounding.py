@@ -8,11 +8,12 @@ from math import log, sqrt
 import numpy as np
 
 from properties.law import OutsideLaw
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, owed_by
+from verification.backends.protocol import Backend
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
-from verification.oracle.judge import Verdict, Violation, answered
+from verification.oracle.judge import Verdict, Violation, successful_output
 from verification.problem import Problem
 from verification.tensors.inputs import Array, make_inputs
 
@@ -27,8 +28,8 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
     """|mean s (out - exact) / ulp(exact)| <= t for s = 1 and s = sign(exact). Truncation has a mean of 1/2; t is the
     mean of the bound before the last rounding, and what chance allows to that one.
     """
-    inputs = make_inputs(replace(problem, scores="normal", values="normal", numbers=()))
-    output, expectation = answered(observe(backend, inputs)), owed_by(backend, inputs)
+    inputs = make_inputs(replace(problem, score_fill="normal", value_fill="normal", numbers=()))
+    output, expectation = successful_output(observe(backend, inputs)), expected_from(backend, inputs)
     ulp = _ulp(expectation)
     before = expectation.before_rounding / ulp
     counted = _several_seen(expectation)[..., None] & np.isfinite(expectation.exact) & (before < _NEARLY_EXACT)

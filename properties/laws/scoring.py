@@ -38,7 +38,7 @@ def a_vast_softcap_is_none(backend: Backend, problem: Problem) -> Verdict:
     _only(backend, problem, "softcap")
     cap = _VAST
     if backend.precision.resolve(problem.dtype).scores.name == "float16":  # which holds no such cap
-        problem, cap = replace(problem, scores="normal", numbers=()), _VAST_IN_FLOAT16
+        problem, cap = replace(problem, score_fill="normal", numbers=()), _VAST_IN_FLOAT16
     without, vast = (replace(problem, scoring=replace(problem.scoring, softcap=x)) for x in (0.0, cap))
     return judge_pair(backend, a_vast_softcap_is_none.__name__, make_inputs(without), vast)
 

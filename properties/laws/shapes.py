@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from properties.law import OutsideLaw
 from properties.laws.pairs import judge_pair
-from properties.shrink.reduce import with_lengths
+from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, owed_by
-from verification.oracle.judge import Verdict, answered, judge_output
+from verification.backends.protocol import Backend
+from verification.oracle.judge import Verdict, judge_output, successful_output
 from verification.problem import Problem
+from verification.problem.edit import with_lengths
 from verification.tensors.inputs import make_inputs
 
 
@@ -22,8 +23,8 @@ def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
     if (shorter.query_lens, shorter.key_lens) == (problem.query_lens, problem.key_lens):
         raise OutsideLaw
     inputs, short = make_inputs(problem), make_inputs(shorter)
-    before = answered(observe(backend, short))
-    judge_output(answered(observe(backend, inputs)), owed_by(backend, inputs))
+    before = successful_output(observe(backend, short))
+    judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
     return judge_pair(backend, other_shapes_do_not_matter.__name__, short, before, what="before a longer call")
 
 

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from properties.run.cells import Cell
-from properties.run.worker import CORPUS, Done, Task, begin, done
+from properties.run.worker import CORPUS, Done, Task, init_worker, run_task
 from verification.backends.flags import recorded_flags
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
@@ -100,7 +100,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
     context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
     stop = context.Event()
-    workers = ProcessPoolExecutor(plan.workers, context, begin, (stop,))
+    workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop,))
     try:
         _work(state, workers, stop.set)
     except KeyboardInterrupt:
@@ -128,7 +128,7 @@ def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -
         while True:
             # One more than there are workers, so that none of them waits for this process.
             while len(pending) <= state.plan.workers and (task := next(tasks, None)):
-                pending[workers.submit(done, task)] = task
+                pending[workers.submit(run_task, task)] = task
             if not pending:
                 return
             rest = state.plan.deadline - time.monotonic()

@@ -19,14 +19,14 @@ from properties.run.round import Broken, fuzz
 from properties.shrink.explain import indifferent
 from verification.backends.flags import settle
 from verification.backends.protocol import Backend
-from verification.isolation.isolated import asked
+from verification.isolation.isolated import open_backend
 from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang
 from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
-from verification.records.findings import Finding, kept
+from verification.records.findings import Finding, load_folder, shown
 from verification.records.results import CellResult
 from verification.tensors.inputs import make_inputs
 
@@ -71,15 +71,15 @@ class _Stop:
         return cls.event is not None and cls.event.is_set()
 
 
-def begin(stop: Event) -> None:
+def init_worker(stop: Event) -> None:
     """The session answers Ctrl-C, and tells."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Stop.event = stop
     settle()
 
 
-def done(task: Task) -> Done:
-    backend = asked(task.source, task.device, task.crash_after)
+def run_task(task: Task) -> Done:
+    backend = open_backend(task.source, task.device, task.crash_after)
     if task.corpus is not None:
         return _replayed(task, backend, task.corpus)
     law = _BY_NAME[task.law]
@@ -135,14 +135,14 @@ def in_dtype(problem: Problem, dtype: str) -> Problem | None:
 
 def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
     start, problems, outside, scores, failures = time.monotonic(), 0, 0, [0.0], []
-    for name, finding in kept(corpus).items():
+    for name, finding in load_folder(corpus).items():
         problem = in_dtype(finding.problem, task.dtype)
         if problem is None or _Stop.is_set():
             continue
         score, found = replay(problem, backend, LAWS, task.source)
         problems, outside = problems + 1, outside + (score is None)
         scores.append(score or 0.0)
-        failures += [replace(failure, kept=str(corpus / name)) for failure in found]
+        failures += [replace(failure, kept=shown(corpus / name)) for failure in found]
     broken = "; ".join(f"{failure.kept}: {failure.finding.law}" for failure in failures)
     # Of many files that break one law, the smallest says it best; the laws in their own order.
     failures.sort(key=lambda failure: (list(_BY_NAME).index(failure.finding.law), failure.finding.problem.num_tokens))

@@ -18,16 +18,16 @@ from properties.laws import LAWS
 from verification.adapter import DenseAdapter
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.flags import settle
-from verification.backends.observe import Observation
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.backends.snippet import ScriptError
 from verification.catalogue import backend_named
 from verification.problem import Problem
 from verification.problem.json_io import from_json, to_json
 from verification.script.case import About, Case, KernelCall, Step
-from verification.script.kernel import expected
+from verification.script.kernel import expected, kernel_snippet
 from verification.script.page import kernel_script, script_for
 from verification.tensors.materialize import Tensors
+from verification.tensors.observation import Observation
 
 _WRITE = """\
 import json, sys
@@ -102,7 +102,7 @@ def _announced(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
     def announced(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
         call = KernelCall(q, k, v, causal, scale, None)
         answer = expected(call, backend.precision.resolve(str(q.dtype).removeprefix("torch.")))
-        snippet = backend.kernel_snippet(causal, scale)
+        snippet = kernel_snippet(backend, causal, scale)
         _write(path, kernel_script(call, answer, snippet, backend.device, about, kind="crash"))
         return dense(q, k, v, causal, scale)
 

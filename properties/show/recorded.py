@@ -18,14 +18,14 @@ from verification.backends.observe import observe_call, to_numpy
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.backends.snippet import ScriptError
 from verification.isolation.isolated import Isolated
-from verification.oracle.judge import Violation, scores
+from verification.oracle.judge import Violation, error_ratios
 from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.json_io import to_json
-from verification.problem.validate import shortened
+from verification.problem.reading import shortened
 from verification.records.findings import Finding
 from verification.script.case import About, KernelCall, Step
-from verification.script.kernel import expected, worst
+from verification.script.kernel import expected, kernel_snippet, worst
 from verification.script.page import kernel_script, script_for
 from verification.script.pick import case_of
 from verification.script.trial import failure_of
@@ -143,8 +143,8 @@ def _of_kernel(problem: Problem, law: Law, backend: DenseBackend) -> str:
     roundings = backend.precision.resolve(problem.dtype)
     for call in calls:
         expectation = expected(call, roundings)
-        if call.output is None or bool((scores(call.output, expectation) > 1).any()):
+        if call.output is None or bool((error_ratios(call.output, expectation) > 1).any()):
             about = _about(problem, law, backend, worst(call, expectation) or message)
-            snippet = backend.kernel_snippet(call.causal, call.scale)
+            snippet = kernel_snippet(backend, call.causal, call.scale)
             return kernel_script(call, expectation, snippet, backend.device, about)
     raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")

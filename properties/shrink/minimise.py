@@ -187,7 +187,7 @@ def _written_down(problem: Problem) -> tuple[Literals, dict[str, list[int]]]:
 
 def _with(problem: Problem, literals: Literals, values: ValueKind = "ones") -> Problem:
     numbers = tuple(Numbers(name, tuple(held)) for name, held in literals.items())  # type: ignore[arg-type]
-    return replace(problem, scores="ones", values=values, numbers=numbers)
+    return replace(problem, score_fill="ones", value_fill=values, numbers=numbers)
 
 
 def _tidied(problem: Problem, literals: Literals) -> Problem:

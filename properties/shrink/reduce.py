@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from properties.generate.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
 from verification.problem import Problem
+from verification.problem.edit import with_lengths
 from verification.problem.scoring import PLAIN
 from verification.problem.validate import is_valid
 
@@ -49,7 +50,7 @@ def simpler(problem: Problem) -> Iterator[Problem]:
     for smaller in _smaller(problem):
         for seed in range(_SEEDS):
             yield replace(smaller, seed=seed)
-            yield replace(smaller, seed=seed, scores="normal", values="normal")
+            yield replace(smaller, seed=seed, score_fill="normal", value_fill="normal")
 
 
 def _smaller(problem: Problem) -> Iterator[Problem]:
@@ -96,10 +97,10 @@ def _before(options: Sequence[Option], value: Option) -> Sequence[Option]:
 
 def _plainer(problem: Problem) -> Iterator[Problem]:
     """Simpler numbers in a simpler layout."""
-    for scores in SCORES[: SCORES.index(problem.scores)]:
-        yield replace(problem, scores=scores)
-    for values in VALUES[: VALUES.index(problem.values)]:
-        yield replace(problem, values=values)
+    for scores in SCORES[: SCORES.index(problem.score_fill)]:
+        yield replace(problem, score_fill=scores)
+    for values in VALUES[: VALUES.index(problem.value_fill)]:
+        yield replace(problem, value_fill=values)
     for i, special in enumerate(problem.specials):
         before, after = problem.specials[:i], problem.specials[i + 1 :]
         yield replace(problem, specials=(*before, *after))
@@ -138,28 +139,6 @@ def _tidier_paging(problem: Problem) -> Iterator[Problem]:
     largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
     for num_blocks in sorted({max(1, largest + 1), problem.num_blocks - 1} & set(range(1, problem.num_blocks))):
         yield replace(problem, num_blocks=num_blocks)
-
-
-def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
-    """Sequence ``i`` with other numbers of queries and keys, or left out; slots of the tokens that go, go with them."""
-    kept = slice(i, i + 1) if lengths else slice(0)
-    queries, keys = [[lengths[part]] if lengths else [] for part in (0, 1)]
-    rows = problem.block_tables[:i] + problem.block_tables[kept] + problem.block_tables[i + 1 :]
-    slots = problem.slot_mapping
-    if slots:
-        new = problem.query_lens if problem.reads_cache else problem.key_lens
-        start, end = sum(new[:i]), sum(new[: i + 1])
-        remaining = 0 if lengths is None else lengths[0] if problem.reads_cache else lengths[1]
-        moved = problem.phase == "chunked" and lengths is not None and lengths[1] == problem.key_lens[i]
-        own = slots[end - remaining : end] if moved else slots[start : start + remaining]
-        slots = slots[:start] + own + slots[end:]
-    return replace(
-        problem,
-        query_lens=(*problem.query_lens[:i], *queries, *problem.query_lens[i + 1 :]),
-        key_lens=(*problem.key_lens[:i], *keys, *problem.key_lens[i + 1 :]),
-        block_tables=rows,
-        slot_mapping=slots,
-    )
 
 
 def _below(length: int) -> list[int]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from attn_core import store_kvcache
 from attn_core.cache import last_writer, valid_slots
 from tests.attn_core.calls import DTYPES, D, G, S, bits
-from verification.backends.captured_events import Event, captured_events
+from verification.backends.captured_events import captured_events
+from verification.tensors.observation import Event
 
 N = 3
 INVALID = [-2, -S, -N * S, -N * S - 1, N * S, N * S + 1, 2**31 - 1, -(2**31)]

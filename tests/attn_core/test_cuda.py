@@ -16,7 +16,8 @@ from attn_core.streams import side_by_side
 from tests.attn_core import naive
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
 from tests.attn_core.float32 import FASTER, faster_products, product_precisions
-from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, Event, captured_events
+from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.tensors.observation import Event
 
 pytestmark = pytest.mark.usefixtures("cuda_device")
 DEVICE = "cuda"

@@ -97,8 +97,8 @@ def _sizes() -> dict[str, Edge]:
 def _choices() -> dict[str, Edge]:
     edges: dict[str, Edge] = {f"layout {x}": lambda p, x=x: p.layout == x for x in get_args(Layout)}
     edges |= {f"cache {x}": lambda p, x=x: p.cache_layout == x and p.num_blocks > 0 for x in get_args(CacheLayout)}
-    edges |= {f"scores {x}": lambda p, x=x: p.scores == x and p.num_queries > 0 for x in get_args(ScoreKind)}
-    edges |= {f"values {x}": lambda p, x=x: p.values == x and p.num_queries > 0 for x in get_args(ValueKind)}
+    edges |= {f"scores {x}": lambda p, x=x: p.score_fill == x and p.num_queries > 0 for x in get_args(ScoreKind)}
+    edges |= {f"values {x}": lambda p, x=x: p.value_fill == x and p.num_queries > 0 for x in get_args(ValueKind)}
     edges |= {f"poison {x}": lambda p, x=x: p.poison[0] == x for x in POISONED_KEYS}
     edges["K and V poisoned apart"] = lambda p: p.poison[0] != p.poison[1]
     return edges | {x: lambda p, x=x: p.index_dtype == x for x in ("int32", "int64")}

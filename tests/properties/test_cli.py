@@ -17,10 +17,11 @@ from verification.backends.attn_core import AttnCore
 from verification.catalogue import UnknownBackend, backend_named
 from verification.faults import FAULTS
 from verification.problem.json_io import to_json
+from verification.records import findings
 from verification.records.findings import Finding, save
 from verification.reporting.events import to_line
 
-CORPUS = Path(__file__).parents[2] / "corpus"
+CORPUS = findings.CORPUS
 FAULT = str(CORPUS / "mask-one-future.json")
 
 

@@ -14,12 +14,13 @@ from properties.cli import app
 from properties.ledger import Row, State, reviewed
 from verification.problem import Problem
 from verification.problem.json_io import to_json
-from verification.problem.validate import ProblemError
+from verification.problem.reading import ProblemError
+from verification.records import findings
+from verification.records.entries import Entry, entries, load
 from verification.records.findings import Finding
-from verification.records.ledger import Entry, entries, load
 
 ROOT = Path(__file__).parents[2]
-ENTRIES = entries(ROOT / "ledger")
+ENTRIES = entries(findings.LEDGER)
 PAGE = (ROOT / "docs" / "findings.md").read_text()
 HERE = version("numpy")
 # An honest backend holds on it, a planted fault breaks on it.
@@ -39,7 +40,7 @@ def anchors() -> dict[str, str]:
 
 def test_the_page_and_the_ledger_are_in_step() -> None:
     """A file and a script each, no more; every section and row of the table has one, and links to it."""
-    folder = ROOT / "ledger"
+    folder = findings.LEDGER
     assert {path.stem for path in folder.glob("*.py")} == {entry.name for entry in ENTRIES}
     assert {entry.page for entry in ENTRIES} == {f"docs/findings.md#{anchor}" for anchor in anchors().values()}
     assert sorted(re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE), key=int) == list(anchors())
@@ -47,8 +48,10 @@ def test_the_page_and_the_ledger_are_in_step() -> None:
     for entry in ENTRIES:
         assert entry.page == f"docs/findings.md#{anchors()[entry.number]}"
         [section] = [text for text in sections if text.startswith(f"{entry.number}.")]
-        assert f"(../ledger/{entry.script.name})" in section
-    assert sorted(re.findall(r"\.\./ledger/(.*?)\.py", PAGE)) == sorted(entry.name for entry in ENTRIES)
+        assert f"(../verification/records/ledger/{entry.script.name})" in section
+    assert sorted(re.findall(r"\.\./verification/records/ledger/(.*?)\.py", PAGE)) == sorted(
+        entry.name for entry in ENTRIES
+    )
 
 
 def test_the_page_says_of_each_what_the_ledger_says() -> None:

@@ -98,7 +98,7 @@ def test_what_breaks_now_and_then_is_broken() -> None:
 
 def test_one_that_is_tried_with_sizes_has_no_head_dims_to_ask() -> None:
     """Nor do those decide about anything."""
-    backend = replace(FLASH, contract=replace(FLASH.contract, tried=((2, 1, 12, 3),)))
+    backend = replace(FLASH, contract=replace(FLASH.contract, compiled_sizes=((2, 1, 12, 3),)))
     points = list(islice(probe(backend, 0, 25), 8))
     assert {point.field for point in points} == {"dtypes", "alignments", "defines"}
     assert all(point.holds for point in points)

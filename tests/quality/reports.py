@@ -14,14 +14,15 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from properties.laws import LAWS
-from properties.run.worker import CORPUS, Task, done, replay
+from properties.run.worker import CORPUS, Task, replay, run_task
 from properties.show.recorded import script
 from tests.verification.isolated import Ended, run_isolated
 from verification.catalogue import backend_named
 from verification.faults import FAULTS
+from verification.records import findings
 from verification.records.failure import Failure
 from verification.records.findings import load
-from verification.reporting.broken import broken
+from verification.reporting.broken import render_failure
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reports.md"
@@ -38,7 +39,7 @@ keeps it true.
 
 def report(fault: str) -> str:
     """As ``attn-verify replay corpus/FAULT.json --law LAW`` prints it."""
-    path = ROOT / "corpus" / f"{fault}.json"
+    path = findings.CORPUS / f"{fault}.json"
     finding = load(path)
     law = next(law for law in LAWS if law.name == finding.law)
     _, [failure] = replay(finding.problem, backend_named(fault), [law])
@@ -47,25 +48,25 @@ def report(fault: str) -> str:
 
 def report_of_run(fault: str) -> str:
     """As ``attn-verify fuzz --backend FAULT`` ends: of what broke on the corpus, the first."""
-    failure = done(Task(CORPUS, "float16", fault, "cpu", corpus=ROOT / "corpus")).failures[0]
+    failure = run_task(Task(CORPUS, "float16", fault, "cpu", corpus=findings.CORPUS)).failures[0]
     return _printed(replace(failure, kept=f"corpus/{Path(failure.kept).name}"))
 
 
 def _printed(failure: Failure) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=110, color_system=None).print(broken(failure))
+    Console(file=stream, width=110, color_system=None).print(render_failure(failure))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
 def scripts(folder: Path) -> dict[str, Ended]:
     """How each of them ended, in an interpreter that has numpy and torch alone."""
-    texts = {name: script(load(ROOT / "corpus" / f"{name}.json"), "", backend_named(name)) for name in CHOSEN}
+    texts = {name: script(load(findings.CORPUS / f"{name}.json"), "", backend_named(name)) for name in CHOSEN}
     return run_isolated(texts, folder)
 
 
 def section(fault: str, ended: Ended) -> str:
     """All three."""
-    path = ROOT / "corpus" / f"{fault}.json"
+    path = findings.CORPUS / f"{fault}.json"
     what = " ".join(FAULTS[fault].sentence.split())
     parts = [
         f"## {fault}",

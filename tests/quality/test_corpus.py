@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from properties.commands.given import backend_given
 from properties.laws import LAWS
 from properties.run.worker import CORPUS as LAW
-from properties.run.worker import Task, done, replay
+from properties.run.worker import Task, replay, run_task
 from verification.backends.attn_core import AttnCore
 from verification.faults import FAULTS
-from verification.records.findings import kept
+from verification.records import findings
+from verification.records.findings import load_folder
 
-CORPUS = Path(__file__).parents[2] / "corpus"
-FINDINGS = kept(CORPUS)
+CORPUS = findings.CORPUS
+FINDINGS = load_folder(CORPUS)
 
 
 def test_every_fault_has_a_problem() -> None:
@@ -33,7 +32,7 @@ def test_the_fault_breaks_on_its_problem(name: str) -> None:
 @pytest.mark.parametrize("dtype", AttnCore().contract.dtypes)
 def test_the_honest_layer_passes(dtype: str) -> None:
     """In every dtype, under every law."""
-    came = done(Task(LAW, dtype, "attn_core/eager", "cpu", corpus=CORPUS))
+    came = run_task(Task(LAW, dtype, "attn_core/eager", "cpu", corpus=CORPUS))
     assert not came.failures
     assert came.result.problems > 50
     assert came.result.outside == 0

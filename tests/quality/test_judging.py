@@ -32,7 +32,7 @@ def spoiled(change: Callable[[Tensor], Tensor]) -> Wrapped:
 
 
 def sample(dtype: str, values: str) -> Problem:
-    return one_head(dtype, queries=4, keys=6, head_dim=16, scores="normal", values=values, seed=3)
+    return one_head(dtype, queries=4, keys=6, head_dim=16, score_fill="normal", value_fill=values, seed=3)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -62,7 +62,7 @@ def test_the_sign_of_anything_else_is(dtype: str) -> None:
 def test_float16_subnormals_that_are_flushed_are_seen() -> None:
     """They are ordinary numbers to a float32 accumulator. The first row of a prefill is the first value."""
     values = [2.0**-20, 2.0**-16, 2.0**-15]
-    problem = one_head("float16", keys=1, head_dim=3, values="ones")
+    problem = one_head("float16", keys=1, head_dim=3, value_fill="ones")
     tiny = replace(problem, numbers=(Numbers("v", tuple(values)),))
     agrees_with_reference(HONEST, tiny)
     with pytest.raises(Violation):

@@ -22,8 +22,8 @@ PREFILL = Problem(
     block_size=2,
     num_blocks=4,
     slot_mapping=(0, 1, 7, -1, 2),
-    scores="normal",
-    values="normal",
+    score_fill="normal",
+    value_fill="normal",
     seed=7,
 )
 # Sequence 0 sees the slots 4, 5 and 0, sequence 1 the slots 2 and 3; each has just stored the last of them.
@@ -39,8 +39,8 @@ DECODE = Problem(
     num_blocks=4,
     slot_mapping=(0, 3),
     block_tables=((2, 0), (1, 99)),
-    scores="normal",
-    values="normal",
+    score_fill="normal",
+    value_fill="normal",
     seed=7,
 )
 

@@ -52,7 +52,7 @@ class MaskedAttention(BatchedAdapter):
         "float32",
         phases=("prefill",),
         head_dims=(16, 64),
-        uniform=True,
+        dense_batches=True,
         scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window"}),
         alignments=("top_left", "bottom_right", "none"),
     )

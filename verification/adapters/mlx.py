@@ -54,7 +54,7 @@ class Attention(BatchedAdapter):
         "bfloat16",
         "float32",
         phases=("prefill",),
-        uniform=True,
+        dense_batches=True,
         scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window", "sinks"}),
         alignments=("top_left", "bottom_right", "none"),
         blind="undefined",  # the mean of all values under a boolean mask, NaN under an additive one

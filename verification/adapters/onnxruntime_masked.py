@@ -51,7 +51,7 @@ class MaskedAttention(BatchedAdapter):
         "float16",
         "float32",
         phases=("prefill",),
-        uniform=True,
+        dense_batches=True,
         scoring=frozenset({"scale", "softcap", "bool_mask", "float_mask", "window", "blind_rows"}),
         alignments=("top_left", "bottom_right", "none"),
     )

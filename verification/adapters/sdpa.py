@@ -21,7 +21,7 @@ _ROWS = torch.contiguous_format
 MASKED = promising(
     *FORMATS,
     phases=("prefill",),
-    uniform=True,
+    dense_batches=True,
     scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window", "blind_rows"}),
     alignments=("top_left", "bottom_right", "none"),
 )

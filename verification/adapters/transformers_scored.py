@@ -20,7 +20,7 @@ def _with(feature: str) -> Contract:
     return promising(
         "float32",
         phases=("prefill",),
-        uniform=True,
+        dense_batches=True,
         scoring=frozenset({feature, "scale", "odd_scale", "bool_mask", "float_mask", "window"}),
         alignments=("top_left", "bottom_right", "none"),
         blind="mean",  # of a mask that is finite

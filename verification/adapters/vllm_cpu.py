@@ -38,7 +38,7 @@ class Attention(PagedAdapter):
     contract = promising(
         *DTYPES,
         phases=("decode", "chunked"),
-        tried=_SIZES,
+        compiled_sizes=_SIZES,
         scoring=frozenset({"scale", "softcap", "window", "alibi", "sinks"}),
         undefined=frozenset(_NEVER_GIVEN),
         blind="undefined",

@@ -13,7 +13,7 @@ from verification.problem.scoring import FEATURES
 EVERYTHING = promising(
     *FORMATS,
     phases=("prefill",),
-    uniform=True,
+    dense_batches=True,
     scoring=frozenset(FEATURES),
     alignments=("top_left", "bottom_right", "none"),
     blind="nan",  # of a softmax of nothing

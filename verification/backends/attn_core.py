@@ -104,7 +104,7 @@ def fast(implementation: Implementation, device: str = "cpu") -> AttnCore:
     """One of the fast implementations, with what it promises and rounds there."""
     if implementation == "sdpa" or (implementation == "auto" and device == "cpu"):
         return AttnCore(device, implementation, SDPA_CONTRACT, SDPA_PRECISION[device])
-    contract = FLEX_CONTRACT if device == "cpu" else replace(FLEX_CONTRACT, tried=FLEX_SIZES)
+    contract = FLEX_CONTRACT if device == "cpu" else replace(FLEX_CONTRACT, compiled_sizes=FLEX_SIZES)
     return AttnCore(device, implementation, contract, FLEX_PRECISION[device])
 
 

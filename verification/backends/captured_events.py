@@ -5,26 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+
+from verification.tensors.observation import Event
 
 RANGE_LOG, INDEX_LOG = "attn_core.numeric_range", "attn_core.invalid_index"
-
-
-@dataclass(frozen=True)
-class Event:
-    """A range event carries ``max``, ``min`` and ``nonfinite``; an index event carries ``dropped``."""
-
-    tensor: str
-    max: float | None = None
-    min: float | None = None
-    nonfinite: bool | None = None
-    dropped: int | None = None
-
-    def __str__(self) -> str:
-        if self.dropped is not None:
-            return f"{self.tensor}: {self.dropped} left out"
-        finite = "with NaN or Inf" if self.nonfinite else "finite"
-        return f"{self.tensor}: max {self.max!r}, min {self.min!r}, {finite}"
 
 
 @contextmanager

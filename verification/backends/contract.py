@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from verification.oracle.predicted_events import Prediction
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.labels import LABELS, NAMES, labels
 from verification.problem.problem import Phase
-from verification.problem.scoring import positions
-from verification.problem.visibility import context_positions, seen_of_context, seen_through, visible_counts
+from verification.problem.visibility import has_blind_rows
 
 Blind = Literal["zeros", "nan", "mean", "undefined"]
 
@@ -26,7 +21,7 @@ class Contract:
     ``refuses`` says that bad input raises ValueError or TypeError naming the argument, with nothing written;
     ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
     Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
-    means any. ``longest`` is how many queries or keys a sequence may have; 0 means any. ``tried`` are the sizes
+    means any. ``longest`` is how many queries or keys a sequence may have; 0 means any. ``compiled_sizes`` are the sizes
     (H, G, D, S) that it is asked with, over caches without gaps, where every size is compiled for; empty means any.
     ``uncomputed`` are the first parts of names of tensors that the backend may not have: no event is owed for them.
 
@@ -34,7 +29,7 @@ class Contract:
     anything.
 
     ``alignments`` are those of `Problem.causal_alignment`, ``scoring`` the features of `Scoring` that it has. A
-    ``uniform`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache. Hidden keys are
+    ``dense_batches`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache. Hidden keys are
     then its own, and NaN in them is part of ``nonfinite``.
 
     ``undefined`` are labels of `verification.problem.labels` that nothing is promised about, such as ``"slots: too large"``,
@@ -50,11 +45,11 @@ class Contract:
     nonfinite: bool = True
     head_dims: tuple[int, ...] = ()
     longest: int = 0
-    tried: tuple[tuple[int, int, int, int], ...] = ()
+    compiled_sizes: tuple[tuple[int, int, int, int], ...] = ()
     uncomputed: tuple[str, ...] = ()
     alignments: tuple[str, ...] = ("top_left", "bottom_right")
     scoring: frozenset[str] = frozenset()
-    uniform: bool = False
+    dense_batches: bool = False
     blind: Blind = "zeros"
     undefined: frozenset[str] = frozenset()
 
@@ -66,7 +61,7 @@ class Contract:
         """Whether the diagonal lies where it does in the problem."""
         return problem.reads_cache or problem.causal_alignment in self.alignments
 
-    def holds(self, problem: Problem) -> bool:
+    def fits_length(self, problem: Problem) -> bool:
         """Whether no sequence is too long for it."""
         return not self.longest or max((*problem.query_lens, *problem.key_lens), default=0) <= self.longest
 
@@ -79,7 +74,7 @@ class Contract:
 
     def defines(self, problem: Problem) -> bool:
         """Whether none of it is too long, aligned otherwise or left open; of dtypes and sizes this says nothing."""
-        return self.aligns(problem) and self.holds(problem) and not self.leaves_open(problem)
+        return self.aligns(problem) and self.fits_length(problem) and not self.leaves_open(problem)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -95,10 +90,6 @@ class Contract:
         others += ["rows that see nothing"] * (self.blind == "undefined")
         return (*others, *sorted(self.undefined))
 
-    def owed(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
-        """Optional where the backend may not have the tensor."""
-        return tuple(replace(p, optional=True) if p.tensor.startswith(self.uncomputed) else p for p in predictions)
-
     def speaks_of(self, problem: Problem) -> bool:
         """Whether anything is promised about it."""
         sizes = problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size
@@ -107,29 +98,12 @@ class Contract:
             problem.dtype in self.dtypes
             and problem.phase in self.phases
             and (not self.head_dims or problem.head_dim in self.head_dims)
-            and (not self.tried or (sizes in self.tried and problem.cache_layout == "contiguous"))
+            and (not self.compiled_sizes or (sizes in self.compiled_sizes and problem.cache_layout == "contiguous"))
             and (self.nonfinite or not special)
             and problem.scoring.features <= self.scoring
-            and (not self.uniform or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero"))))
+            and (
+                not self.dense_batches
+                or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero")))
+            )
             and self.defines(problem)
         )
-
-
-def has_blind_rows(problem: Problem) -> bool:
-    """Whether some query sees no key. Of a sink it sees nothing either."""
-    if problem.scoring.blind_rows:
-        return True
-    return any((_seen(problem, i) == 0).any() for i in range(problem.num_sequences))
-
-
-def _seen(problem: Problem, i: int) -> NDArray[np.int64]:
-    """``[Lq]``: how many keys each query of sequence ``i`` sees, by causality, window and block table."""
-    queries, keys, window = problem.query_lens[i], problem.key_lens[i], problem.scoring.window
-    if problem.reads_cache:
-        where = np.array(problem.block_tables[i], np.int64), problem.block_size, problem.num_blocks
-        counts = seen_of_context(queries, keys, *where)
-        place, at = keys - queries + np.arange(queries), context_positions(keys, *where) if window else counts
-    else:
-        counts = visible_counts(queries, keys, problem.causal_alignment)
-        place, at = positions(queries, keys, problem.causal_alignment), np.arange(keys)
-    return seen_through(window, place, at, counts) if window else counts

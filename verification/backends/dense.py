@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import MethodType
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ from verification.backends.protocol import Call, NotPortable
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.script.carved import carved
 
 # dense(q [H, Lq, D], k [H, Lk, D], v [H, Lk, D], causal, scale) -> [H, Lq, D], all in one dtype, the last dim
 # contiguous, Lq and Lk positive. Where causal, Lq == Lk.
@@ -51,19 +49,6 @@ class DenseBackend:
         if device != self.device and not self.portable:
             raise NotPortable(f"device: {device!r} ({self.name} on {self.device} is no kernel of other devices)")
         return replace(self, device=device)
-
-    def kernel_snippet(self, causal: bool, scale: float) -> Snippet:
-        """A call of ``dense`` with ``q``, ``k`` and ``v`` alone."""
-        if self.plain:
-            return replace(self.plain, call=self.plain.call.format(causal=causal, scale=repr(scale)))
-        source: Callable[..., Any] = self.dense
-        function = source.__name__
-        if isinstance(source, MethodType):
-            source = type(source.__self__)
-            function = f"{source.__name__}().{function}"
-        call = f"return {function}(q, k, v, causal={causal}, scale={scale!r})"
-        imports, functions = carved([source])
-        return Snippet(imports=imports, call=call, functions=functions)
 
     def prepare(self, problem: Problem) -> Call:
         return EngineCall(layer_for(problem, _Paged, dense=self.dense))

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verification.backends.captured_events import Event, captured_events
+from verification.backends.captured_events import captured_events
 from verification.backends.protocol import Backend, Call
 from verification.oracle.violation import Crash
 from verification.problem.formats import FORMATS
-from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Tensors, materialize
-
-
-@dataclass(frozen=True)
-class Observation:
-    """The output ``[T, H, D]`` (None where ``error`` was raised), the arena's bytes after the call, the log."""
-
-    tensors: Tensors
-    output: NDArray[Any] | None
-    memory: Bytes
-    events: tuple[Event, ...]
-    error: Exception | None
+from verification.tensors.observation import Observation
 
 
 def observe(backend: Backend, inputs: Inputs) -> Observation:

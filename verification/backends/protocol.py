@@ -9,10 +9,8 @@ from typing import Protocol
 from torch import Tensor
 
 from verification.backends.contract import Contract
-from verification.oracle.expectation import Expectation, expect
 from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Tensors
 
 Call = Callable[[Tensors], Tensor]
@@ -70,8 +68,3 @@ class Wrapped:
 
     def prepare(self, problem: Problem) -> Call:
         return self.inner.prepare(problem)
-
-
-def owed_by(backend: Backend, inputs: Inputs) -> Expectation:
-    """What it has promised to answer."""
-    return expect(inputs, backend.precision, blind=backend.contract.blind)

@@ -16,11 +16,9 @@ import attn_core
 from verification.backends.attn_core import AttnCore
 from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Call
-from verification.backends.snippet import Snippet
+from verification.backends.snippet import Library, Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.script.carried import carried
-from verification.script.carved import carved
 from verification.tensors.materialize import Tensors
 
 Original = Callable[..., Tensor]
@@ -90,11 +88,10 @@ class Swapped:
         return swapped
 
     def snippet(self, problem: Problem) -> Snippet:
-        """As attn_core's, with attn_core and what is swapped in it at the end."""
+        """Return attn_core's snippet, with attn_core and what is swapped in it as its library."""
         honest = self.honest.snippet(problem)
-        imports, lines = zip(*(swap.in_words() for swap in self.swaps), strict=True)
-        fault = carved([swap.function for swap in self.swaps], swaps.__name__, imports)
-        return replace(honest, imports="", library=carried(attn_core, honest.imports, fault, lines))
+        functions, lines = zip(*((swap.function, swap.in_words()) for swap in self.swaps), strict=True)
+        return replace(honest, imports="", library=Library(attn_core, honest.imports, functions, swaps.__name__, lines))
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:

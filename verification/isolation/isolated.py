@@ -34,7 +34,7 @@ class Isolated(Wrapped):
 
     def on(self, device: str) -> Backend:
         try:
-            return asked(self.source, device, self.crash_after)
+            return open_backend(self.source, device, self.crash_after)
         except UnknownBackend as error:
             raise NotPortable(str(error)) from None
 
@@ -59,7 +59,7 @@ class Isolated(Wrapped):
 
 
 @cache
-def asked(source: str, device: str, crash_after: float | None) -> Backend:
+def open_backend(source: str, device: str, crash_after: float | None) -> Backend:
     """The backend of that name, in a process of its own where we do not know what it does. ``crash_after``: seconds
     without an answer that count as a crash; None where the backend is trusted not to crash. Raises UnknownBackend.
     """

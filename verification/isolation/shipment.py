@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.backends.captured_events import Event
-from verification.backends.observe import Observation
 from verification.problem import Problem
 from verification.tensors.arena import Bytes, Span, aligned
 from verification.tensors.inputs import Inputs
 from verification.tensors.layout import TENSOR_NAMES
 from verification.tensors.materialize import Tensors
+from verification.tensors.observation import Event, Observation
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from verification.oracle.rows import Rows, rows_of
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.visibility import seen_of_context, visible_counts
+from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
+from verification.tensors.materialize import Tensors
 
 Array = NDArray[Any]
 
@@ -100,6 +102,14 @@ def store(inputs: Inputs) -> Inputs:
             cache.reshape(-1, *cache.shape[2:])[slots[writes]] = new[writes].astype(cache.dtype)
         caches[name] = cache
     return replace(inputs, **caches)
+
+
+def expected_memory(tensors: Tensors, stored: Inputs) -> Bytes:
+    """As before, but for the slots that were written."""
+    after = tensors.before.copy()
+    for name in {"k_cache", "v_cache"} & tensors.spans.keys():
+        tensors.spans[name].on_host(after)[...] = getattr(stored, name)
+    return after
 
 
 def _count_dropped_slots(inputs: Inputs) -> int:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.backends.captured_events import Event
-from verification.backends.observe import Observation
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
 from verification.oracle.predicted_events import Prediction
 from verification.oracle.violation import Violation as Violation  # where everybody looks for it
 from verification.problem.formats import Format
 from verification.tensors.arena import Bytes, Span
+from verification.tensors.observation import Event, Observation
 
 Array = NDArray[Any]
 
@@ -29,7 +28,7 @@ class Verdict:
     score: float = 0.0
 
 
-def answered(observation: Observation) -> Array:
+def successful_output(observation: Observation) -> Array:
     """The output of a call that had to succeed, ``[T, H, D]``."""
     if observation.error is not None:
         raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
@@ -41,7 +40,7 @@ def answered(observation: Observation) -> Array:
     return output
 
 
-def scores(output: Array, expectation: Expectation) -> Array:
+def error_ratios(output: Array, expectation: Expectation) -> Array:
     """``|out - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
     exact, bound = expectation.exact, expectation.bound
     got = output.astype(np.float64)
@@ -61,7 +60,7 @@ def judge_output(output: Array, expectation: Expectation) -> Verdict:
     """Every element within its bound, or a `Violation` that shows the worst."""
     if not output.size:
         return Verdict()
-    score = scores(output, expectation)
+    score = error_ratios(output, expectation)
     worst = float(score.max())
     if worst > 1.0:
         wrong = score > 1.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.backends.captured_events import Event
 from verification.problem.formats import Format
+from verification.tensors.observation import Event
 
 LIMIT = 1e4
 
@@ -59,6 +59,11 @@ class Prediction:
             return False
         pairs = ((event.max, self.max), (event.min, self.min))
         return all(low <= got <= high or (np.isnan(low) and np.isnan(got)) for got, (low, high) in pairs)
+
+
+def excuse_uncomputed(predictions: tuple[Prediction, ...], uncomputed: tuple[str, ...]) -> tuple[Prediction, ...]:
+    """Return the predictions, optional for tensors that the backend may not have: see `Contract.uncomputed`."""
+    return tuple(replace(p, optional=True) if p.tensor.startswith(uncomputed) else p for p in predictions)
 
 
 def dropped(name: str, count: int) -> list[Prediction]:

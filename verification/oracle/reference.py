@@ -11,7 +11,7 @@ from typing import Any
 
 from verification.oracle.bound import Softmax, output_bound, scores_bound
 from verification.oracle.precision import Roundings
-from verification.oracle.rows import Rows, shaped, with_sinks
+from verification.oracle.rows import Rows, apply_scoring, with_sinks
 
 Namespace = Any
 Array = Any  # an array of `xp`; the array API has no type for it yet
@@ -55,7 +55,7 @@ def attend(
 
     visible = xp.arange(k.shape[1], device=k.device) < counts[:, None]
     if rows is not None:
-        scores, of_scores = shaped(xp, scores, of_scores, rows, roundings)
+        scores, of_scores = apply_scoring(xp, scores, of_scores, rows, roundings)
         scores, of_scores, v, visible = with_sinks(xp, scores, of_scores, v, rows, roundings)
         counts = xp.sum(xp.astype(visible, xp.int64), axis=-1)
     shifted = xp.where(visible, scores, -xp.inf)

@@ -55,7 +55,7 @@ def rows_of(inputs: Inputs, i: int, counts: Array, num_keys: int) -> Rows | None
     return Rows(visible, scoring.softcap, bias, sinks)
 
 
-def shaped(xp: Namespace, scores: Array, error: Array, rows: Rows, r: Roundings) -> tuple[Array, Array]:
+def apply_scoring(xp: Namespace, scores: Array, error: Array, rows: Rows, r: Roundings) -> tuple[Array, Array]:
     """The scores and their bound after the softcap and what is added; `docs/error-bound.md` derives the terms."""
     if rows.softcap:
         scores, error = _capped(xp, scores, error, rows.softcap, r)

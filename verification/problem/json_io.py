@@ -12,6 +12,8 @@ from verification.problem.formats import FORMATS
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import CacheLayout, CausalAlignment, Layout, Phase, Poison, ScoreKind, ValueKind
 from verification.problem.reading import (
+    INT64,
+    ProblemError,
     Reader,
     finite,
     flag,
@@ -21,14 +23,18 @@ from verification.problem.reading import (
     parsed,
     record,
     record_of,
+    shortened,
     tuple_of,
 )
 from verification.problem.scoring import MASK_AXES, Scoring
-from verification.problem.validate import INT64, ProblemError, check_problem, shortened
+from verification.problem.validate import check_problem
 
-VERSION = 1
+VERSION = 2
 # From the fields of a version to those of the next: whoever raises VERSION says how older files are read.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+_RENAMED_IN_2 = {"scores": "score_fill", "values": "value_fill"}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda data: {_RENAMED_IN_2.get(name, name): value for name, value in data.items()},
+}
 
 
 def to_json(problem: Problem) -> str:
@@ -96,8 +102,8 @@ _PROBLEM: dict[str, Reader] = {
     "on_invalid": one_of(("drop", "raise")),
     "layout": one_of(get_args(Layout)),
     "cache_layout": one_of(get_args(CacheLayout)),
-    "scores": one_of(get_args(ScoreKind)),
-    "values": one_of(get_args(ValueKind)),
+    "score_fill": one_of(get_args(ScoreKind)),
+    "value_fill": one_of(get_args(ValueKind)),
     "numbers": tuple_of(record_of(Numbers, _NUMBERS)),
     "specials": tuple_of(record_of(Special, _SPECIAL)),
     "poison": tuple_of(one_of(get_args(Poison)), length=2),

@@ -99,7 +99,7 @@ def labels(problem: Problem) -> list[int]:
         found["cache layout"] = {problem.cache_layout}
         found["slots"] = _slots(problem)
     if problem.num_queries and any(problem.key_lens):
-        found["scores"], found["values"] = {problem.scores}, {problem.values}
+        found["scores"], found["values"] = {problem.score_fill}, {problem.value_fill}
     if problem.reads_cache:
         found["blocks"] = _blocks(problem)
     else:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from verification.tensors.materialize import Tensors
 
 Spoil = Callable[[Any], Any]
 
@@ -35,9 +33,6 @@ class Misuse:
             and (has_cache or not self.needs_cache)
             and (on_invalid == "raise" or not self.raises)
         )
-
-    def apply(self, tensors: Tensors) -> Tensors:
-        return replace(tensors, **{self.argument: self.spoil(getattr(tensors, self.argument))})
 
 
 def _other_float(x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Problem:
     their contexts: both store their new tokens first, then read every key from the cache.
 
     ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold whatever the
-    backend is shown, hostile tails too. ``scores`` and ``values`` name how q, k and v are filled from ``seed``, which
+    backend is shown, hostile tails too. ``score_fill`` and ``value_fill`` name how q, k and v are filled from ``seed``, which
     ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around values. A
     ``misuse`` makes the call one that must be refused. ``causal_alignment`` is "none" where every query sees every key;
     ``scoring`` is what becomes of the products.
@@ -68,8 +68,8 @@ class Problem:
     on_invalid: Literal["drop", "raise"] = "drop"
     layout: Layout = "contiguous"
     cache_layout: CacheLayout = "contiguous"
-    scores: ScoreKind = "ones"
-    values: ValueKind = "ones"
+    score_fill: ScoreKind = "ones"
+    value_fill: ValueKind = "ones"
     numbers: tuple[Numbers, ...] = ()
     specials: tuple[Special, ...] = ()
     poison: tuple[Poison, Poison] = ("zero", "zero")

@@ -8,10 +8,22 @@ from math import isfinite
 from sys import float_info
 from typing import Any
 
-from verification.problem.validate import ProblemError, shortened
-
+INT64 = 2**63
 MAX_CHARACTERS = 4_000_000
 Reader = Callable[[str, Any], Any]
+
+
+class ProblemError(ValueError):
+    """This text is no problem; the message is one line and names the field."""
+
+
+def shortened(value: Any) -> str:
+    """A hostile value must not turn a one-line error into a page, nor raise by being printed."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parsed(text: str, what: str = "problem") -> Any:

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from verification.problem import Problem
 from verification.problem.misuse import MISUSES
+from verification.problem.reading import INT64, ProblemError, shortened
 from verification.problem.visibility import context_slots
-
-INT64 = 2**63
-
-
-class ProblemError(ValueError):
-    """This text is no problem; the message is one line and names the field."""
-
-
-def shortened(value: Any) -> str:
-    """A hostile value must not turn a one-line error into a page, nor raise by being printed."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):
-        return type(value).__name__
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_problem(problem: Problem) -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verification.problem.problem import Problem
 from verification.problem.scoring import positions
 
 Ints = NDArray[np.int64]
@@ -57,3 +58,23 @@ def seen_through(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints:
     """
     left: Ints = np.maximum(counts - np.searchsorted(keys, place - window, side="right"), 0)
     return left
+
+
+def has_blind_rows(problem: Problem) -> bool:
+    """Whether some query sees no key. Of a sink it sees nothing either."""
+    if problem.scoring.blind_rows:
+        return True
+    return any((_seen(problem, i) == 0).any() for i in range(problem.num_sequences))
+
+
+def _seen(problem: Problem, i: int) -> NDArray[np.int64]:
+    """``[Lq]``: how many keys each query of sequence ``i`` sees, by causality, window and block table."""
+    queries, keys, window = problem.query_lens[i], problem.key_lens[i], problem.scoring.window
+    if problem.reads_cache:
+        where = np.array(problem.block_tables[i], np.int64), problem.block_size, problem.num_blocks
+        counts = seen_of_context(queries, keys, *where)
+        place, at = keys - queries + np.arange(queries), context_positions(keys, *where) if window else counts
+    else:
+        counts = visible_counts(queries, keys, problem.causal_alignment)
+        place, at = positions(queries, keys, problem.causal_alignment), np.arange(keys)
+    return seen_through(window, place, at, counts) if window else counts

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verification.problem.labels import FEATURES, LABELS, NAMES, OF, POSSIBLE, impossible
-from verification.problem.validate import ProblemError, shortened
+from verification.problem.reading import ProblemError, shortened
 
 # Sums of so many stay within 64 bits.
 _MOST = 2**53

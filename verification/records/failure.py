@@ -6,8 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from verification.oracle.difference import Difference, Element
-from verification.problem.reading import Reader, integer, jsonable, number, optional, record, record_of, text, tuple_of
-from verification.problem.validate import INT64
+from verification.problem.reading import (
+    INT64,
+    Reader,
+    integer,
+    jsonable,
+    number,
+    optional,
+    record,
+    record_of,
+    text,
+    tuple_of,
+)
 from verification.records.findings import READERS as FINDING_READERS
 from verification.records.findings import Finding
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from verification.problem import Problem
 from verification.problem.json_io import from_data, to_json
-from verification.problem.reading import Reader, parsed, record
+from verification.problem.reading import ProblemError, Reader, parsed, record
 from verification.problem.reading import text as a_text
-from verification.problem.validate import ProblemError
 
 _TEXTS = ("law", "backend", "device", "message")
+_SHIPPED = Path(__file__).parent
+#: The problems that every run replays first, and the findings in released software: shipped with the package.
+CORPUS, LEDGER = _SHIPPED / "corpus", _SHIPPED / "ledger"
 
 
 READERS: dict[str, Reader] = {
@@ -75,7 +77,7 @@ def load(path: Path) -> Finding:
 
 
 def read(text: str) -> Finding:
-    """`load` without the file. What the ledger says beside it is left out (verification/records/ledger.py)."""
+    """`load` without the file. What the ledger says beside it is left out (verification/records/entries.py)."""
     data = parsed(text)
     if isinstance(data, dict) and data.pop("entry", None) is not None and "problem" not in data:
         raise ProblemError("problem: missing (this entry of the ledger has a script alone)")
@@ -85,6 +87,21 @@ def read(text: str) -> Finding:
     return finding
 
 
-def kept(folder: Path) -> dict[str, Finding]:
-    """Every finding of a folder by file name; none where there is no folder."""
+def load_folder(folder: Path) -> dict[str, Finding]:
+    """Return every finding of a folder by file name. Raises ProblemError where there is no such folder."""
+    if not folder.is_dir():
+        raise ProblemError(f"{folder}: no such folder")
     return {path.name: load(path) for path in sorted(folder.glob("*.json"))}
+
+
+def locate(path: Path) -> Path:
+    """Return ``path``, or the file shipped with the package that ``corpus/NAME`` or ``ledger/NAME`` names, where there
+    is no file at ``path`` itself.
+    """
+    shipped = _SHIPPED / path
+    return shipped if path.parts[0] in ("corpus", "ledger") and not path.exists() and shipped.exists() else path
+
+
+def shown(path: Path) -> str:
+    """Return ``path`` as a person names it: `locate` undone."""
+    return str(path.relative_to(_SHIPPED) if path.is_relative_to(_SHIPPED) else path)

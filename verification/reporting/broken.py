@@ -16,13 +16,13 @@ from rich.text import Text
 from verification.oracle.difference import Difference
 from verification.problem.describe import describe
 from verification.records.failure import Failure
-from verification.reporting.draw import drawn
+from verification.reporting.draw import draw_problem
 
 # More reasons than these are none.
 _MOST_REASONS = 4
 
 
-def broken(failure: Failure) -> RenderableType:
+def render_failure(failure: Failure) -> RenderableType:
     """To be understood in a minute."""
     finding, found = failure.finding, failure.difference
     title = Text(f"{finding.law} is broken by {finding.backend} on {finding.device}", style="bold red")
@@ -34,7 +34,7 @@ def broken(failure: Failure) -> RenderableType:
     if failure.as_if:
         parts.append(Text(f"It is as if {', or '.join(failure.as_if[:_MOST_REASONS])}.", style="bold yellow"))
     parts += [Text("\nThe smallest problem found", style="bold"), Text(describe(finding.problem))]
-    parts.append(drawn(finding.problem, found.worst if found else None))
+    parts.append(draw_problem(finding.problem, found.worst if found else None))
     parts += [Text(line) for line in _hints(failure)]
     parts += [Text(), *_next(failure)]
     return Panel(Group(*parts), title=title, title_align="left", border_style="red")

@@ -16,7 +16,7 @@ from verification.problem.visibility import first_seen, visible_counts
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
 
 
-def drawn(problem: Problem, wrong: Element | None = None) -> RenderableType:
+def draw_problem(problem: Problem, wrong: Element | None = None) -> RenderableType:
     """A table of sequences, one of the tokens that are stored, and what the tensors hold; ``wrong`` is marked."""
     tables = [_paged(problem, wrong) if problem.reads_cache else _prefill(problem, wrong)]
     if problem.num_blocks and problem.slot_mapping:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from verification.problem.reading import (
+    INT64,
+    ProblemError,
     Reader,
     finite,
     flag,
@@ -20,7 +22,6 @@ from verification.problem.reading import (
     text,
     tuple_of,
 )
-from verification.problem.validate import INT64, ProblemError
 from verification.records.coverage import Coverage
 from verification.records.failure import READERS as FAILURE_READERS
 from verification.records.failure import Failure

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from verification.records.failure import Failure
-from verification.reporting.broken import broken
+from verification.reporting.broken import render_failure
 from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted
 from verification.reporting.pace import Pace
 from verification.reporting.summary import Summary
@@ -74,7 +74,7 @@ class Terminal:
                 self._console.print(law_table(mine, " ".join(group)))
         for failures in _by_implementation(summary.failures):
             clearest = min(failures, key=lambda each: (each.difference is None, each.finding.problem.num_tokens))
-            self._console.print(broken(clearest))
+            self._console.print(render_failure(clearest))
             if len(failures) > 1:
                 self._console.print(_others([failure for failure in failures if failure is not clearest]))
         seconds = time.monotonic() - self._began

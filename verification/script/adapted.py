@@ -9,7 +9,7 @@ from types import NoneType
 from verification.backends.snippet import Snippet
 from verification.problem import Problem
 from verification.problem.scoring import Scoring, slopes
-from verification.script.carved import carved
+from verification.script.carved import extract_source
 from verification.tensors.layout import SCORING_NAMES, used_names
 
 _PLAIN = (bool, int, float, str, NoneType)
@@ -29,7 +29,7 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
     """``attend(problem, tensors)``, with what of ``problem`` the code may look at. Raises ScriptError where the class
     cannot be cut out.
     """
-    imports, functions = carved([adapter], more_imports=("from functools import partial", _NAMESPACE))
+    imports, functions = extract_source([adapter], more_imports=("from functools import partial", _NAMESPACE))
     given = ", ".join(f"{name}={name}" for name in used_names(problem))
     return Snippet(
         imports=imports,
@@ -41,7 +41,7 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
 
 def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
     """``attend(batch)`` of a dense batch."""
-    imports, functions = carved([adapter, batch])
+    imports, functions = extract_source([adapter, batch])
     scoring = problem.scoring
     tensors = {name: name if getattr(scoring, name) else None for name in SCORING_NAMES}
     of_heads = f"torch.tensor({slopes(problem.num_heads).tolist()}, device=q.device)" if scoring.alibi else None

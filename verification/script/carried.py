@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import ModuleType
-
-from verification.script.carved import package_sources, quoted
+from verification.backends.snippet import Library
+from verification.script.carved import extract_source, package_sources, quoted
 
 _RULE = "# " + "-" * 98
 _HEADING = f"""\
@@ -29,18 +27,20 @@ def swap(owner, name, function):
     setattr(owner, name, lambda *args, **kwargs: function(original, *args, **kwargs))"""
 
 
-def carried(package: ModuleType, imports: str, fault: tuple[str, str], swaps: Sequence[str]) -> str:
-    """Code that makes ``package``, swaps in the ``fault``, its imports and its functions, and then runs ``imports``."""
-    name, (fault_imports, functions) = package.__name__, fault
+def embed_package(library: Library) -> str:
+    """Return code that makes the package, swaps in the fault, and then runs ``library.imports``."""
+    name = library.package.__name__
+    owners, swaps = zip(*library.swaps, strict=True)
+    fault_imports, functions = extract_source(library.functions, library.decorator, owners)
     head = f"from __future__ import annotations\n\n{fault_imports}"
     module = "\n\n\n".join([head, functions, _SWAP, "\n".join(swaps)])
-    modules = [f"LIBRARY[{of!r}] = {quoted(_set_off(text))}" for of, text in package_sources(package).items()]
+    modules = [f"LIBRARY[{of!r}] = {quoted(_set_off(text))}" for of, text in package_sources(library.package).items()]
     parts = [
         _HEADING.format(name=name),
         f"PLANTED_FAULT = {quoted(_set_off(module))}",
         "LIBRARY = {}",
         *modules,
-        _LOADER.format(name=name, imports=imports),
+        _LOADER.format(name=name, imports=library.imports),
     ]
     return "\n\n".join(parts)
 

@@ -23,7 +23,7 @@ _ADAPTERS = "verification.adapter"
 _SAID = {"contract", "name", "precision"}
 
 
-def carved(
+def extract_source(
     functions: Sequence[Callable[..., Any]], without: str = "", more_imports: Iterable[str] = ()
 ) -> tuple[str, str]:
     """Import lines, and the source of functions and classes behind that of what they use in their modules. Annotations

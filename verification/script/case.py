@@ -8,8 +8,8 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.backends.observe import Observation
 from verification.tensors.materialize import Tensors
+from verification.tensors.observation import Observation
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from types import MethodType
+from typing import Any
+
 import numpy as np
 
+from verification.backends.dense import DenseBackend
 from verification.backends.observe import to_numpy
+from verification.backends.snippet import Snippet
 from verification.oracle.expectation import Expectation
-from verification.oracle.judge import scores
+from verification.oracle.judge import error_ratios
 from verification.oracle.precision import Roundings
 from verification.oracle.reference import attend
+from verification.script.carved import extract_source
 from verification.script.case import KernelCall
 
 
@@ -25,7 +33,7 @@ def worst(call: KernelCall, expectation: Expectation) -> str:
     """The worst element in the kernel's own axes; empty where it raised."""
     if call.output is None:
         return ""
-    score = scores(call.output, expectation)
+    score = error_ratios(call.output, expectation)
     at = np.unravel_index(int(score.argmax()), score.shape)
     got, exact, bound = (float(x[at]) for x in (call.output, expectation.exact, expectation.bound))
     where = "head {}, query {}, dim {}".format(*at)
@@ -33,3 +41,17 @@ def worst(call: KernelCall, expectation: Expectation) -> str:
         f"{int((score > 1).sum())} of {score.size} elements out of bound, err/bound up to {score.max():.3g}\n"
         f"  {where}: got {got!r}, exact {exact!r}, allowed error {bound:.3g}"
     )
+
+
+def kernel_snippet(backend: DenseBackend, causal: bool, scale: float) -> Snippet:
+    """Write down a call of ``backend.dense`` with ``q``, ``k`` and ``v`` alone."""
+    if backend.plain:
+        return replace(backend.plain, call=backend.plain.call.format(causal=causal, scale=repr(scale)))
+    source: Callable[..., Any] = backend.dense
+    function = source.__name__
+    if isinstance(source, MethodType):
+        source = type(source.__self__)
+        function = f"{source.__name__}().{function}"
+    call = f"return {function}(q, k, v, causal={causal}, scale={scale!r})"
+    imports, functions = extract_source([source])
+    return Snippet(imports=imports, call=call, functions=functions)

@@ -19,7 +19,7 @@ from verification.problem.misuse import MISUSES
 from verification.script.text import WIDTH
 from verification.tensors.arena import contiguous_strides
 from verification.tensors.inputs import POISON_BYTE, Inputs
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Tensors, apply_misuse
 
 Array = NDArray[Any]
 MOST_NUMBERS = 20_000
@@ -51,7 +51,7 @@ class Literals:
         before: dict[str, Any] = {name: span.on_device(memory) for name, span in tensors.spans.items()}
         tensors = replace(tensors, **before)
         if spoiled:
-            tensors = MISUSES[problem.misuse].apply(tensors)
+            tensors = apply_misuse(MISUSES[problem.misuse], tensors)
         joined: dict[str, list[str]] = {}
         if not spoiled and problem.layout == "fused":
             joined |= self._fused(inputs, suffix)

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from verification.backends.contract import Blind, has_blind_rows
-from verification.backends.protocol import Backend, owed_by
-from verification.backends.snippet import Scripted, ScriptError, Snippet
+from verification.backends.contract import Blind
+from verification.backends.expected import expected_from
+from verification.backends.protocol import Backend
+from verification.backends.snippet import ScriptError, Snippet
 from verification.oracle.expectation import Expectation
+from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.problem.describe import describe
 from verification.problem.misuse import MISUSES
+from verification.problem.visibility import has_blind_rows
+from verification.script.called import how_called
+from verification.script.carried import embed_package
 from verification.script.case import About, Case, KernelCall
 from verification.script.limits import allowed, logged
 from verification.script.literals import Literals
@@ -34,12 +39,9 @@ _ASKED = {
 
 def script_for(case: Case, backend: Backend, about: About) -> str:
     """Raises ScriptError where the backend does not say how it is called, and where a tensor is too large."""
-    if not isinstance(backend, Scripted):
-        kind = type(backend).__name__
-        raise ScriptError(f"{kind}: says not how it is called (it must have snippet(problem) -> Snippet)")
     last = case.steps[-1].tensors
     problem = last.inputs.problem
-    dense = backend.contract.uniform
+    dense = backend.contract.dense_batches
     given = _given(problem, dense)
     if any(_given(step.tensors.inputs.problem, dense) != given for step in case.steps):
         raise ScriptError("calls: of two kinds (must all be of one phase, with a cache or without)")
@@ -56,7 +58,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,
-        backend.snippet(problem),
+        how_called(backend, problem),
         literals,
         kind=case.kind,
         tensors=lines[1:],
@@ -80,8 +82,8 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
             bottom_right=problem.causal_alignment == "bottom_right",
             blind=_of_nothing(problem, backend.contract.blind),
         ),
-        **allowed(owed_by(backend, last.inputs), literals),
-        **logged(backend.contract.owed(owed_by(backend, last.inputs).predictions)),
+        **allowed(expected_from(backend, last.inputs), literals),
+        **logged(excuse_uncomputed(expected_from(backend, last.inputs).predictions, backend.contract.uncomputed)),
     )
 
 
@@ -122,6 +124,7 @@ def _page(about: About, snippet: Snippet, literals: Literals, **parts: Any) -> s
     text = TEMPLATES.get_template("script.py.jinja").render(
         header=_header(about, snippet),
         snippet=snippet,
+        library=embed_package(snippet.library) if snippet.library else "",
         restrided=literals.restrided,
         tensors=tensors,
         special=sorted(set(re.findall(r"\b(inf|nan)\b", numbers))),
@@ -173,14 +176,14 @@ def _longest(tensors: Tensors, given: Sequence[str], suffix: str) -> list[str]:
 
 
 def _calls(
-    case: Case, backend: Scripted, suffixes: dict[int, tuple[Tensors, str]], parameters: list[str]
+    case: Case, backend: Backend, suffixes: dict[int, tuple[Tensors, str]], parameters: list[str]
 ) -> tuple[list[str], int]:
     """A line a call, and one before the first call on each object; which line is compared."""
     lines, compared, layers = [], 0, list(dict.fromkeys(step.layer for step in case.steps))
     for i, step in enumerate(case.steps):
         layer = f"layer_{layers.index(step.layer) + 1}" if len(layers) > 1 else "layer"
         if all(step.layer != earlier.layer for earlier in case.steps[:i]):
-            lines.append(f"{layer} = {backend.snippet(step.tensors.inputs.problem).make}")
+            lines.append(f"{layer} = {how_called(backend, step.tensors.inputs.problem).make}")
         if i == case.compared:
             compared = len(lines)
         suffix = suffixes[id(step.tensors)][1]

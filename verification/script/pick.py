@@ -6,17 +6,26 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verification.backends.observe import Observation, observe_call
-from verification.backends.protocol import Backend, owed_by
+from verification.backends.expected import expected_from
+from verification.backends.observe import observe_call
+from verification.backends.protocol import Backend
 from verification.backends.snippet import ScriptError
-from verification.oracle.expectation import sequences, store
-from verification.oracle.judge import Violation, answered, judge_events, judge_memory, judge_output, judge_same_bits
-from verification.oracle.memory import expected_memory
+from verification.oracle.expectation import expected_memory, sequences, store
+from verification.oracle.judge import (
+    Violation,
+    judge_events,
+    judge_memory,
+    judge_output,
+    judge_same_bits,
+    successful_output,
+)
+from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem.scoring import PLAIN
 from verification.script.case import Case, Step
 from verification.tensors.inputs import Inputs
 from verification.tensors.layout import INDEX_NAMES, used_names
 from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.observation import Observation
 
 Wrong = Callable[[Observation], bool]
 _CACHES = ("k_cache", "v_cache")
@@ -69,14 +78,14 @@ def _breaks(judge: Callable[[Observation, Backend], None], observation: Observat
 def _judge_answer(observation: Observation, backend: Backend) -> None:
     """The output in bound, the caches exact, and all else that was given as it was."""
     tensors = observation.tensors
-    judge_output(answered(observation), owed_by(backend, tensors.inputs))
+    judge_output(successful_output(observation), expected_from(backend, tensors.inputs))
     if _has_changed(observation, (*_CACHES, *_GIVEN)):
         raise Violation("what it wrote")
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
-    predictions = owed_by(backend, observation.tensors.inputs).predictions
-    judge_events(observation.events, backend.contract.owed(predictions))
+    predictions = expected_from(backend, observation.tensors.inputs).predictions
+    judge_events(observation.events, excuse_uncomputed(predictions, backend.contract.uncomputed))
 
 
 def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:
@@ -105,7 +114,7 @@ def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> C
     if any(step.tensors.inputs.problem.scoring != PLAIN for step in steps):
         return None  # whose rows see other keys, and more than keys
     one, other = steps[first], steps[second]
-    outputs = [answered(step.observation) for step in (one, other)]
+    outputs = [successful_output(step.observation) for step in (one, other)]
     asked = [_questions(step.tensors.inputs) for step in (one, other)]
     rows = [(row, asked[1].index(question)) for row, question in enumerate(asked[0]) if question in asked[1]]
     if not rows or outputs[0].shape[1:] != outputs[1].shape[1:]:
@@ -121,8 +130,8 @@ def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> C
 
     if not differs(outputs[0][mine], outputs[1][others]):
         return None
-    before = _needed(steps[: first + 1], backend, lambda alone: not differs(answered(alone), outputs[0]))
-    after = _needed(steps[: second + 1], backend, lambda alone: not differs(answered(alone), outputs[1]))
+    before = _needed(steps[: first + 1], backend, lambda alone: not differs(successful_output(alone), outputs[0]))
+    after = _needed(steps[: second + 1], backend, lambda alone: not differs(successful_output(alone), outputs[1]))
     made = [*before, *(step for step in after if all(step is not earlier for earlier in before))]
     return Case("bits", tuple(made), len(before) - 1, tuple(mine.tolist()), tuple(others.tolist()))
 

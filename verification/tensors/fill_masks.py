@@ -14,7 +14,7 @@ _STREAMS = 0x5C0, 0x51C, 0xB11
 Array = NDArray[Any]
 
 
-def scored(problem: Problem) -> dict[str, Array]:
+def make_masks(problem: Problem) -> dict[str, Array]:
     """``mask`` and ``sinks`` in the problem's dtype, those that it has. Every row of a mask shows the first
     key, which every row sees that sees any; but for blind ones, two in five and at least one.
     """

@@ -13,7 +13,7 @@ from verification.problem import Numbers, Problem
 from verification.problem.formats import FORMATS, Format
 from verification.problem.visibility import context_slots, visible_counts
 from verification.tensors.fill import fill_scores, fill_values
-from verification.tensors.fill_masks import scored
+from verification.tensors.fill_masks import make_masks
 
 Array = NDArray[Any]
 # One byte, repeated, is a NaN, a large finite number, a large negative one or zero in every format that we store,
@@ -85,7 +85,7 @@ def make_inputs(problem: Problem) -> Inputs:
         slot_mapping=np.array(problem.slot_mapping, index),
         context_lens=np.array(problem.key_lens if problem.reads_cache else (), index),
         block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
-        **scored(problem),
+        **make_masks(problem),
     )
     _fill(inputs, fmt, cache_fmt)
     for given in problem.numbers:
@@ -102,14 +102,14 @@ def make_inputs(problem: Problem) -> Inputs:
 def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
     problem = inputs.problem
     rng = np.random.default_rng(problem.seed)
-    inputs.q[...], inputs.k[...] = fill_scores(problem.scores, rng, inputs.q.shape, inputs.k.shape, fmt)
-    inputs.v[...] = fill_values(problem.values, rng, inputs.v.shape, fmt)
+    inputs.q[...], inputs.k[...] = fill_scores(problem.score_fill, rng, inputs.q.shape, inputs.k.shape, fmt)
+    inputs.v[...] = fill_values(problem.value_fill, rng, inputs.v.shape, fmt)
     if problem.reads_cache and inputs.visible_slots:
         seen = inputs.seen_slots
         shape = (len(seen), *inputs.k.shape[1:])
-        _, keys = fill_scores(problem.scores, rng, (0, *shape[1:]), shape, cache_fmt)
+        _, keys = fill_scores(problem.score_fill, rng, (0, *shape[1:]), shape, cache_fmt)
         _rows(inputs.k_cache)[seen] = keys
-        _rows(inputs.v_cache)[seen] = fill_values(problem.values, rng, shape, cache_fmt)
+        _rows(inputs.v_cache)[seen] = fill_values(problem.value_fill, rng, shape, cache_fmt)
 
 
 def _give(inputs: Inputs, given: Numbers) -> None:

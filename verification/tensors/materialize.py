@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from verification.problem.misuse import Misuse
 from verification.tensors.arena import Bytes, Span
 from verification.tensors.inputs import Inputs
 from verification.tensors.layout import TENSOR_NAMES, plan_arena
@@ -54,3 +55,8 @@ def materialize(inputs: Inputs, device: str) -> Tensors:
     arena = host if device == "cpu" else host.to(torch.device(device))
     tensors = {name: plan.spans[name].on_device(arena) if name in plan.spans else None for name in TENSOR_NAMES}
     return Tensors(inputs=inputs, arena=arena, before=before, spans=plan.spans, **tensors)  # type: ignore[arg-type]
+
+
+def apply_misuse(misuse: Misuse, tensors: Tensors) -> Tensors:
+    """Return `tensors` with the argument that the misuse names spoiled."""
+    return replace(tensors, **{misuse.argument: misuse.spoil(getattr(tensors, misuse.argument))})

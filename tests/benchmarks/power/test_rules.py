@@ -21,7 +21,7 @@ NAN, INF = float("nan"), float("inf")
 
 def example(dtype: str = "float16") -> tuple[Expectation, Problem, Any]:
     """One row of normal numbers, and its exact output rounded to the dtype."""
-    problem = one_head(dtype, queries=1, keys=8, head_dim=16, scores="normal", values="normal", seed=1)
+    problem = one_head(dtype, queries=1, keys=8, head_dim=16, score_fill="normal", value_fill="normal", seed=1)
     expectation = expect(make_inputs(problem), Precision())
     return expectation, problem, expectation.exact.astype(expectation.roundings.output.numpy)
 

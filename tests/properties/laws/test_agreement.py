@@ -139,7 +139,7 @@ def test_nan_is_outside_every_hull() -> None:
     assert math.isfinite(broken.value.difference.worst.exact)
 
 
-LOUD = one_head(queries=2, keys=2, scores="negative", head_dim=4)
+LOUD = one_head(queries=2, keys=2, score_fill="negative", head_dim=4)
 
 
 def silent(call: Call) -> Call:

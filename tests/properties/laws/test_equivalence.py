@@ -95,7 +95,7 @@ def test_values_scale(problem: Problem) -> None:
 def test_values_that_leave_the_normal_range_are_not_compared(values: str) -> None:
     """Subnormals do not scale exactly."""
     with pytest.raises(OutsideLaw):
-        values_scale_exactly(HONEST, one_head(keys=2, values=values))
+        values_scale_exactly(HONEST, one_head(keys=2, value_fill=values))
 
 
 @BOTH

@@ -23,7 +23,7 @@ from properties.laws.invariance import (
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.protocol import Backend, Call
-from verification.isolation.isolated import asked
+from verification.isolation.isolated import open_backend
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
@@ -177,6 +177,6 @@ def test_a_second_thread_is_seen() -> None:
         threads_do_not_matter(Wrapped(depends), problem)
     assert torch.get_num_threads() == before
     with pytest.raises(OutsideLaw):
-        threads_do_not_matter(asked("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), problem)
+        threads_do_not_matter(open_backend("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), problem)
     with pytest.raises(OutsideLaw):
         threads_do_not_matter(HONEST, PREFILL)

@@ -19,7 +19,7 @@ from verification.tensors.materialize import Tensors
 
 CASES = pytest.mark.parametrize(
     "problem",
-    [replace(p, values="normal", numbers=(), specials=(), cache_dtype="") for p in (PREFILL, DECODE)],
+    [replace(p, value_fill="normal", numbers=(), specials=(), cache_dtype="") for p in (PREFILL, DECODE)],
     ids=["prefill", "decode"],
 )
 

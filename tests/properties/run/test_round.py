@@ -98,7 +98,12 @@ def test_a_broken_law_ends_at_the_smallest_problem(phase: str) -> None:
     problem = broken.problem
     sizes = (problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.query_lens, problem.key_lens)
     assert sizes == (1, 1, 1, (1,), (1,))
-    assert (problem.scores, problem.values, problem.layout, problem.specials) == ("ones", "ones", "contiguous", ())
+    assert (problem.score_fill, problem.value_fill, problem.layout, problem.specials) == (
+        "ones",
+        "ones",
+        "contiguous",
+        (),
+    )
     assert result.problems < 60
     again, same, _ = fuzz(Law(never_holds, phases=(phase,)), HONEST, "float16", 5, examples=200)
     assert same is not None

@@ -19,7 +19,7 @@ from verification.records.findings import load
 from verification.reporting.events import read_events
 from verification.reporting.summary import Summary
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 FEW = ("--examples", "3", "--seed", "5", "--device", "cpu", "--dtype", "float16", "-k", "agrees_with", "-k", "cache_is")
 ONE_LAW = ("--seed", "5", "--dtype", "float16", "--device", "cpu", "-k", "agrees_with")

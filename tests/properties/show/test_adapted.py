@@ -23,12 +23,13 @@ from verification.catalogue import backend_named
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.scoring import Scoring
-from verification.records.ledger import Entry, entries
+from verification.records import findings
+from verification.records.entries import Entry, entries
 
-LEDGER = entries(Path(__file__).parents[2] / "ledger")
+LEDGER = entries(findings.LEDGER)
 LAW = {law.name: law for law in LAWS}
 EXACT = Precision("float64", "float64", "float64", "float64")
-CHUNK = Problem("chunked", "float16", 1, 1, 1, (2,), (2,), 1, 3, (-1, -1), ((1, 2),), values="index")
+CHUNK = Problem("chunked", "float16", 1, 1, 1, (2,), (2,), 1, 3, (-1, -1), ((1, 2),), value_fill="index")
 
 
 @pytest.mark.parametrize("law", ["agrees_with_reference", "batch_does_not_matter", "a_chunk_is_its_decodes"])
@@ -62,7 +63,7 @@ def test_what_sees_nothing_is_as_promised(tmp_path: Path) -> None:
     mean = OwesNaN()
     mean.contract = replace(OwesNaN.contract, blind="mean")  # type: ignore[misc]
     with pytest.raises(ScriptError, match="blind: 'mean'"):
-        script(replace(CHUNK, block_tables=((-1, 1),), values="ones"), "agrees_with_reference", mean)
+        script(replace(CHUNK, block_tables=((-1, 1),), value_fill="ones"), "agrees_with_reference", mean)
 
 
 def test_one_that_cannot_be_cut_out_says_so() -> None:
@@ -84,14 +85,14 @@ def test_released_software_too(problem: Problem, tmp_path: Path) -> None:
     """With what our adapter of it stands on. A bound of nothing makes an honest answer wrong."""
     flex = Flex()
     flex.precision = EXACT  # type: ignore[misc]
-    text = script(replace(problem, scores="normal", values="normal", seed=3), "agrees_with_reference", flex)
+    text = script(replace(problem, score_fill="normal", value_fill="normal", seed=3), "agrees_with_reference", flex)
     assert "from torch.nn.attention.experimental._paged_attention import PagedAttention" in text
     assert "def _pages(" in text
     assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token ")
 
 
 DENSE = replace(CHUNK, phase="prefill", num_blocks=0, slot_mapping=(), block_tables=(), num_heads=4, num_kv_heads=2)
-DENSE = replace(DENSE, head_dim=3, query_lens=(3, 3), key_lens=(5, 5), scores="normal", values="normal", seed=2)
+DENSE = replace(DENSE, head_dim=3, query_lens=(3, 3), key_lens=(5, 5), score_fill="normal", value_fill="normal", seed=2)
 SCORINGS = {
     "plain": Scoring(),
     "scale": Scoring(scale=-0.5),

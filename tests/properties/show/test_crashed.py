@@ -13,16 +13,16 @@ from properties.show.recorded import script
 from tests.properties.show.test_adapted import CHUNK
 from verification.backends.protocol import Backend
 from verification.backends.snippet import ScriptError
-from verification.isolation.isolated import asked
+from verification.isolation.isolated import open_backend
 from verification.problem import Problem
 
 TWO = replace(CHUNK, query_lens=(1, 1), key_lens=(1, 1), block_tables=((1,), (2,)))
-SQUARE = Problem("prefill", "float32", 1, 1, 16, (2,), (2,), values="index")
+SQUARE = Problem("prefill", "float32", 1, 1, 16, (2,), (2,), value_fill="index")
 
 
 def dying(name: str) -> Backend:
     """With patience for all but the one that needs it to run out."""
-    return asked(f"tests.verification.dying_kernel:{name}", "cpu", 1.0 if name == "Waits" else 60.0)
+    return open_backend(f"tests.verification.dying_kernel:{name}", "cpu", 1.0 if name == "Waits" else 60.0)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.properties.run.test_session import command, environment, session
 from tests.verification.processes import NEEDS_PROC, in_session, until
 from tests.verification.samples import DECODE, one_head
 from verification.backends.attn_core import AttnCore
-from verification.isolation.isolated import Isolated, asked
+from verification.isolation.isolated import Isolated, open_backend
 from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.json_io import to_json
@@ -35,7 +35,7 @@ FEW = ("--seed", "5", "--dtype", "float16", "--device", "cpu", "--examples", "30
 
 
 def backend(name: str, crash_after: float) -> Isolated:
-    found = asked(f"tests.verification.crashing:{name}", "cpu", crash_after)
+    found = open_backend(f"tests.verification.crashing:{name}", "cpu", crash_after)
     assert isinstance(found, Isolated)
     return found
 

@@ -12,8 +12,8 @@ from properties.run.round import fuzz
 from tests.properties.run.test_session import session
 from tests.verification.samples import PREFILL, one_head
 from verification.backends.observe import observe
-from verification.isolation.isolated import Isolated, asked
-from verification.oracle.judge import Violation, answered
+from verification.isolation.isolated import Isolated, open_backend
+from verification.oracle.judge import Violation, successful_output
 from verification.oracle.violation import Crash, Hang
 from verification.records.findings import load
 from verification.tensors.inputs import make_inputs
@@ -30,7 +30,7 @@ DEATHS = {
 
 
 def backend(name: str) -> Isolated:
-    found = asked(f"tests.verification.crashing:{name}", "cuda", PATIENCE)
+    found = open_backend(f"tests.verification.crashing:{name}", "cuda", PATIENCE)
     assert isinstance(found, Isolated)
     return found
 
@@ -41,8 +41,8 @@ def test_a_death_is_a_violation(name: str) -> None:
     kind, said = DEATHS[name]
     for _ in range(2):
         with pytest.raises(kind, match=said):
-            answered(observe(backend(name), make_inputs(PREFILL)))
-        answered(observe(backend(name), make_inputs(EMPTY)))
+            successful_output(observe(backend(name), make_inputs(PREFILL)))
+        successful_output(observe(backend(name), make_inputs(EMPTY)))
     torch.cuda.synchronize()
 
 

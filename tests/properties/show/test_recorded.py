@@ -30,7 +30,8 @@ from verification.oracle.judge import Violation
 from verification.oracle.precision import Precision
 from verification.problem import Problem, Special
 from verification.problem.misuse import MISUSES
-from verification.records.findings import Finding, kept
+from verification.records import findings
+from verification.records.findings import Finding, load_folder
 from verification.script.case import About, Case, Step
 from verification.script.page import script_for
 from verification.script.pick import case_of
@@ -38,11 +39,11 @@ from verification.script.trial import failure_of
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Tensors
 
-CORPUS = kept(Path(__file__).parents[2] / "corpus")
+CORPUS = load_folder(findings.CORPUS)
 KEPT = {name.removesuffix(".json"): finding for name, finding in CORPUS.items()}
 BY_NAME = {law.name: law for law in LAWS}
 FAMILIES = ("mask-one-future", "scale-after-fp16", "slot-negative-wraps", "table-slides", "gqa-tile", "lse-base2")
-LARGE = one_head(queries=90, keys=90, head_dim=128, scores="normal", values="normal")
+LARGE = one_head(queries=90, keys=90, head_dim=128, score_fill="normal", value_fill="normal")
 EXACT = Precision("float64", "float64", "float64", "float64")
 
 

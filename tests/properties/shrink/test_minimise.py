@@ -24,7 +24,7 @@ from verification.problem.validate import check_problem
 from verification.tensors.inputs import Inputs, make_inputs
 
 PREFILL = Problem(
-    "prefill", "float16", 2, 1, 3, (2,), (3,), scores="normal", values="normal", poison=("nan", "large"), seed=4
+    "prefill", "float16", 2, 1, 3, (2,), (3,), score_fill="normal", value_fill="normal", poison=("nan", "large"), seed=4
 )
 DECODE = Problem(
     "decode",
@@ -39,8 +39,8 @@ DECODE = Problem(
     (4, 0),
     ((1, 2), (0, 9)),
     cache_dtype="bfloat16",
-    scores="steep",
-    values="outlier",
+    score_fill="steep",
+    value_fill="outlier",
     seed=1,
 )
 
@@ -107,7 +107,7 @@ def test_a_planted_fault_ends_at_numbers_that_can_be_read(fault: str, call: Prob
     """Integers of a few characters, and for the most part 0 and 1."""
     backend = FAULTS[fault].backend()
     breaks = of_law(LAW, backend)
-    tried = (replace(call, dtype=dtype, scores=FOUND[fault], values="normal", seed=seed) for seed in range(40))
+    tried = (replace(call, dtype=dtype, score_fill=FOUND[fault], value_fill="normal", seed=seed) for seed in range(40))
     problem = next(filter(breaks, tried))
     held = [x for values in given(simple_in_the_end(problem, LAW, backend)).values() for x in values]
     assert all(x.is_integer() for x in held)
@@ -121,7 +121,7 @@ def test_what_a_hunt_ends_at_gets_simpler() -> None:
     assert found.kill is not None
     assert found.broken is not None
     law = next(law for law in LAWS if law.name == found.kill.law)
-    plain = replace(found.broken.problem, numbers=(), scores="steep")
+    plain = replace(found.broken.problem, numbers=(), score_fill="steep")
     problem = next(filter(of_law(law, backend), (replace(plain, seed=seed) for seed in range(40))))
     small = simple_in_the_end(problem, law, backend)
     assert sum(map(len, given(small).values())) <= 2
@@ -152,7 +152,7 @@ def test_the_seen_slots_of_a_cache_are_written_down() -> None:
     keys = np.array(given(small)["k_cache"]).reshape(4, 2, 2)
     assert keys[3, 1, 0] == value
     assert np.count_nonzero(keys) == 1
-    assert small.values == "ones" or np.count_nonzero(given(small)["v_cache"]) == 1
+    assert small.value_fill == "ones" or np.count_nonzero(given(small)["v_cache"]) == 1
     assert make_inputs(small).k_cache[2, 0, 1, 0] == value
     check_problem(small)
 
@@ -165,7 +165,7 @@ def test_what_a_kind_gives_is_not_written_down(values: tuple[int, ...], kind: st
     start = make_inputs(problem).q
     asked = Asked(lambda x: bool((x.v == wanted).all() and ((x.q == 1).all() or (x.q == start).all())))
     small = simplified(problem, asked)
-    assert (small.scores, small.values) == ("ones", kind)
+    assert (small.score_fill, small.value_fill) == ("ones", kind)
     assert given(small) == {}
     assert small == asked.last
 
@@ -178,7 +178,7 @@ def test_what_a_kind_gives_is_not_written_down(values: tuple[int, ...], kind: st
 def test_numbers_are_those_that_the_tensor_holds(name: str, problem: Problem, number: float, room: float) -> None:
     """To the last bit, and as far from what they were as they may be."""
     size = len(make_inputs(problem).seen_slots) * 4 if name == "k_cache" else make_inputs(problem).q.size
-    problem = replace(problem, values="ones", numbers=(Numbers(name, (number,) * size),))  # type: ignore[arg-type]
+    problem = replace(problem, value_fill="ones", numbers=(Numbers(name, (number,) * size),))  # type: ignore[arg-type]
 
     def held(inputs: Inputs) -> float:
         return float(getattr(inputs, name).reshape(-1)[0])
@@ -206,9 +206,9 @@ def test_planted_numbers_stay() -> None:
 @pytest.mark.parametrize(
     "problem",
     [
-        replace(PREFILL, scores="integers", values="onehot"),
-        replace(PREFILL, scores="integers", values="index", dtype="float32", poison=("large", "large")),
-        replace(PREFILL, scores="ones", values="index"),
+        replace(PREFILL, score_fill="integers", value_fill="onehot"),
+        replace(PREFILL, score_fill="integers", value_fill="index", dtype="float32", poison=("large", "large")),
+        replace(PREFILL, score_fill="ones", value_fill="index"),
         replace(PREFILL, query_lens=(0,), key_lens=(0,)),
         replace(PREFILL, head_dim=MOST_NUMBERS // 10 + 1),
     ],

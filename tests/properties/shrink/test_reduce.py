@@ -20,7 +20,7 @@ PREDICATES: dict[str, Callable[[Problem], bool]] = {
     "a context of three": lambda p: p.phase == "decode" and max(p.key_lens, default=0) >= 3,
     "a slot is written": lambda p: any(0 <= slot < p.num_slots for slot in p.slot_mapping),
     "grouped heads": lambda p: 1 < p.num_kv_heads < p.num_heads,
-    "steep scores": lambda p: p.scores == "steep",
+    "steep scores": lambda p: p.score_fill == "steep",
     "a bad block": lambda p: any(b < 0 for t in p.block_tables for b in t[:1]) and max(p.key_lens) > 0,
 }
 
@@ -49,7 +49,7 @@ def test_what_is_left_is_as_small_as_it_can_be(
     for problem in [p for p in generated("float16", 400) if PREDICATES[name](p)][:15]:
         small = reduced(problem, PREDICATES[name])
         assert (small.query_lens, small.key_lens, small.head_dim) == (query_lens, key_lens, 1)
-        assert (small.scores, small.values, small.layout, small.seed) == ("ones", "ones", "contiguous", 0)
+        assert (small.score_fill, small.value_fill, small.layout, small.seed) == ("ones", "ones", "contiguous", 0)
 
 
 @over(60, problems("float16"))

@@ -23,6 +23,6 @@ def test_keeps_the_laws(backend: Eager | Sdpa | Gemma2 | GptOss, dtype: str) -> 
 
 def test_rows_that_see_nothing_give_the_mean() -> None:
     """Under masks that are finite: a bottom-right prefill with more queries than keys."""
-    ahead = Problem("prefill", "float32", 1, 1, 2, (2,), (1,), values="normal", causal_alignment="bottom_right")
+    ahead = Problem("prefill", "float32", 1, 1, 2, (2,), (1,), value_fill="normal", causal_alignment="bottom_right")
     for backend in (Gemma2(), GptOss()):
         assert agrees_with_reference(backend, ahead)

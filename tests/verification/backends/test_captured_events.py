@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, Event, captured_events
+from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.tensors.observation import Event
 
 LOGGERS = [logging.getLogger(name) for name in (RANGE_LOG, INDEX_LOG)]
 RANGE = {"tensor": "q", "max": 2e4, "min": -1.0, "nonfinite": False}

@@ -50,7 +50,7 @@ def test_hidden_keys_of_a_dense_batch_are_the_kernels_own() -> None:
     """What lies in them is a promise about NaN; of paged ones it is not."""
     hidden = Problem("prefill", "float16", 1, 1, 1, (1,), (2,), poison=("nan", "nan"))
     assert Contract(("float16",), nonfinite=False).speaks_of(hidden)
-    dense = Contract(("float16",), nonfinite=False, uniform=True)
+    dense = Contract(("float16",), nonfinite=False, dense_batches=True)
     assert not dense.speaks_of(hidden)
     assert dense.speaks_of(replace(hidden, poison=("zero", "zero")))
     assert replace(dense, nonfinite=True).speaks_of(hidden)

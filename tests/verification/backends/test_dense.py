@@ -19,7 +19,7 @@ from verification.backends.kernels import MATH, cpu_kernels, flex_eager_precisio
 from verification.backends.observe import observe
 from verification.oracle.bound import scores_bound
 from verification.oracle.expectation import expect
-from verification.oracle.judge import Verdict, Violation, answered, judge_output
+from verification.oracle.judge import Verdict, Violation, judge_output, successful_output
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
@@ -35,7 +35,7 @@ ALIGNMENTS = pytest.mark.parametrize("alignment", ["top_left", "bottom_right"])
 
 def judged(backend: DenseBackend, problem: Problem) -> Verdict:
     inputs = make_inputs(problem)
-    return judge_output(answered(observe(backend, inputs)), expect(inputs, backend.precision))
+    return judge_output(successful_output(observe(backend, inputs)), expect(inputs, backend.precision))
 
 
 @KERNELS
@@ -43,7 +43,7 @@ def judged(backend: DenseBackend, problem: Problem) -> Verdict:
 @LENGTHS_Q_K
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_agrees_with_the_reference(backend: DenseBackend, alignment: str, queries: int, keys: int, dtype: str) -> None:
-    problem = one_head(dtype, queries, keys, head_dim=16, scores="normal", values="normal", seed=3)
+    problem = one_head(dtype, queries, keys, head_dim=16, score_fill="normal", value_fill="normal", seed=3)
     judged(backend, replace(problem, num_heads=4, num_kv_heads=2, causal_alignment=alignment))
 
 
@@ -56,12 +56,12 @@ def test_pages_as_the_layer_does(backend: DenseBackend, problem: Problem) -> Non
 @KERNELS
 def test_a_last_dim_of_one_has_any_stride(backend: DenseBackend) -> None:
     """Torch calls it contiguous, and its fused kernels refuse it."""
-    judged(backend, one_head(layout="strided", scores="normal", values="normal"))
+    judged(backend, one_head(layout="strided", score_fill="normal", value_fill="normal"))
 
 
 @KERNELS
 def test_what_nobody_sees_may_be_nan(backend: DenseBackend) -> None:
-    problem = one_head(queries=2, keys=4, head_dim=2, scores="normal", values="normal", poison=("nan", "nan"))
+    problem = one_head(queries=2, keys=4, head_dim=2, score_fill="normal", value_fill="normal", poison=("nan", "nan"))
     judged(backend, replace(problem, causal_alignment="top_left"))
 
 

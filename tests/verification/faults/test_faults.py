@@ -17,7 +17,7 @@ from verification.faults import FAULTS, HONEST_SPLIT_DECODE, Fault
 from verification.faults import split_decode as split
 from verification.faults.planted import swaps
 from verification.oracle.expectation import expect
-from verification.oracle.judge import Violation, answered, judge_output
+from verification.oracle.judge import Violation, judge_output, successful_output
 from verification.tensors.inputs import make_inputs
 
 LONGEST = 5
@@ -63,7 +63,7 @@ def test_a_fault_is_gone_after_the_call(fault: Fault) -> None:
 def test_the_split_decode_is_honest(problem: object) -> None:
     """Within the bound of attn_core's own profile."""
     inputs = make_inputs(problem)  # type: ignore[arg-type]
-    judge_output(answered(observe(HONEST_SPLIT_DECODE, inputs)), expect(inputs, HONEST_SPLIT_DECODE.precision))
+    judge_output(successful_output(observe(HONEST_SPLIT_DECODE, inputs)), expect(inputs, HONEST_SPLIT_DECODE.precision))
 
 
 def test_planting_is_one_function() -> None:
@@ -78,6 +78,6 @@ def test_planting_is_one_function() -> None:
     inputs = make_inputs(PREFILL)
     with pytest.raises(Violation):
         judge_output(
-            answered(observe(scores_upside_down.backend(), inputs)),
+            successful_output(observe(scores_upside_down.backend(), inputs)),
             expect(inputs, scores_upside_down.backend().precision),
         )

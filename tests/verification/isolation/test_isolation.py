@@ -22,19 +22,19 @@ from verification.backends.observe import observe, observe_call, to_numpy, to_to
 from verification.backends.protocol import Backend
 from verification.catalogue import backend_named
 from verification.isolation.host import Host
-from verification.isolation.isolated import Isolated, asked, hurried
+from verification.isolation.isolated import Isolated, hurried, open_backend
 from verification.isolation.shipment import packed, portable, unpacked
-from verification.oracle.judge import Violation, answered, judge_memory
+from verification.oracle.judge import Violation, judge_memory, successful_output
 from verification.oracle.violation import Crash, Hang
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
 from verification.tensors.layout import TENSOR_NAMES
-from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.materialize import Tensors, apply_misuse, materialize
 
-ROOT = Path(__file__).parents[2]
-LARGE = replace(PREFILL, poison=("nan", "large"), scores="huge", layout="fused", cache_layout="interleaved")
+ROOT = Path(__file__).parents[3]
+LARGE = replace(PREFILL, poison=("nan", "large"), score_fill="huge", layout="fused", cache_layout="interleaved")
 LEFT_OUT = replace(DECODE, block_tables=((99, 0), (1, 99)))
 EMPTY = one_head(queries=0, keys=0)
 
@@ -64,7 +64,7 @@ def test_the_same_answer(right: Isolated, problem: Problem, dtype: str) -> None:
     """Output, memory and events, in every dtype."""
     inputs = make_inputs(replace(problem, dtype=dtype))
     here, there = observe(crashing.HONEST, inputs), observe(right, inputs)
-    assert answered(here).tobytes() == answered(there).tobytes()
+    assert successful_output(here).tobytes() == successful_output(there).tobytes()
     assert here.memory.tobytes() == there.memory.tobytes()
     assert repr(here.events) == repr(there.events)  # a NaN is not itself
     assert there.tensors.arena.numpy().tobytes() == there.memory.tobytes()
@@ -80,7 +80,7 @@ def test_events_are_among_what_is_compared(right: Isolated) -> None:
 def test_misused_tensors_travel(name: str) -> None:
     """Views of the arena as views, whatever else as it is."""
     misuse = MISUSES[name]
-    tensors = misuse.apply(materialize(make_inputs(DECODE if misuse.phase == "decode" else PREFILL), "cpu"))
+    tensors = apply_misuse(misuse, materialize(make_inputs(DECODE if misuse.phase == "decode" else PREFILL), "cpu"))
     found = unpacked(packed(tensors), "cpu")
     for name_ in TENSOR_NAMES:
         one, other = getattr(tensors, name_), getattr(found, name_)
@@ -96,12 +96,12 @@ def test_misused_tensors_travel(name: str) -> None:
 
 def test_a_refusal_is_a_refusal(right: Isolated) -> None:
     """With its type and message, and the next call is answered."""
-    tensors = MISUSES["q_list"].apply(materialize(make_inputs(PREFILL), "cpu"))
+    tensors = apply_misuse(MISUSES["q_list"], materialize(make_inputs(PREFILL), "cpu"))
     here = observe_call(crashing.HONEST.prepare(PREFILL), tensors).error
     there = observe_call(right.prepare(PREFILL), tensors).error
     assert (type(here), str(here)) == (type(there), str(there))
     assert isinstance(there, TypeError)
-    answered(observe(right, make_inputs(PREFILL)))
+    successful_output(observe(right, make_inputs(PREFILL)))
 
 
 def test_errors_that_do_not_travel() -> None:
@@ -130,27 +130,27 @@ def test_a_death_is_a_violation(name: str, said: str) -> None:
     with isolated(name) as backend:
         for _ in range(2):
             with pytest.raises(Crash, match=said):
-                answered(observe(backend, make_inputs(PREFILL)))
+                successful_output(observe(backend, make_inputs(PREFILL)))
             if name != "EXITS":
-                answered(observe(backend, make_inputs(EMPTY)))
+                successful_output(observe(backend, make_inputs(EMPTY)))
 
 
 def test_a_hang_is_a_violation() -> None:
     """After the time that was given, which is less in a hurry, and what hangs is gone."""
     with isolated("LOOPS", 2.0) as backend:
-        answered(observe(backend, make_inputs(EMPTY)))
+        successful_output(observe(backend, make_inputs(EMPTY)))
         for context, seconds in ((hurried(backend), 0.5), (hurried(crashing.HONEST), 2.0)):
             start = time.monotonic()
             with context, pytest.raises(Hang, match=f"did not answer within {seconds:g} s"):
                 observe(backend, make_inputs(PREFILL))
             assert seconds <= time.monotonic() - start < seconds + 1
-        answered(observe(backend, make_inputs(EMPTY)))
+        successful_output(observe(backend, make_inputs(EMPTY)))
 
 
 def test_a_hurry_has_patience_for_the_slow() -> None:
     """Ten times what an answer took so far."""
     with isolated("SLOW") as backend:
-        answered(observe(backend, make_inputs(EMPTY)))
+        successful_output(observe(backend, make_inputs(EMPTY)))
         with hurried(backend):
             assert 3.0 <= backend.host.patience < 30
 
@@ -170,7 +170,7 @@ def test_a_call_keeps_its_state_and_survives_a_death() -> None:
         with pytest.raises(Crash):
             observe(backend, make_inputs(PREFILL))
         for call in calls:
-            answered(observe_call(call, materialize(make_inputs(EMPTY), "cpu")))
+            successful_output(observe_call(call, materialize(make_inputs(EMPTY), "cpu")))
 
 
 def test_memory_is_handed_on_from_call_to_call(right: Isolated) -> None:
@@ -180,18 +180,18 @@ def test_memory_is_handed_on_from_call_to_call(right: Isolated) -> None:
     for one, backend in zip(tensors, backends, strict=True):
         call = backend.prepare(DECODE)
         for _ in range(2):
-            answered(observe_call(call, one))
+            successful_output(observe_call(call, one))
     assert np.array_equal(tensors[0].arena.numpy(), tensors[1].arena.numpy())
     assert not np.array_equal(tensors[1].arena.numpy(), tensors[1].before)
 
 
 def test_who_is_isolated() -> None:
     """Not what is ours, nor what is trusted."""
-    assert asked("attn_core/eager", "cpu", 1.0) is backend_named("attn_core/eager", "cpu")
-    assert asked("mask-one-future", "cpu", 1.0) is backend_named("mask-one-future", "cpu")
+    assert open_backend("attn_core/eager", "cpu", 1.0) is backend_named("attn_core/eager", "cpu")
+    assert open_backend("mask-one-future", "cpu", 1.0) is backend_named("mask-one-future", "cpu")
     foreign = "tests.verification.crashing:RIGHT"
-    assert asked(foreign, "cpu", None) is crashing.RIGHT
-    found = asked(foreign, "cpu", 1.0)
+    assert open_backend(foreign, "cpu", None) is crashing.RIGHT
+    found = open_backend(foreign, "cpu", 1.0)
     assert isinstance(found, Isolated)
     assert found.on("cpu") is found
     assert (found.name, found.device, found.contract) == ("right", "cpu", crashing.RIGHT.contract)

@@ -173,7 +173,7 @@ def test_the_probabilistic_bound_grows_with_the_root() -> None:
     n = np.array([1, 4, 9, 100, 10_000])
     ratios = gamma(np, n, likely) / gamma(np, n, always)
     assert np.allclose(ratios, np.minimum(1, 3 / np.sqrt(n)), rtol=1e-2)
-    inputs = make_inputs(one_head("float32", queries=4, keys=64, head_dim=64, scores="normal", values="normal"))
+    inputs = make_inputs(one_head("float32", queries=4, keys=64, head_dim=64, score_fill="normal", value_fill="normal"))
     sharper, bound = (expect(inputs, Precision(probabilistic=p)).bound for p in (3.0, 0.0))
     assert (sharper < bound).all()
 

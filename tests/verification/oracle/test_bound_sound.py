@@ -13,7 +13,7 @@ from tests.properties.generated import over
 from tests.verification.samples import one_head
 from tests.verification.simulated import simulate
 from verification.oracle.expectation import Expectation, expect
-from verification.oracle.judge import scores
+from verification.oracle.judge import error_ratios
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem
 from verification.problem.describe import describe
@@ -37,7 +37,9 @@ def affordable(problem: Problem) -> bool:
 
 def decent(dtype: str, seed: int, **changes: object) -> Expectation:
     """Scores and values of about 1, 32 keys: what a planted error has to be seen in."""
-    problem = replace(one_head(dtype, queries=8, keys=32, head_dim=16, scores="normal", values="normal"), seed=seed)
+    problem = replace(
+        one_head(dtype, queries=8, keys=32, head_dim=16, score_fill="normal", value_fill="normal"), seed=seed
+    )
     return expect(make_inputs(replace(problem, **changes)), PLAIN)  # type: ignore[arg-type]
 
 
@@ -50,7 +52,7 @@ def test_honest_answers_score_at_most_one(dtype: str, profile: str) -> None:
     def check(problem: Problem, reverse: bool, late: bool) -> None:
         expectation = expect(make_inputs(problem), PROFILES[profile])
         output = simulate(expectation, problem.scale, reverse=reverse, late_division=late)
-        assert scores(output, expectation).max() <= 1, describe(problem)
+        assert error_ratios(output, expectation).max() <= 1, describe(problem)
 
     check()
 
@@ -58,23 +60,23 @@ def test_honest_answers_score_at_most_one(dtype: str, profile: str) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_bound_is_nearly_attained(dtype: str) -> None:
     """A bound ten times too wide is a defect: an honest answer comes within a tenth of it."""
-    worst = max(scores(simulate(e, 0.25), e).max() for e in (decent(dtype, seed) for seed in range(20)))
+    worst = max(error_ratios(simulate(e, 0.25), e).max() for e in (decent(dtype, seed) for seed in range(20)))
     assert 0.9 < worst <= 1
 
 
 @pytest.mark.parametrize("error", [1e-3, -1e-3])
 def test_an_error_in_the_scale_is_seen(error: float) -> None:
     """One in a thousand, in float16, on nearly every problem with scores of some size."""
-    caught = [scores(simulate(e, 0.25 * (1 + error)), e).max() > 1 for e in steep_expectations()]
+    caught = [error_ratios(simulate(e, 0.25 * (1 + error)), e).max() > 1 for e in steep_expectations()]
     assert np.mean(caught) > 0.9
-    assert not any(scores(simulate(e, 0.25), e).max() > 1 for e in steep_expectations())
+    assert not any(error_ratios(simulate(e, 0.25), e).max() > 1 for e in steep_expectations())
 
 
 def steep_expectations() -> list[Expectation]:
     """Scores of about +-20."""
     found = []
     for seed in range(10):
-        inputs = make_inputs(replace(one_head(queries=8, keys=32, head_dim=16, scores="normal"), seed=seed))
+        inputs = make_inputs(replace(one_head(queries=8, keys=32, head_dim=16, score_fill="normal"), seed=seed))
         inputs = replace(inputs, q=inputs.q * np.float16(8), v=inputs.k)
         found.append(expect(inputs, PLAIN))
     return found
@@ -86,13 +88,13 @@ def test_an_error_in_the_output_is_seen(dtype: str, seen: float) -> None:
     expectation = decent(dtype, 3)
     honest = simulate(expectation, 0.25)
     wrong = (honest.astype(np.float64) * (1 + seen)).astype(honest.dtype)
-    assert scores(honest, expectation).max() <= 1 < scores(wrong, expectation).max()
+    assert error_ratios(honest, expectation).max() <= 1 < error_ratios(wrong, expectation).max()
 
 
 def test_weights_kept_in_float16_are_seen() -> None:
     """A flash kernel needs a profile that allows for it: under attn_core's it is out of bound."""
     flash = FLASH.resolve("float16")
-    worst = [scores(simulate(replace(e, roundings=flash), 0.25), e).max() for e in steep_expectations()]
+    worst = [error_ratios(simulate(replace(e, roundings=flash), 0.25), e).max() for e in steep_expectations()]
     assert max(worst) > 1
 
 
@@ -100,4 +102,4 @@ def test_scores_kept_in_float16_are_seen() -> None:
     """An eager run in the input's format is far beyond the bound of one that keeps float32."""
     for expectation in steep_expectations()[:3]:
         eager = replace(expectation, roundings=Precision(scores=INPUT).resolve("float16"))
-        assert scores(simulate(eager, 0.25), expectation).max() > 3
+        assert error_ratios(simulate(eager, 0.25), expectation).max() > 3

@@ -8,16 +8,17 @@ import pytest
 
 from tests.verification.samples import CHUNKED, DECODE, with_numbers
 from verification.backends.attn_core import AttnCore
-from verification.backends.contract import has_blind_rows
 from verification.backends.observe import observe
 from verification.backends.token_by_token import TokenByToken, as_decodes
 from verification.oracle.expectation import expect, sequences, store
-from verification.oracle.judge import answered, judge_output
+from verification.oracle.judge import judge_output, successful_output
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.describe import describe
 from verification.problem.json_io import from_json, to_json
-from verification.problem.validate import ProblemError, check_problem
+from verification.problem.reading import ProblemError
+from verification.problem.validate import check_problem
+from verification.problem.visibility import has_blind_rows
 from verification.reporting.pictures import picture
 from verification.tensors.inputs import make_inputs
 from verification.tensors.layout import used_names
@@ -61,7 +62,7 @@ def test_as_decodes() -> None:
 def test_token_by_token_is_right(problem: Problem, dtype: str) -> None:
     """By attn_core's decode, which knows no chunks."""
     inputs, backend = make_inputs(replace(problem, dtype=dtype)), TokenByToken(AttnCore())
-    judge_output(answered(observe(backend, inputs)), expect(inputs, backend.precision))
+    judge_output(successful_output(observe(backend, inputs)), expect(inputs, backend.precision))
     assert backend.contract.phases == ("decode", "chunked")
     assert not backend.contract.refuses
     assert (backend.name, backend.on("cuda").device) == ("attn_core/eager+chunks", "cuda")

@@ -144,7 +144,7 @@ def test_nothing_is_said_of_another_call() -> None:
 
 def test_rounding_is_no_mistake_of_meaning() -> None:
     """What hardly differs from the right answer explains nothing: all weights are equal here whatever the scale is."""
-    problem = replace(LONG, scores="zeros")
+    problem = replace(LONG, score_fill="zeros")
     inputs = make_inputs(problem)
     exact = expect(inputs, Precision())
     got = exact.exact.astype(np.float16) * np.float16(1.01)

@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 
 from tests.verification.samples import PREFILL, one_head, with_numbers
-from verification.backends.observe import Observation
 from verification.oracle.expectation import Expectation, expect
-from verification.oracle.judge import Violation, answered, finite_is_owed, judge_output, judge_same_bits, scores
+from verification.oracle.judge import (
+    Violation,
+    error_ratios,
+    finite_is_owed,
+    judge_output,
+    judge_same_bits,
+    successful_output,
+)
 from verification.oracle.precision import Precision
 from verification.problem.formats import FORMATS
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import materialize
+from verification.tensors.observation import Observation
 
 DTYPES = pytest.mark.parametrize("dtype", FORMATS)
 
@@ -35,7 +42,7 @@ def out(values: list[float], dtype: str = "float16") -> Any:
 def score(got: float, exact: float, bound: float, dtype: str = "float16") -> float:
     """Of one element; a verdict is consistent with it."""
     expectation, output = expected([exact], [bound], dtype), out([got], dtype)
-    value = float(scores(output, expectation).item())
+    value = float(error_ratios(output, expectation).item())
     if value > 1:
         with pytest.raises(Violation):
             judge_output(output, expectation)
@@ -86,7 +93,7 @@ def test_an_open_bound_judges_nothing() -> None:
     """Of that element: its neighbours are still judged."""
     for got in (nan, inf, -inf, 0.0, 65504.0):
         assert score(got, 1.0, inf) == 0
-    assert scores(out([nan, 5.0]), expected([1.0, 1.0], [inf, 1.0])).ravel().tolist() == [0, 4]
+    assert error_ratios(out([nan, 5.0]), expected([1.0, 1.0], [inf, 1.0])).ravel().tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
@@ -178,7 +185,7 @@ def observation(**changes: Any) -> Observation:
 
 def test_an_answer_is_an_answer() -> None:
     """Of q's shape and dtype."""
-    assert answered(observation()).shape == (4, 2, 4)
+    assert successful_output(observation()).shape == (4, 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +200,7 @@ def test_an_answer_is_an_answer() -> None:
 def test_what_is_no_answer_is_a_violation(changes: dict[str, Any], message: str) -> None:
     """Not an error of the harness."""
     with pytest.raises(Violation, match=message):
-        answered(observation(**changes))
+        successful_output(observation(**changes))
 
 
 def test_finite_is_owed_where_rounding_cannot_overflow() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from verification.backends.captured_events import Event
 from verification.oracle.judge import Violation, judge_events
 from verification.oracle.predicted_events import Prediction
+from verification.tensors.observation import Event
 
 OWED = Prediction("q", max=(2e4, 2e4), min=(-1.0, -1.0))
 OPTIONAL = Prediction("out", max=(9990.0, 10010.0), min=(0.0, 0.0))

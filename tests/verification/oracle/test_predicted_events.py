@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verification.backends.captured_events import Event
 from verification.oracle.predicted_events import LIMIT, Prediction, dropped, measured
 from verification.problem.formats import FORMATS
+from verification.tensors.observation import Event
 
 
 def one(x: Any, bound: Any = None, dtype: str | None = None) -> Prediction:

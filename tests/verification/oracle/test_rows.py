@@ -12,11 +12,12 @@ from properties.generate.strategies import problems_within
 from tests.properties.generated import over
 from tests.verification.samples import DECODE
 from verification.adapters.written import EVERYTHING
-from verification.backends.contract import Contract, has_blind_rows
+from verification.backends.contract import Contract
 from verification.oracle.expectation import expect
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.scoring import Scoring
+from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import Inputs, make_inputs
 
 ODD = Problem(
@@ -27,8 +28,8 @@ ODD = Problem(
     head_dim=3,
     query_lens=(4, 4),
     key_lens=(6, 6),
-    scores="normal",
-    values="normal",
+    score_fill="normal",
+    value_fill="normal",
     seed=11,
 )
 EACH = {

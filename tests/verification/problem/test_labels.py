@@ -20,10 +20,10 @@ from verification.backends.attn_core import AttnCore
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
 from verification.problem.labels import FEATURES, LABELS, POSSIBLE, RULES, impossible, labels
-from verification.problem.validate import ProblemError
+from verification.problem.reading import ProblemError
 from verification.records.coverage import Coverage, Matrix
 
-PREFILL_ONE = Problem("prefill", "float16", 2, 1, 3, (2, 0), (5, 1), 4, 3, (0, 0, 5, -1, -2, 2**40), scores="steep")
+PREFILL_ONE = Problem("prefill", "float16", 2, 1, 3, (2, 0), (5, 1), 4, 3, (0, 0, 5, -1, -2, 2**40), score_fill="steep")
 NO_CACHE = Problem("prefill", "float64", 6, 2, 64, (1, 3, 4, 4), (4, 3, 2, 0), causal_alignment="bottom_right")
 DECODE_ONE = Problem(
     "decode",

@@ -12,7 +12,7 @@ from verification.backends.attn_core import AttnCore
 from verification.backends.observe import observe, observe_call
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
-from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.materialize import Tensors, apply_misuse, materialize
 
 EVERY = pytest.mark.parametrize("name", MISUSES)
 
@@ -30,7 +30,7 @@ def victim(name: str) -> Tensors:
 def test_one_argument_is_spoilt(name: str) -> None:
     """A tensor of the call, by its own name; the arena stays as it is."""
     before = victim(name)
-    after = MISUSES[name].apply(before)
+    after = apply_misuse(MISUSES[name], before)
     changed = {f.name for f in fields(Tensors) if getattr(after, f.name) is not getattr(before, f.name)}
     assert changed == {MISUSES[name].argument}
     assert torch.equal(after.arena, torch.from_numpy(before.before))
@@ -42,7 +42,7 @@ def test_the_layer_takes_the_call_without_it_and_refuses_it_with(name: str) -> N
     tensors = victim(name)
     problem = tensors.inputs.problem
     assert observe(AttnCore(), tensors.inputs).error is None
-    observation = observe_call(AttnCore().prepare(problem), MISUSES[name].apply(tensors))
+    observation = observe_call(AttnCore().prepare(problem), apply_misuse(MISUSES[name], tensors))
     assert isinstance(observation.error, ValueError | TypeError)
     assert MISUSES[name].argument in str(observation.error)
 

@@ -12,8 +12,8 @@ import pytest
 from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Problem, json_io
 from verification.problem.json_io import to_json
-from verification.problem.validate import ProblemError
-from verification.records.findings import Finding, kept, load, read, save
+from verification.problem.reading import ProblemError
+from verification.records.findings import Finding, load, load_folder, read, save
 
 FINDING = Finding(DECODE, "agrees_with_reference", "somebody's kernel", "cuda", '3 elements\n  token 0 "x"')
 
@@ -27,14 +27,14 @@ def test_it_comes_back_whole(tmp_path: Path) -> None:
     assert path.name.startswith("agrees_with_reference-")
     save(FINDING, path.parent)
     assert load(path) == FINDING
-    assert kept(path.parent)[path.name] == FINDING
+    assert load_folder(path.parent)[path.name] == FINDING
     assert len(path.read_text().splitlines()) == 7
 
 
 def test_a_bare_problem_is_a_finding() -> None:
     """Of no law in particular."""
     assert read(to_json(PREFILL)) == Finding(PREFILL)
-    assert kept(Path("nowhere")) == {}
+    assert load_folder(Path("nowhere")) == {}
 
 
 def test_older_versions_are_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.verification.reporting.samples import events
-from verification.problem.validate import ProblemError
+from verification.problem.reading import ProblemError
 from verification.reporting.events import RunStarted, from_line, read_events, to_line
 from verification.reporting.summary import Summary
 

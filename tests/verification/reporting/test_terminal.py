@@ -13,8 +13,8 @@ from tests.verification.reporting.samples import STARTED, events, failures, host
 from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Problem
 from verification.problem.scoring import Scoring
-from verification.reporting.broken import broken
-from verification.reporting.draw import drawn
+from verification.reporting.broken import render_failure
+from verification.reporting.draw import draw_problem
 from verification.reporting.events import LawBroken, RoundEnded, RunEnded
 from verification.reporting.pace import Pace
 from verification.reporting.pictures import picture
@@ -92,7 +92,7 @@ def test_hostile_texts_are_texts() -> None:
 
 def report(index: int) -> str:
     console = Console(file=io.StringIO(), width=140, color_system=None)
-    console.print(broken(failures()[index]))
+    console.print(render_failure(failures()[index]))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -140,7 +140,7 @@ def test_a_window_is_drawn() -> None:
 
     def shown(problem: Problem) -> str:
         console = Console(file=io.StringIO(), width=100)
-        console.print(drawn(replace(problem, scoring=Scoring(window=2))))
+        console.print(draw_problem(replace(problem, scoring=Scoring(window=2))))
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
     text = shown(PREFILL)
@@ -164,7 +164,7 @@ def test_large_problems_are_cut_and_said_to_be() -> None:
 def test_every_problem_can_be_drawn(index: int) -> None:
     """Without a violation, as `attn-verify show` does."""
     console = Console(file=io.StringIO(), width=100)
-    console.print(drawn(failures()[index].finding.problem))
+    console.print(draw_problem(failures()[index].finding.problem))
     assert "wrong" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 

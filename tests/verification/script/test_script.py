@@ -16,7 +16,7 @@ from verification.backends.captured_events import RANGE_LOG
 from verification.backends.snippet import ScriptError
 from verification.faults import FAULTS
 from verification.problem.visibility import visible_counts as counted
-from verification.script.carved import carved, package_sources, quoted
+from verification.script.carved import extract_source, package_sources, quoted
 from verification.script.text import WIDTH, comment, folded
 from verification.script.trial import failure_of
 
@@ -45,7 +45,7 @@ def renaming() -> object:
 
 def test_what_a_function_uses_comes_with_it() -> None:
     """And nothing else; annotations are not followed, comments stay, marks for a linter go."""
-    imports, functions = carved([carvable])
+    imports, functions = extract_source([carvable])
     assert imports.splitlines() == ["from contextlib import contextmanager", "from math import log"]
     assert re.findall(r"^(?:def (\w+)|(\w+) =)", functions, flags=re.M) == [
         ("", "FACTOR"),
@@ -65,7 +65,7 @@ def test_what_cannot_be_followed_is_refused() -> None:
 
     for function, said in ((inner, "not at the top"), (renaming, "no script can follow")):
         with pytest.raises(ScriptError, match=said):
-            carved([function])
+            extract_source([function])
 
 
 def test_modules_come_in_an_order_in_which_they_can_be_made() -> None:
@@ -127,6 +127,6 @@ def test_a_trial_tells_an_assert_from_an_accident() -> None:
 def test_each_fault_can_be_cut_out() -> None:
     """Every function of the catalogue is at the top of its module."""
     for fault in FAULTS.values():
-        _, functions = carved([swap.function for swap in fault.swaps], "swaps")
+        _, functions = extract_source([swap.function for swap in fault.swaps], "swaps")
         assert f"def {fault.swaps[-1].function.__name__}(" in functions
         assert "@swaps" not in functions

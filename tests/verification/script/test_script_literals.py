@@ -81,12 +81,12 @@ def test_empty_tensors(sizes: dict[str, int]) -> None:
 def test_what_is_too_large_is_refused() -> None:
     """Before anybody has to scroll over it."""
     with pytest.raises(ScriptError, match=f"more than {MOST_NUMBERS} numbers"):
-        read_back(one_head(queries=200, keys=200, head_dim=64, scores="normal"))
+        read_back(one_head(queries=200, keys=200, head_dim=64, score_fill="normal"))
 
 
 def test_lines_are_wrapped() -> None:
     """Of tensors that are longer than a line."""
-    lines, _ = read_back(one_head(queries=20, keys=20, head_dim=8, scores="normal"))
+    lines, _ = read_back(one_head(queries=20, keys=20, head_dim=8, score_fill="normal"))
     assert max(len(line) for line in "\n".join(lines).splitlines()) <= WIDTH
 
 

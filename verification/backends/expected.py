@@ -1,0 +1,12 @@
+"""The answer that a backend has promised."""
+
+from __future__ import annotations
+
+from verification.backends.protocol import Backend
+from verification.oracle.expectation import Expectation, expect
+from verification.tensors.inputs import Inputs
+
+
+def expected_from(backend: Backend, inputs: Inputs) -> Expectation:
+    """What it has promised to answer."""
+    return expect(inputs, backend.precision, blind=backend.contract.blind)

@@ -1,0 +1,93 @@
+"""The ledger: findings in released software, a file and a script each. A script needs only the package and
+ends with 1 where the defect is there and with 0 where it is not, both after a line ``got ..., owed ...``, and with 2
+after a line ``needs ...`` where this machine cannot show it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from verification.problem.reading import ProblemError, Reader, one_of, parsed, record, tuple_of
+from verification.problem.reading import text as a_text
+from verification.records.findings import Finding, read
+
+KINDS = ("broken promise", "unwise")
+_STARTS = {0: "got ", 1: "got ", 2: "needs "}
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(("page", "package", "seen"), a_text),
+    "kind": one_of(KINDS),
+    "needs": tuple_of(a_text),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``page`` links to where it is told, ``seen`` is the version of ``package`` that was tried; ``needs`` are packages
+    that its script imports as well. Not every entry has a problem. One whose finding names no law is a problem that our
+    judge finds nothing wrong with.
+    """
+
+    page: str
+    package: str
+    seen: str
+    kind: str
+    needs: tuple[str, ...] = ()
+    script: Path = Path()
+    finding: Finding | None = None
+
+    @property
+    def name(self) -> str:
+        return self.script.stem
+
+    @property
+    def number(self) -> str:
+        """Of its section in the page."""
+        return self.name.split("-")[0].lstrip("0")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``code`` as above, None where the script ended in any other way; ``line`` says it in a line."""
+
+    code: int | None
+    line: str
+
+
+def load(path: Path) -> Entry:
+    """A finding's file with an ``entry``, its script beside it. Raises ProblemError, which names file and field."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = parsed(text, "entry")
+        entry: Entry = record(Entry, READERS, "entry.", data.get("entry") if isinstance(data, dict) else None)
+        finding = None if data.keys() == {"entry"} else read(text)
+    except (OSError, UnicodeDecodeError, ProblemError) as error:
+        raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
+    return replace(entry, script=path.with_suffix(".py"), finding=finding)
+
+
+def entries(folder: Path) -> list[Entry]:
+    """In the page's order. Raises ProblemError, also where there are none."""
+    found = [load(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise ProblemError(f"{folder}: holds no entry (*.json)")
+    return found
+
+
+def run_script(entry: Entry, seconds: float) -> Answer:
+    """What its script says, by this interpreter in a process of its own."""
+    try:
+        ran = subprocess.run(
+            [sys.executable, str(entry.script)], capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(None, f"no answer within {seconds:g} s")
+    # An exception ends with 1 as well: only what is said tells a defect from a script that no longer runs.
+    start = _STARTS.get(ran.returncode, "got ")
+    said = [line for line in ran.stdout.splitlines() if line.startswith(start)]
+    if ran.returncode in _STARTS and said:
+        return Answer(ran.returncode, said[-1])
+    last = (ran.stderr.strip() or ran.stdout.strip() or "it said nothing").splitlines()[-1]
+    return Answer(None, f"exit code {ran.returncode}: {last}")
