@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verification.backends.contract import Contract
 from verification.backends.dense import Dense, DenseBackend
-from verification.backends.protocol import Call, NotPortable
+from verification.backends.protocol import Call, NotPortable, Returned
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.scoring import slopes
@@ -46,12 +46,12 @@ class Adapter:
 class PagedAdapter(Adapter):
     """A kernel with a paged cache of its own making: it stores the new tokens, then attends."""
 
-    def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
+    def attend(self, problem: Problem, tensors: Tensors) -> Returned:
         """``[T, H * D]`` or ``[T, H, D]``, caches written in place. ``problem`` has sizes and conventions."""
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> Call:
-        return lambda tensors: self.attend(problem, tensors).flatten(1)
+        return lambda tensors: self.attend(problem, tensors)
 
 
 class DenseAdapter(Adapter):

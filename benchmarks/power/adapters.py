@@ -1,7 +1,7 @@
 """docs/adapters.md, from the events of sweeps over released software.
 
-``python -m benchmarks.power.adapters RUN.jsonl ...``. A sweep is `attn-verify fuzz --backend`, one a backend, so that no
-library runs in another's process. Refuses a broken cell that no entry of docs/findings.md explains.
+``python -m benchmarks.power.adapters RUN.jsonl ...``. A sweep is `attn-verify fuzz --backend`, one a backend, so that
+no library runs in another's process. Refuses a broken cell that no entry of docs/findings.md explains.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """docs/power.md, from the files that the sessions wrote.
 
-``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``. The
-first of the faults' files is shown whole, the others in a line each.
+``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``.
+The first of the faults' files is shown whole, the others in a line each.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from verification.problem import Problem, Special
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import Phase
 from verification.problem.scoring import PLAIN
+from verification.problem.table import NUMBERED, TENSORS
 
 # Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
 _WORK, _LONGEST = 20_000, 600
@@ -227,16 +228,15 @@ def _prefill(
 
 def _planted(problem: Problem, value: str) -> tuple[Special, ...]:
     """One or two NaN or Inf anywhere: seen by all, by some or by nobody."""
-    rows = {"q": problem.num_queries, "k": problem.num_new_keys, "v": problem.num_new_keys}
-    rows |= {"k_cache": problem.num_slots, "v_cache": problem.num_slots}
-    if problem.cache_dtype:
-        rows["k"] = rows["v"] = 0  # see `narrow`
-    names = [name for name, count in rows.items() if count]
+    shapes = {name: TENSORS[name].shape(problem) for name in NUMBERED}
+    if problem.cache_dtype:  # see `narrow`
+        shapes = {name: shape for name, shape in shapes.items() if TENSORS[name].role not in ("key", "value")}
+    names = [name for name, shape in shapes.items() if prod(shape)]
     rng = Random(problem.seed)
     specials = []
     for name in rng.choices(names, k=rng.randint(1, 2)) if names else ():
-        heads = problem.num_heads if name == "q" else problem.num_kv_heads
-        row, head, dim = map(rng.randrange, (rows[name], heads, problem.head_dim))
+        *tokens, heads, dims = shapes[name]
+        row, head, dim = map(rng.randrange, (prod(tokens), heads, dims))
         specials.append(Special(name, row, head, dim, value))  # type: ignore[arg-type]
     return tuple(specials)
 

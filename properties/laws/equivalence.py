@@ -18,6 +18,7 @@ from verification.oracle.judge import Verdict, Violation, judge_same_bits, succe
 from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
+from verification.problem.table import TENSORS
 from verification.tensors.inputs import Array, Inputs, make_inputs
 
 
@@ -30,7 +31,11 @@ def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:
     expanded = replace(
         inputs,
         problem=replace(problem, num_kv_heads=problem.num_heads),
-        **{name: np.repeat(getattr(inputs, name), n_rep, axis=-2) for name in ("k", "v", "k_cache", "v_cache")},
+        **{
+            name: np.repeat(getattr(inputs, name), n_rep, row.axes.index("G"))
+            for name, row in TENSORS.items()
+            if "G" in row.axes
+        },
     )
     return judge_pair(backend, gqa_equals_expanded_mha.__name__, inputs, expanded)
 
@@ -113,11 +118,9 @@ def wider_dtypes_agree(backend: Backend, problem: Problem) -> Verdict:
         raise OutsideLaw
     inputs = make_inputs(problem)
     fmt = FORMATS[wider].numpy
-    arrays = {name: getattr(inputs, name).astype(fmt) for name in ("q", "k", "v", "k_cache", "v_cache")}
-    if problem.scoring.mask == "float":
-        arrays["mask"] = inputs.mask.astype(fmt)  # type: ignore[union-attr]
-    if inputs.sinks is not None:
-        arrays["sinks"] = inputs.sinks.astype(fmt)
+    names = (name for name, row in TENSORS.items() if row.dtype(problem) == FORMATS[problem.dtype].numpy)
+    given = {name: x for name in names if (x := getattr(inputs, name)) is not None}
+    arrays = {name: x.astype(fmt) for name, x in given.items()}
     other = replace(inputs, problem=replace(problem, dtype=wider), **arrays)
     return _judge_close(backend, inputs, np.arange(problem.num_queries), other, np.arange(problem.num_queries))
 

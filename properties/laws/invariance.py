@@ -15,6 +15,7 @@ from verification.isolation.isolated import Isolated
 from verification.oracle.expectation import expected_memory, sequences, store
 from verification.oracle.judge import Verdict, judge_memory, successful_output
 from verification.problem import Problem
+from verification.problem.table import CACHES, INDICES, TOKENS
 from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.tensors.materialize import materialize
@@ -59,7 +60,7 @@ def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
     i, row, first_hidden = _some_row_with_a_future(inputs)
     rows = rows_of(problem, i)
     keys = _hidden_keys(inputs, i, row, first_hidden)
-    changed = {name: getattr(inputs, name).copy() for name in ("q", "k", "v")}
+    changed = {name: getattr(inputs, name).copy() for name in TOKENS}
     # One kind of future for each: a NaN finds what multiplies by zero, a large number what is added and taken away.
     futures = np.array(["nan", "large", "negative"])[np.arange(3) + problem.seed % 3 - 2]
     for (name, array), future in zip(changed.items(), futures, strict=True):
@@ -89,8 +90,7 @@ def index_dtype_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
         raise OutsideLaw
     other = np.int32 if problem.index_dtype == "int64" else np.int64
     limits = np.iinfo(np.int32)
-    names = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
-    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in names}
+    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in INDICES}
     return judge_pair(backend, index_dtype_does_not_matter.__name__, inputs, replace(inputs, **converted))
 
 
@@ -109,11 +109,11 @@ def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
     )
     call = backend.prepare(problem)
     successful_output(observe_call(call, materialize(make_inputs(turned), backend.device)))
-    tensors = materialize(inputs, backend.device)
-    used, again = observe_call(call, tensors), observe_call(call, tensors)
+    arena = materialize(inputs, backend.device)
+    used, again = observe_call(call, arena), observe_call(call, arena)
     for observation, what in ((used, "after another call"), (again, "the same call again")):
         verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, successful_output(observation), what=what)
-    judge_memory(again.memory, expected_memory(tensors, store(inputs)), tensors.spans, ("k_cache", "v_cache"))
+    judge_memory(again.memory, expected_memory(arena, store(inputs)), arena.spans, CACHES)
     return verdict
 
 
@@ -166,8 +166,7 @@ def _permuted(inputs: Inputs) -> Inputs:
     moved = np.where(slots < 0, slots, renamed(slots // size) * size + slots % size)
     return replace(
         inputs,
-        k_cache=inputs.k_cache[old_id],
-        v_cache=inputs.v_cache[old_id],
+        **{name: getattr(inputs, name)[old_id] for name in CACHES},
         block_tables=renamed(inputs.block_tables),
         slot_mapping=np.where(slots < problem.num_slots, moved, slots).astype(inputs.slot_mapping.dtype),
     )

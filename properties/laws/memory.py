@@ -9,8 +9,8 @@ from verification.oracle.expectation import expected_memory, store
 from verification.oracle.judge import Verdict, Violation, judge_memory, successful_output
 from verification.problem import Problem
 from verification.problem.misuse import MISUSES
+from verification.problem.table import CACHES, INDICES, TOKENS
 from verification.tensors.inputs import make_inputs
-from verification.tensors.layout import INDEX_NAMES
 from verification.tensors.materialize import apply_misuse, materialize
 from verification.tensors.observation import Observation
 
@@ -19,7 +19,7 @@ def cache_is_exact(backend: Backend, problem: Problem) -> Verdict:
     """cache'[s] = cast(k[max{n : slot_n = s}]) for every slot named, and cache'[s] = cache[s] bit for bit elsewhere."""
     if not problem.num_blocks:
         raise OutsideLaw
-    return _judge(_observe(backend, problem), ("k_cache", "v_cache"))
+    return _judge(_observe(backend, problem), CACHES)
 
 
 def guards_stay_intact(backend: Backend, problem: Problem) -> Verdict:
@@ -29,7 +29,7 @@ def guards_stay_intact(backend: Backend, problem: Problem) -> Verdict:
 
 def inputs_stay_unmodified(backend: Backend, problem: Problem) -> Verdict:
     """q, k, v and every index tensor hold after the call what they held before."""
-    return _judge(_observe(backend, problem), ("q", "k", "v", *INDEX_NAMES))
+    return _judge(_observe(backend, problem), (*TOKENS, *INDICES))
 
 
 def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
@@ -37,15 +37,15 @@ def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
     misuse = MISUSES.get(problem.misuse)
     if misuse is None or not backend.contract.refuses:
         raise OutsideLaw
-    tensors = apply_misuse(misuse, materialize(make_inputs(problem), backend.device))
-    observation = observe_call(backend.prepare(problem), tensors)
+    arena = apply_misuse(misuse, materialize(make_inputs(problem), backend.device))
+    observation = observe_call(backend.prepare(problem), arena)
     error = observation.error
     if error is None:
         raise Violation(f"{problem.misuse}: accepted, and {misuse.argument} should have been refused")
     if not isinstance(error, ValueError | TypeError) or misuse.argument not in str(error):
         raise Violation(f"{problem.misuse}: {type(error).__name__}: {error}; it should name {misuse.argument}")
-    for names in (("k_cache", "v_cache", "q", "k", "v", *INDEX_NAMES), ()):
-        judge_memory(observation.memory, tensors.before, tensors.spans, names)
+    for names in ((*CACHES, *TOKENS, *INDICES), ()):
+        judge_memory(observation.memory, arena.before, arena.spans, names)
     return Verdict()
 
 
@@ -56,7 +56,7 @@ def _observe(backend: Backend, problem: Problem) -> Observation:
 
 
 def _judge(observation: Observation, names: tuple[str, ...]) -> Verdict:
-    tensors = observation.tensors
-    expected = expected_memory(tensors, store(tensors.inputs))
-    judge_memory(observation.memory, expected, tensors.spans, names)
+    arena = observation.arena
+    expected = expected_memory(arena, store(arena.inputs))
+    judge_memory(observation.memory, expected, arena.spans, names)
     return Verdict()

@@ -103,7 +103,7 @@ class _Tally:
             raise
         else:
             if counting:
-                self.scores.append(verdict.score)
+                self.scores.append(verdict.ratio)
 
 
 def fuzz(

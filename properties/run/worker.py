@@ -115,7 +115,7 @@ def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = ""
         if not law.speaks_of(problem, backend.device):
             continue
         try:
-            scores.append(law.ask(backend, problem).score)
+            scores.append(law.ask(backend, problem).ratio)
         except OutsideLaw:
             continue
         except Violation as violation:

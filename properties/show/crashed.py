@@ -18,7 +18,8 @@ from properties.laws import LAWS
 from verification.adapter import DenseAdapter
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.flags import settle
-from verification.backends.protocol import Backend, Call, Wrapped
+from verification.backends.observe import listening
+from verification.backends.protocol import Backend, Call
 from verification.backends.snippet import ScriptError
 from verification.catalogue import backend_named
 from verification.problem import Problem
@@ -26,7 +27,7 @@ from verification.problem.json_io import from_json, to_json
 from verification.script.case import About, Case, KernelCall, Step
 from verification.script.kernel import expected, kernel_snippet
 from verification.script.page import kernel_script, script_for
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
 
 _WRITE = """\
@@ -78,21 +79,20 @@ def _ended(command: list[str], printed: Path, written: Path, seconds: float) -> 
 
 
 @dataclass(frozen=True)
-class _Announced(Wrapped):
-    """A backend whose every call is a script before it is made."""
+class _Announcer:
+    """A listener that writes a script of each call on the backend's device before it is made."""
 
+    backend: Backend
     about: About
     path: Path
 
-    def prepare(self, problem: Problem) -> Call:
-        call = self.inner.prepare(problem)
+    def about_to_call(self, call: Call, arena: Arena) -> None:  # noqa: ARG002 (every call is announced)
+        if arena.tensors.arena.device.type == self.backend.device:
+            step = Step(0, Observation({}, arena.before, (), None, arena))
+            _write(self.path, script_for(Case("crash", (step,)), self.backend, self.about))
 
-        def announced(tensors: Tensors) -> Tensor:
-            step = Step(0, Observation(tensors, None, tensors.before, (), None))
-            _write(self.path, script_for(Case("crash", (step,)), self.inner, self.about))
-            return call(tensors)
-
-        return announced
+    def called(self, call: Call, observation: Observation) -> None:
+        """The call came back: the next one is announced in its place."""
 
 
 def _announced(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
@@ -122,7 +122,7 @@ def write_each(source: str, device: str, name: str, problem: str, said: str, pat
     about = About(name, cleandoc(law.statement), backend.name, device, said, problem)
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
-        backend = _announced(backend, about, Path(path))
+        law.breaks(_announced(backend, about, Path(path)), from_json(problem))
     else:
-        backend = _Announced(backend, about, Path(path))
-    law.breaks(backend, from_json(problem))
+        with listening(_Announcer(backend, about, Path(path))):
+            law.breaks(backend, from_json(problem))

@@ -4,7 +4,7 @@ shows it, and a file that makes that call again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from inspect import cleandoc
 
 from torch import Tensor
@@ -14,8 +14,8 @@ from properties.laws import LAWS
 from properties.show.crashed import crash_script
 from verification.adapter import DenseAdapter
 from verification.backends.dense import DenseBackend
-from verification.backends.observe import observe_call, to_numpy
-from verification.backends.protocol import Backend, Call, Wrapped
+from verification.backends.observe import listening, to_numpy
+from verification.backends.protocol import Backend, Call
 from verification.backends.snippet import ScriptError
 from verification.isolation.isolated import Isolated
 from verification.oracle.judge import Violation, error_ratios
@@ -29,37 +29,28 @@ from verification.script.kernel import expected, kernel_snippet, worst
 from verification.script.page import kernel_script, script_for
 from verification.script.pick import case_of
 from verification.script.trial import failure_of
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Arena
+from verification.tensors.observation import Observation
 
 
-@dataclass(frozen=True)
-class Recording(Wrapped):
-    """A backend that keeps every call that is made on it, in order."""
+class Recorder:
+    """A listener that keeps every call on one device, in order: a script shows one device."""
 
-    steps: list[Step] = field(default_factory=list)
-    prepared: list[Problem] = field(default_factory=list)
+    def __init__(self, device: str) -> None:
+        self.steps: list[Step] = []
+        self._device = device
+        self._prepared: list[Call] = []
 
-    def on(self, device: str) -> Backend:
-        """Not recorded: a script shows one device."""
-        return self.inner.on(device)
+    def about_to_call(self, call: Call, arena: Arena) -> None:
+        """Nothing is kept of a call before it has come back."""
 
-    def prepare(self, problem: Problem) -> Call:
-        call = self.inner.prepare(problem)
-        self.prepared.append(problem)
-        layer, outputs = len(self.prepared), []
-
-        def kept(tensors: Tensors) -> Tensor:
-            outputs.append(call(tensors))
-            return outputs[-1]
-
-        def recorded(tensors: Tensors) -> Tensor:
-            observation = observe_call(kept, tensors)
-            self.steps.append(Step(layer, observation))
-            if observation.error is not None:
-                raise observation.error
-            return outputs[-1]
-
-        return recorded
+    def called(self, call: Call, observation: Observation) -> None:
+        if observation.arena.tensors.arena.device.type != self._device:
+            return
+        if all(call is not earlier for earlier in self._prepared):
+            self._prepared.append(call)
+        layer = next(i for i, earlier in enumerate(self._prepared, start=1) if earlier is call)
+        self.steps.append(Step(layer, observation))
 
 
 def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
@@ -79,10 +70,11 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
     if isinstance(backend, DenseBackend):
         text = _of_kernel(finding.problem, law, backend)
     else:
-        recording = Recording(backend)
-        about = _about(finding.problem, law, backend, _violation(finding.problem, law, recording))
+        recorder = Recorder(backend.device)
+        with listening(recorder):
+            about = _about(finding.problem, law, backend, _violation(finding.problem, law, backend))
         same_bits = law.name in backend.contract.bitwise
-        text = script_for(case_of(recording.steps, backend, law.bad_input, same_bits), backend, about)
+        text = script_for(case_of(recorder.steps, backend, law.bad_input, same_bits), backend, about)
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")
     return text

@@ -1,7 +1,7 @@
 """Make the numbers of a failing problem ones that a person can read: 0, 1, small integers, few digits.
 
-Hypothesis and `properties.shrink.reduce` shrink what is drawn, and numbers are not drawn but made from a seed. Here they are
-written down, number by number, and made simpler as long as the law breaks.
+Hypothesis and `properties.shrink.reduce` shrink what is drawn, and numbers are not drawn but made from a seed. Here they
+are written down, number by number, and made simpler as long as the law breaks.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from verification.problem import Numbers, Problem
 from verification.problem.formats import FORMATS, Format
 from verification.problem.problem import ValueKind
-from verification.tensors.inputs import make_inputs
+from verification.problem.table import CACHES, NUMBERED
+from verification.tensors.inputs import make_inputs, rows_of
 
 BUDGET = 250
 # More numbers than these nobody reads, whatever they are.
 MOST_NUMBERS = 300
 # As written: 65504, 0.375, -12.5.
 READABLE = 5
-_TENSORS = ("q", "k", "v", "k_cache", "v_cache")
 # Kinds that values may be left to; scores to ones.
 _VALUES: tuple[ValueKind, ...] = ("ones", "index", "zeros")
 Breaks = Callable[[Problem], bool]
@@ -88,7 +88,7 @@ class _Search:
     def _simplify(self, group: _Group) -> bool:
         """Whether a simpler group was found that still breaks the law."""
         before = self.literals[group.tensor]
-        fmt = FORMATS[self.problem.cache_format if group.tensor.endswith("cache") else self.problem.dtype]
+        fmt = FORMATS[self.problem.cache_format if group.tensor in CACHES else self.problem.dtype]
         return any(
             self._accepts(self._changed(group, numbers))
             for numbers in _simpler([before[i] for i in group.positions], fmt)
@@ -175,10 +175,9 @@ def _written_down(problem: Problem) -> tuple[Literals, dict[str, list[int]]]:
     """The numbers of every tensor that holds some, 0 where something else lies over them; and where none does."""
     inputs = make_inputs(replace(problem, poison=("nan", "nan")))
     literals: Literals = {}
-    for name in _TENSORS:
-        array = getattr(inputs, name)
-        rows = inputs.seen_slots if name.endswith("cache") else slice(None)
-        values = array.reshape(-1, *array.shape[-2:])[rows].astype(np.float64).reshape(-1)
+    for name in NUMBERED:
+        held = inputs.seen_slots if name in CACHES else slice(None)
+        values = rows_of(inputs, name)[held].astype(np.float64).reshape(-1)
         if values.size:
             literals[name] = values.tolist()
     free = {name: [i for i, x in enumerate(values) if isfinite(x)] for name, values in literals.items()}
@@ -186,7 +185,7 @@ def _written_down(problem: Problem) -> tuple[Literals, dict[str, list[int]]]:
 
 
 def _with(problem: Problem, literals: Literals, values: ValueKind = "ones") -> Problem:
-    numbers = tuple(Numbers(name, tuple(held)) for name, held in literals.items())  # type: ignore[arg-type]
+    numbers = tuple(Numbers(name, tuple(held)) for name, held in literals.items())
     return replace(problem, score_fill="ones", value_fill=values, numbers=numbers)
 
 

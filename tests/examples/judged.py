@@ -53,7 +53,7 @@ class Judged(nn.Module):
         output = self.layer(q, k, v)
         expectation = expect(inputs, self.precision)
         found = to_numpy(output).reshape(q.shape)
-        self.scores.append(judge_output(found, expectation).score)
+        self.scores.append(judge_output(found, expectation).ratio)
         if self.answer is own:
             return output
         return torch.from_numpy(self.answer(found, expectation)).to(output.dtype).view_as(output)

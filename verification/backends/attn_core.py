@@ -16,7 +16,7 @@ from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
-from verification.tensors.layout import used_names
+from verification.problem.table import NUMBERED, given_to
 from verification.tensors.materialize import Tensors
 
 CLAIMS = frozenset(
@@ -73,7 +73,7 @@ class AttnCore:
         return replace(self, device=device) if self.implementation == "eager" else fast(self.implementation, device)
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, implementation=self.implementation))
+        return EngineCall(layer_for(problem, implementation=self.implementation), problem)
 
     def snippet(self, problem: Problem) -> Snippet:
         """`EngineCall` as a script spells it, with the options that are not the layer's default."""
@@ -89,7 +89,7 @@ class AttnCore:
         given |= {name: value for name, value in chosen.items() if value != options[name]}
         prefill = problem.phase == "prefill"
         lengths = ["max_seqlen_q", "max_seqlen_k"] if prefill else []
-        names = [*(name for name in used_names(problem) if name not in ("q", "k", "v", "k_cache", "v_cache")), *lengths]
+        names = [*(name for name in given_to(problem) if name not in NUMBERED), *lengths]
         context = ", ".join([f"is_prefill={prefill}", *(f"{name}={name}" for name in names)])
         assign = "layer.k_cache, layer.v_cache = k_cache, v_cache\n" if problem.num_blocks else ""
         step = f"context = Context({context})\nwith attention_context(context):\n    return layer(q, k, v)"
@@ -125,8 +125,8 @@ def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: An
 class EngineCall:
     """The engine's side: it assigns its caches once, and again only when it has others."""
 
-    def __init__(self, layer: Attention) -> None:
-        self._layer = layer
+    def __init__(self, layer: Attention, problem: Problem) -> None:
+        self._layer, self._problem = layer, problem
         self._assigned: Tensor | None = None
 
     def __call__(self, tensors: Tensors) -> Tensor:
@@ -134,7 +134,7 @@ class EngineCall:
             assert tensors.v_cache is not None
             self._layer.k_cache, self._layer.v_cache = tensors.k_cache, tensors.v_cache
             self._assigned = tensors.k_cache
-        problem = tensors.inputs.problem
+        problem = self._problem
         context = Context(
             is_prefill=problem.phase == "prefill",
             cu_seqlens_q=tensors.cu_seqlens_q,

@@ -100,4 +100,4 @@ class Compiled(Wrapped):
     def prepare(self, problem: Problem) -> Call:
         layer = layer_for(problem, implementation=self.inner.implementation)
         layer.compile()  # in place, so that the engine's attributes stay where they are
-        return EngineCall(layer)
+        return EngineCall(layer, problem)

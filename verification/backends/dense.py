@@ -51,7 +51,7 @@ class DenseBackend:
         return replace(self, device=device)
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, _Paged, dense=self.dense))
+        return EngineCall(layer_for(problem, _Paged, dense=self.dense), problem)
 
 
 def dense_contract(dtypes: tuple[str, ...], head_dims: tuple[int, ...] = ()) -> Contract:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,32 +14,80 @@ from numpy.typing import NDArray
 from verification.backends.captured_events import captured_events
 from verification.backends.protocol import Backend, Call
 from verification.oracle.violation import Crash
+from verification.problem import Problem
 from verification.problem.formats import FORMATS
+from verification.problem.table import OUTPUTS
 from verification.tensors.inputs import Inputs
-from verification.tensors.materialize import Tensors, materialize
-from verification.tensors.observation import Observation
+from verification.tensors.materialize import Arena, Tensors, materialize
+from verification.tensors.observation import Answer, Observation
+
+
+class Listener(Protocol):
+    """Hears of every call that `observe_call` makes."""
+
+    def about_to_call(self, call: Call, arena: Arena) -> None: ...
+    def called(self, call: Call, observation: Observation) -> None: ...
+
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let ``listener`` hear of all calls that are made meanwhile, here and not in other processes."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def observe(backend: Backend, inputs: Inputs) -> Observation:
-    """One call on fresh memory and fresh state."""
+    """Make one call on fresh memory and fresh state."""
     return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
 
 
-def observe_call(call: Call, tensors: Tensors) -> Observation:
-    """One call. Whatever it raises is part of the observation: the judge knows whether an error was owed. Raises Crash
-    where there is nothing to observe any more.
+def observe_call(call: Call, arena: Arena) -> Observation:
+    """Make one call. Raises Crash where there is nothing to observe any more."""
+    for listener in _listeners:
+        listener.about_to_call(call, arena)
+    answer = ask(call, arena.tensors)
+    outputs = {name: _in_shape(name, x, arena.inputs.problem) for name, x in answer.outputs.items()}
+    observation = Observation(outputs, answer.memory, answer.events, answer.error, arena)
+    for listener in _listeners:
+        listener.called(call, observation)
+    return observation
+
+
+def ask(call: Call, tensors: Tensors) -> Answer:
+    """Make one call. Whatever it raises is part of the answer: the judge knows whether an error was owed. Raises Crash
+    where there is no answer.
     """
-    output, error = None, None
+    outputs: dict[str, NDArray[Any]] = {}
+    error = None
     with captured_events() as events, torch.inference_mode():
         try:
-            output = to_numpy(call(tensors))
+            outputs = {name: to_numpy(x) for name, x in _by_name(call(tensors)).items()}
         except Crash:
             raise
         except Exception as raised:
             error = raised
-    if output is not None and output.size == tensors.inputs.q.size:
-        output = output.reshape(tensors.inputs.q.shape)
-    return Observation(tensors, output, tensors.arena.cpu().numpy().copy(), tuple(events), error)
+    return Answer(outputs, tensors.arena.cpu().numpy().copy(), tuple(events), error)
+
+
+def _by_name(returned: Any) -> Mapping[str, torch.Tensor]:
+    """Return outputs by name. Raises TypeError, in one line, where a backend returned anything else."""
+    outputs = returned if isinstance(returned, Mapping) else {"out": returned}
+    for name, x in outputs.items():
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{name}: {type(x).__name__} (must be a tensor, or a dict of tensors by name, as returned)")
+    return outputs
+
+
+def _in_shape(name: str, x: NDArray[Any], problem: Problem) -> NDArray[Any]:
+    """Return an output in its own shape where it has as many elements, ``[T, H * D]`` as ``[T, H, D]``."""
+    shape = OUTPUTS[name].shape(problem) if name in OUTPUTS else x.shape
+    return x.reshape(shape) if x.size == prod(shape) else x
 
 
 def to_numpy(x: torch.Tensor) -> NDArray[Any]:

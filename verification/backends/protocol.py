@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +13,9 @@ from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
-Call = Callable[[Tensors], Tensor]
+#: A bare tensor is the output named ``"out"``; others are returned beside it by their names in `table.OUTPUTS`.
+Returned = Tensor | Mapping[str, Tensor]
+Call = Callable[[Tensors], Returned]
 
 
 class NotPortable(LookupError):
@@ -24,7 +26,8 @@ class Backend(Protocol):
     """An adapter names itself, says what it promises, and turns a problem into something that can be called.
 
     ``prepare(problem)`` makes whatever state the implementation keeps between calls (a module, a plan); the callable
-    takes tensors of that problem's sizes and returns the output ``[T, H*D]``, having written the caches in place.
+    takes tensors of that problem's sizes and returns the output ``[T, H*D]`` or ``[T, H, D]``, or outputs by name, having
+    written the caches in place.
     """
 
     @property

@@ -41,7 +41,6 @@ class TokenByToken(Wrapped):
         ends = (contexts - queries)[owner] + place + 1
         return replace(
             tensors,
-            inputs=as_decodes(tensors.inputs),
             context_lens=ends.to(contexts.dtype),
             block_tables=tables[owner],
             cu_seqlens_q=None,

@@ -15,7 +15,7 @@ from torch import Tensor
 import attn_core
 from verification.backends.attn_core import AttnCore
 from verification.backends.contract import Contract
-from verification.backends.protocol import Backend, Call
+from verification.backends.protocol import Backend, Call, Returned
 from verification.backends.snippet import Library, Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
@@ -81,7 +81,7 @@ class Swapped:
         with self._in_place():
             call = self.honest.prepare(problem)
 
-        def swapped(tensors: Tensors) -> Tensor:
+        def swapped(tensors: Tensors) -> Returned:
             with self._in_place():
                 return call(tensors)
 

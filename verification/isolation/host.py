@@ -15,7 +15,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from verification.isolation.keeper import ENDED, KILL, OUR_ERROR, START, STATUS
-from verification.isolation.shipment import Answer, Request, received, send
+from verification.isolation.shipment import Reply, Request, received, send
 from verification.oracle.violation import Crash, Hang
 
 # The same search path as here, whatever has been done to it.
@@ -43,13 +43,13 @@ class Host:
         self._control: socket.socket | None = None
         self._connection: Connection | None = None
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request) -> Reply:
         """Raises Crash where there is no answer, and has another process for the next request."""
         connection = self._connection or self._process()
         start = time.monotonic()
-        answer = self._answer(connection, self.patience, request)
+        reply = self._reply(connection, self.patience, request)
         self._slowest = max(self._slowest, time.monotonic() - start)
-        return answer
+        return reply
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
@@ -70,20 +70,20 @@ class Host:
         if self._keeper is not None:
             self._keeper.wait()
 
-    def _answer(self, connection: Connection, patience: float, request: Request | None = None) -> Answer:
+    def _reply(self, connection: Connection, patience: float, request: Request | None = None) -> Reply:
         try:
             if request is not None:
                 send(connection, request)
             if not connection.poll(patience):
                 self._ended(KILL)
                 raise Hang(f"the backend did not answer within {patience:g} s")
-            answer: Answer = received(connection)
+            reply: Reply = received(connection)
         except (EOFError, OSError):
             raise _crash(os.waitstatus_to_exitcode(self._ended(ENDED))) from None
-        if answer.lost:
+        if reply.lost:
             self._ended(ENDED)
-            raise Crash(f"the backend's device is lost: {answer.lost}")
-        return answer
+            raise Crash(f"the backend's device is lost: {reply.lost}")
+        return reply
 
     def _process(self) -> Connection:
         if self._control is None:
@@ -92,7 +92,7 @@ class Host:
         socket.send_fds(self._control, [START], [theirs.fileno()])
         theirs.close()
         self._connection = ours
-        self._answer(ours, _LOADING)
+        self._reply(ours, _LOADING)
         return ours
 
     def _begin(self) -> socket.socket:

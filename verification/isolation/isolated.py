@@ -10,11 +10,10 @@ from functools import cache
 from itertools import count
 
 import torch
-from torch import Tensor
 
 from verification.backends.captured_events import log_again
 from verification.backends.observe import to_torch
-from verification.backends.protocol import Backend, Call, NotPortable, Wrapped
+from verification.backends.protocol import Backend, Call, NotPortable, Returned, Wrapped
 from verification.catalogue import UnknownBackend, backend_named, is_foreign
 from verification.isolation.host import Host
 from verification.isolation.shipment import Request, packed
@@ -41,19 +40,21 @@ class Isolated(Wrapped):
     def prepare(self, problem: Problem) -> Call:
         """Raises what the backend raises, and Crash, as do its calls."""
         request = Request(next(_NUMBERS), problem)
-        answer = self.host.ask(request)
-        if answer.error is not None:
-            raise answer.error
+        reply = self.host.ask(request)
+        if reply.error is not None:
+            raise reply.error
 
-        def call(tensors: Tensors) -> Tensor:
-            answer = self.host.ask(Request(request.number, problem, packed(tensors)))
+        def call(tensors: Tensors) -> Returned:
+            reply = self.host.ask(Request(request.number, problem, packed(tensors)))
+            if reply.error is not None:
+                raise reply.error
+            answer = reply.answer
+            assert answer is not None
             log_again(answer.events)
-            if answer.memory is not None:
-                tensors.arena.copy_(torch.from_numpy(answer.memory))
+            tensors.arena.copy_(torch.from_numpy(answer.memory))
             if answer.error is not None:
                 raise answer.error
-            assert answer.output is not None
-            return to_torch(answer.output)
+            return {name: to_torch(x) for name, x in answer.outputs.items()}
 
         return call
 

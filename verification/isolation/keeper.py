@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 import torch
 
 from verification.backends.flags import settle
-from verification.backends.observe import observe_call
+from verification.backends.observe import ask
 from verification.backends.protocol import Backend, Call
 from verification.catalogue import backend_named
-from verification.isolation.shipment import Answer, Request, answer_of, portable, received, send, unpacked
+from verification.isolation.shipment import Reply, Request, portable, portable_answer, received, send, unpacked
 
 START, ENDED, KILL = b"s", b"e", b"k"
 STATUS = struct.Struct("i")
@@ -87,28 +87,29 @@ def _live(source: str, device: str, connection: Connection) -> None:
 def _serve(source: str, device: str, connection: Connection) -> None:
     backend = backend_named(source, device)
     calls: dict[int, Call] = {}
-    send(connection, Answer(lost=_lost(device)))  # which wakes a device that sleeps: no problem shall wait for it
-    answer = Answer()
-    while not answer.lost:
-        answer = _answer(backend, calls, received(connection))
-        send(connection, answer)
+    send(connection, Reply(lost=_lost(device)))  # which wakes a device that sleeps: no problem shall wait for it
+    reply = Reply()
+    while not reply.lost:
+        reply = _reply(backend, calls, received(connection))
+        send(connection, reply)
 
 
-def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Answer:
+def _reply(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
     try:
         if request.number not in calls:
             calls[request.number] = backend.prepare(request.problem)
     except Exception as error:
-        return Answer(error=portable(error), lost=_lost(backend.device))
+        return Reply(error=portable(error), lost=_lost(backend.device))
     if len(calls) > _KEPT:
         del calls[next(iter(calls))]
     if request.shipment is None:
-        return Answer()
+        return Reply()
     try:
-        return answer_of(observe_call(calls[request.number], unpacked(request.shipment, backend.device)))
+        answer = ask(calls[request.number], unpacked(request.shipment, backend.device))
+        return Reply(portable_answer(answer))
     except Exception:  # the memory cannot be read
         if lost := _lost(backend.device):
-            return Answer(lost=lost)
+            return Reply(lost=lost)
         raise
 
 

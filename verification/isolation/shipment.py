@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from verification.problem import Problem
-from verification.tensors.arena import Bytes, Span, aligned
-from verification.tensors.inputs import Inputs
-from verification.tensors.layout import TENSOR_NAMES
+from verification.problem.table import TENSORS
+from verification.tensors.arena import Bytes, aligned
 from verification.tensors.materialize import Tensors
-from verification.tensors.observation import Event, Observation
+from verification.tensors.observation import Answer
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,12 @@ class View:
 
 @dataclass(frozen=True)
 class Shipment:
-    """`Tensors` on the host. ``tensors`` are views, or what a misuse made of one: a copy, a list, nothing.
+    """`Tensors` on the host: all that a backend may see, and nothing of what the harness keeps."""
 
-    ``before`` is None where it is ``memory``: until the first call.
-    """
-
-    inputs: Inputs
     memory: Bytes
-    before: Bytes | None
-    spans: dict[str, Span]
+    """The arena's bytes."""
     tensors: dict[str, Any]
+    """By name, a view of them, or what a misuse made of one: a copy, a list, nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +52,18 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An `Observation` without what the law has itself. ``lost`` says why the process cannot be asked again."""
+class Reply:
+    """What comes back of a request."""
 
-    output: NDArray[Any] | None = None
-    memory: Bytes | None = None
-    events: tuple[Event, ...] = ()
+    answer: Answer | None = None
+    """The answer to a call; None where there was none to make."""
     error: Exception | None = None
+    """What `prepare` raised."""
     lost: str = ""
+    """Why the process cannot be asked again; empty where it can."""
 
 
-def send(connection: Connection, message: Request | Answer) -> None:
+def send(connection: Connection, message: Request | Reply) -> None:
     """As bytes: torch would have a connection's own pickler put tensors into shared memory."""
     connection.send_bytes(pickle.dumps(message))
 
@@ -79,25 +74,23 @@ def received(connection: Connection) -> Any:
 
 
 def packed(tensors: Tensors) -> Shipment:
-    memory = tensors.arena.cpu().numpy()
-    before = None if (memory == tensors.before).all() else tensors.before
-    held = {name: _packed(getattr(tensors, name), tensors.arena) for name in TENSOR_NAMES}
-    return Shipment(tensors.inputs, memory, before, tensors.spans, held)
+    """Take copies of all that is handed over."""
+    held = {name: _packed(getattr(tensors, name), tensors.arena) for name in TENSORS}
+    return Shipment(tensors.arena.cpu().numpy(), held)
 
 
 def unpacked(shipment: Shipment, device: str) -> Tensors:
-    """In an arena that is aligned as the law's own is."""
+    """Return the tensors in an arena that is aligned as the law's own is."""
     host = aligned(len(shipment.memory))
     host.numpy()[...] = shipment.memory
     arena = host if device == "cpu" else host.to(torch.device(device))
     tensors = {name: x.on(arena) if isinstance(x, View) else x for name, x in shipment.tensors.items()}
-    before = shipment.memory if shipment.before is None else shipment.before
-    return Tensors(shipment.inputs, arena, before, shipment.spans, **tensors)
+    return Tensors(arena=arena, **tensors)
 
 
-def answer_of(observation: Observation) -> Answer:
-    error = None if observation.error is None else portable(observation.error)
-    return Answer(observation.output, observation.memory, observation.events, error)
+def portable_answer(answer: Answer) -> Answer:
+    """Return ``answer`` with an error that survives the way."""
+    return replace(answer, error=None if answer.error is None else portable(answer.error))
 
 
 def portable(error: Exception) -> Exception:

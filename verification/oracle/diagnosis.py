@@ -35,10 +35,11 @@ def explanations(inputs: Inputs, worst: Element) -> tuple[str, ...]:
     number, nor where the element is not one of this call.
     """
     problem = inputs.problem
-    if worst.sequence >= problem.num_sequences or worst.token >= problem.query_lens[worst.sequence]:
+    elsewhere = worst.sequence >= problem.num_sequences or worst.token >= problem.query_lens[worst.sequence]
+    if elsewhere or worst.output != "out":
         return ()
     with np.errstate(all="ignore"):
-        (_, right), *others = ((each.words, _answer(each)[worst.dim]) for each in _questions(inputs, worst))
+        (_, right), *others = ((each.words, _answer(each)[worst.index("dim")]) for each in _questions(inputs, worst))
     if not _equal(right, worst.exact, 1e-9 * abs(worst.exact)):
         return ()
     room = worst.bound + 4 * FORMATS[problem.dtype].unit * abs(worst.got)
@@ -72,8 +73,8 @@ def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
     problem, stored = inputs.problem, store(inputs)
     cut = sequences(stored)
     mine = cut[worst.sequence]
-    head = worst.head // (problem.num_heads // problem.num_kv_heads)
-    query, count = mine.q[worst.token, worst.head].astype(np.float64), int(mine.counts[worst.token])
+    head = worst.index("head") // (problem.num_heads // problem.num_kv_heads)
+    query, count = mine.q[worst.token, worst.index("head")].astype(np.float64), int(mine.counts[worst.token])
     seen = mine.keys[:count], mine.values[:count]
 
     def ask(words: str, rows: Rows, head: int = head, scale: float = problem.scale, base: float = np.e) -> _Question:
@@ -90,7 +91,7 @@ def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
             yield ask(f"it read sequence {i}", (other.keys, other.values))
     for other_head in range(problem.num_kv_heads):
         if other_head != head:
-            tiled = ", which is h % G" if other_head == worst.head % problem.num_kv_heads else ""
+            tiled = ", which is h % G" if other_head == worst.index("head") % problem.num_kv_heads else ""
             yield ask(f"it read kv head {other_head}, not {head}{tiled}", seen, head=other_head)
     yield ask("the scale were left out", seen, scale=1.0)
     yield ask("the scale were applied twice", seen, scale=problem.scale**2)

@@ -9,24 +9,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verification.problem.table import AXIS_NAMES, OUTPUTS
+
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Element:
-    """One output element: ``token`` of ``sequence``, query head, dim."""
+    """One element of an output."""
 
-    sequence: int
-    token: int
-    head: int
-    dim: int
+    at: tuple[tuple[str, int], ...]
+    """Its place, an index for each axis by name: sequence, token of that sequence, query head, dim."""
     got: float
     exact: float
     bound: float
+    output: str = "out"
+
+    @property
+    def sequence(self) -> int:
+        return self.index("sequence")
+
+    @property
+    def token(self) -> int:
+        return self.index("token")
+
+    def index(self, axis: str) -> int:
+        """Return its index on an axis; 0 where its output has no such axis."""
+        return dict(self.at).get(axis, 0)
 
     @property
     def where(self) -> str:
-        return f"sequence {self.sequence}, token {self.token}, head {self.head}, dim {self.dim}"
+        """Return its place in words, after the output's name where there are others."""
+        place = ", ".join(f"{axis} {index}" for axis, index in self.at)
+        return place if self.output == "out" else f"{self.output}: {place}"
 
     def __str__(self) -> str:
         return f"{self.where}: got {self.got!r}, expected {self.exact!r} within {self.bound:.3g}"
@@ -51,16 +66,26 @@ class Difference:
 
 
 def difference(
-    wrong: Array, output: Array, exact: Array, bound: Array | float, worst: int, query_lens: Sequence[int]
+    wrong: Array,
+    output: Array,
+    exact: Array,
+    bound: Array | float,
+    worst: int,
+    query_lens: Sequence[int],
+    name: str = "out",
 ) -> Difference:
-    """``wrong [T, H, D]`` marks at least one element; ``worst`` is the flat index of the one to show."""
+    """Describe elements of the output ``name``: ``wrong`` marks at least one; ``worst`` is the flat index of the one to
+    show. All arrays have the output's shape.
+    """
     got, owed = output[wrong].astype(np.float64), exact[wrong].astype(np.float64)
     numbers = np.isfinite(got) & np.isfinite(owed)
     nan = np.isnan(got) & ~np.isnan(owed)
     inf = np.isinf(got) & (got != owed) & ~np.isnan(owed)
     errors = got[numbers] - owed[numbers]
+    index = tuple(int(i) for i in np.unravel_index(worst, output.shape))
+    limit = float(np.broadcast_to(bound, output.shape)[index])
     return Difference(
-        worst=_element(worst, output, exact, bound, query_lens),
+        worst=Element(_place(index, name, query_lens), float(output[index]), float(exact[index]), limit, name),
         elements=wrong.size,
         wrong=len(got),
         above=int((errors > 0).sum()),
@@ -72,11 +97,11 @@ def difference(
     )
 
 
-def _element(flat_index: int, output: Array, exact: Array, bound: Array | float, query_lens: Sequence[int]) -> Element:
-    row, head, dim = (int(i) for i in np.unravel_index(flat_index, output.shape))
-    limit = np.broadcast_to(bound, output.shape)[row, head, dim]
+def _place(index: tuple[int, ...], name: str, query_lens: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """Name each index by its axis; the first, a row, is a token of a sequence."""
+    row, *others = index
     ends = np.cumsum(query_lens)
     sequence = int(np.searchsorted(ends, row, side="right"))
     token = row - (int(ends[sequence - 1]) if sequence else 0)
-    found, owed = float(output[row, head, dim]), float(exact[row, head, dim])
-    return Element(sequence, token, head, dim, found, owed, float(limit))
+    axes = (AXIS_NAMES[axis] for axis in OUTPUTS[name].axes[1:])
+    return (("sequence", sequence), ("token", token), *zip(axes, others, strict=True))

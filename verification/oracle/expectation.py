@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat.torch as torch_namespace
 import numpy as np
@@ -18,10 +18,11 @@ from verification.oracle.reference import Attended, attend
 from verification.oracle.rows import Rows, rows_of
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
+from verification.problem.table import CACHES, OUTPUTS, TENSORS
 from verification.problem.visibility import seen_of_context, visible_counts
 from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Arena
 
 Array = NDArray[Any]
 
@@ -39,18 +40,33 @@ class Sequence:
     counts: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """``exact`` and ``bound`` are ``[T, H, D]`` in float64: an output may be off by ``bound``, element by element.
-
-    ``bound`` is 0 where an exact NaN or Inf is demanded, inf where the problem says nothing.
-    """
+class Expected(NamedTuple):
+    """An output: both arrays have its shape, in float64."""
 
     exact: Array
     bound: Array
+    """By how much each element may be off: 0 where an exact NaN or Inf is demanded, inf where nothing is."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A right answer, and how far another may be from it."""
+
+    outputs: dict[str, Expected]
+    """By the names of `table.OUTPUTS`."""
     predictions: tuple[Prediction, ...]
     sequences: tuple[tuple[Sequence, Attended], ...]
     roundings: Roundings
+
+    @property
+    def exact(self) -> Array:
+        """Return the exact output named ``"out"``, ``[T, H, D]``."""
+        return self.outputs["out"].exact
+
+    @property
+    def bound(self) -> Array:
+        """Return the bound of `exact`."""
+        return self.outputs["out"].bound
 
     @property
     def query_lens(self) -> tuple[int, ...]:
@@ -69,8 +85,7 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None, blin
     """The reference's answer, computed by NumPy, or by torch in float64 on ``device``. ``blind``: see `Contract`."""
     problem, roundings = inputs.problem, precision.resolve(inputs.problem.dtype)
     stored = store(inputs)
-    exact = np.zeros(inputs.q.shape)
-    bound = np.zeros(inputs.q.shape)
+    outputs: dict[str, Expected] = {}
     predictions, attended = [], []
     with np.errstate(all="ignore"):
         if problem.num_blocks:
@@ -83,10 +98,19 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None, blin
             if blind != "zeros":
                 result = _with_blind(blind, result, device, problem, sequence, roundings)
             attended.append((sequence, result))
-            exact[sequence.rows], bound[sequence.rows] = result.out.swapaxes(0, 1), result.bound.swapaxes(0, 1)
+            for name, parts in result.outputs.items():
+                whole = outputs.setdefault(name, _zeros(name, problem))
+                for array, part in zip(whole, parts, strict=True):
+                    array[sequence.rows] = part.swapaxes(0, 1)
             predictions += _sequence_events(i, stored, sequence, result)
-        predictions += measured("attention_output", exact, bound, FORMATS[problem.dtype])
-    return Expectation(exact, bound, tuple(predictions), tuple(attended), roundings)
+        out = outputs.setdefault("out", _zeros("out", problem))
+        predictions += measured("attention_output", *out, FORMATS[problem.dtype])
+    return Expectation(outputs, tuple(predictions), tuple(attended), roundings)
+
+
+def _zeros(name: str, problem: Problem) -> Expected:
+    shape = OUTPUTS[name].shape(problem)
+    return Expected(np.zeros(shape), np.zeros(shape))
 
 
 def store(inputs: Inputs) -> Inputs:
@@ -96,19 +120,19 @@ def store(inputs: Inputs) -> Inputs:
     if not writes.any():
         return inputs
     caches = {}
-    for name, new in (("k_cache", inputs.k), ("v_cache", inputs.v)):
-        cache = getattr(inputs, name).copy()
+    for name in CACHES:
+        cache, new = getattr(inputs, name).copy(), getattr(inputs, TENSORS[name].stored_from)
         with np.errstate(over="ignore", invalid="ignore"):
             cache.reshape(-1, *cache.shape[2:])[slots[writes]] = new[writes].astype(cache.dtype)
         caches[name] = cache
     return replace(inputs, **caches)
 
 
-def expected_memory(tensors: Tensors, stored: Inputs) -> Bytes:
-    """As before, but for the slots that were written."""
-    after = tensors.before.copy()
-    for name in {"k_cache", "v_cache"} & tensors.spans.keys():
-        tensors.spans[name].on_host(after)[...] = getattr(stored, name)
+def expected_memory(arena: Arena, stored: Inputs) -> Bytes:
+    """Return the arena's bytes after a right call: as before, but for the slots that were written."""
+    after = arena.before.copy()
+    for name in arena.spans.keys() & set(CACHES):
+        arena.spans[name].on_host(after)[...] = getattr(stored, name)
     return after
 
 
@@ -160,7 +184,8 @@ def _attend_on(
         arrays = {name: moved(x) for name, x in vars(rows).items() if isinstance(x, np.ndarray)}
         rows = replace(rows, **arrays)  # type: ignore[arg-type]
     result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings, rows)
-    return Attended(*(getattr(result, part.name).cpu().numpy() for part in fields(Attended)))
+    outputs = {name: (exact.cpu().numpy(), bound.cpu().numpy()) for name, (exact, bound) in result.outputs.items()}
+    return Attended(outputs, *(x.cpu().numpy() for x in (result.scores, result.scores_bound, result.weights)))
 
 
 def _with_blind(
@@ -174,7 +199,8 @@ def _with_blind(
         mean = _attend_on(device, problem, equal, None, roundings)
         out, bound = mean.out, mean.bound
     sees = (result.weights != 0).any(axis=-1, keepdims=True)
-    return replace(result, out=np.where(sees, result.out, out), bound=np.where(sees, result.bound, bound))
+    seen = np.where(sees, result.out, out), np.where(sees, result.bound, bound)
+    return replace(result, outputs=result.outputs | {"out": seen})
 
 
 def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attended) -> list[Prediction]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
 from verification.oracle.predicted_events import Prediction
 from verification.oracle.violation import Violation as Violation  # where everybody looks for it
-from verification.problem.formats import Format
+from verification.problem.formats import FORMATS, Format
+from verification.problem.table import OUTPUTS
 from verification.tensors.arena import Bytes, Span
 from verification.tensors.observation import Event, Observation
 
@@ -23,60 +25,83 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A law that held. ``score`` is the largest ``|out - exact| / bound`` that it looked at, 0 where it saw none."""
+    """A law that held."""
 
-    score: float = 0.0
+    ratio: float = 0.0
+    """The largest ``|got - exact| / bound`` that it looked at, 0 where it saw none."""
+
+
+def successful_outputs(observation: Observation) -> dict[str, Array]:
+    """Return the outputs of a call that had to succeed. Raises Violation where it did not, where ``"out"`` is missing,
+    and where an output is unknown or has another shape or dtype than its row of `table.OUTPUTS` says.
+    """
+    if observation.error is not None:
+        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
+    problem = observation.arena.inputs.problem
+    for name in {"out": None} | observation.outputs:
+        if name not in OUTPUTS:
+            raise Violation(f"returned {name!r} (must be one of {', '.join(OUTPUTS)})")
+        row, output = OUTPUTS[name], observation.outputs.get(name)
+        shape, dtype = row.shape(problem), row.dtype(problem)
+        if output is None or output.shape != shape or output.dtype != dtype:
+            found = "nothing" if output is None else f"{output.dtype} {output.shape}"
+            raise Violation(f"returned {found}, not {dtype} of {prod(shape)} elements, as {name}")
+    return observation.outputs
 
 
 def successful_output(observation: Observation) -> Array:
-    """The output of a call that had to succeed, ``[T, H, D]``."""
-    if observation.error is not None:
-        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
-    q = observation.tensors.inputs.q
-    output = observation.output
-    if output is None or output.shape != q.shape or output.dtype != q.dtype:
-        found = "nothing" if output is None else f"{output.dtype} {output.shape}"
-        raise Violation(f"returned {found}, not {q.dtype} of {q.size} elements")
-    return output
+    """Return the output named ``"out"``, ``[T, H, D]``, of `successful_outputs`."""
+    return successful_outputs(observation)["out"]
 
 
-def error_ratios(output: Array, expectation: Expectation) -> Array:
-    """``|out - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
-    exact, bound = expectation.exact, expectation.bound
+def error_ratios(output: Array, expectation: Expectation, name: str = "out") -> Array:
+    """Return ``|got - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
+    exact, bound = expectation.outputs[name]
     got = output.astype(np.float64)
-    overflow = expectation.roundings.output.overflow
+    overflow = _format_of(name, expectation).overflow
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         # An infinity stands for everything that rounds to it.
         reached = np.where(np.isfinite(exact), np.clip(got, -overflow, overflow), got)
         error = np.abs(reached - exact)
-        score = np.where(error == 0, 0.0, error / bound)
+        ratio = np.where(error == 0, 0.0, error / bound)
     as_demanded = np.where(np.isnan(exact), np.isnan(got), got == exact)
-    score = np.where(np.isfinite(exact), score, np.where(as_demanded, 0.0, np.inf))
-    score = np.where(np.isnan(score), np.inf, score)
-    return np.where(np.isinf(bound), 0.0, score)
+    ratio = np.where(np.isfinite(exact), ratio, np.where(as_demanded, 0.0, np.inf))
+    ratio = np.where(np.isnan(ratio), np.inf, ratio)
+    return np.where(np.isinf(bound), 0.0, ratio)
 
 
-def judge_output(output: Array, expectation: Expectation) -> Verdict:
-    """Every element within its bound, or a `Violation` that shows the worst."""
+def _format_of(name: str, expectation: Expectation) -> Format:
+    row = OUTPUTS[name]
+    return expectation.roundings.output if row.format == "input" else FORMATS[row.format]
+
+
+def judge_outputs(outputs: dict[str, Array], expectation: Expectation) -> Verdict:
+    """Judge every output that was returned and that the reference knows."""
+    judged = (judge_output(x, expectation, name) for name, x in outputs.items() if name in expectation.outputs)
+    return max(judged, key=lambda verdict: verdict.ratio, default=Verdict())
+
+
+def judge_output(output: Array, expectation: Expectation, name: str = "out") -> Verdict:
+    """Return the largest ratio. Raises Violation, which shows the worst element, where one is out of its bound."""
     if not output.size:
         return Verdict()
-    score = error_ratios(output, expectation)
-    worst = float(score.max())
+    ratio = error_ratios(output, expectation, name)
+    worst = float(ratio.max())
     if worst > 1.0:
-        wrong = score > 1.0
-        message = f"{int(wrong.sum())} of {score.size} elements out of bound, err/bound up to {worst:.3g}"
-        lengths, index = expectation.query_lens, int(score.argmax())
-        raise Violation(message, difference(wrong, output, expectation.exact, expectation.bound, index, lengths))
+        wrong = ratio > 1.0
+        message = f"{int(wrong.sum())} of {ratio.size} elements out of bound, err/bound up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(ratio.argmax())
+        raise Violation(message, difference(wrong, output, *expectation.outputs[name], index, lengths, name))
     return Verdict(worst)
 
 
-def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = ()) -> None:
+def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = (), name: str = "out") -> None:
     """Equal bit for bit; NaN equals NaN in the same place, since IEEE 754 leaves its payload open."""
     bits = f"u{output.dtype.itemsize}"
     differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))
     if differ.any():
         message = f"{what}: {int(differ.sum())} of {differ.size} elements have other bits"
-        raise Violation(message, difference(differ, output, other, 0.0, int(differ.argmax()), query_lens))
+        raise Violation(message, difference(differ, output, other, 0.0, int(differ.argmax()), query_lens, name))
 
 
 def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: tuple[str, ...]) -> None:

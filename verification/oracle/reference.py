@@ -19,17 +19,28 @@ Array = Any  # an array of `xp`; the array API has no type for it yet
 
 @dataclass(frozen=True)
 class Attended:
-    """One sequence: ``out`` and ``bound`` ``[H, Lq, D]``; ``[H, Lq, Lk]`` are ``scores`` and their own bound, both
-    before anything is done to them, and ``weights``, 0 where hidden (one more key where there are sinks).
+    """The exact answer to one sequence."""
 
-    ``bound`` is 0 where NaN or Inf is demanded and inf where anything goes.
+    outputs: dict[str, tuple[Array, Array]]
+    """By name, an output and its bound, heads outside of queries: ``[H, Lq, ...]``. A bound is 0 where NaN or Inf is
+    demanded and inf where anything goes.
     """
-
-    out: Array
-    bound: Array
     scores: Array
+    """``[H, Lq, Lk]``: scaled products, before anything else is done to them."""
     scores_bound: Array
+    """``[H, Lq, Lk]``: by how much they may be off."""
     weights: Array
+    """``[H, Lq, Lk]``: 0 where hidden; one more key where there are sinks."""
+
+    @property
+    def out(self) -> Array:
+        """Return the exact output, ``[H, Lq, D]``."""
+        return self.outputs["out"][0]
+
+    @property
+    def bound(self) -> Array:
+        """Return the bound of `out`."""
+        return self.outputs["out"][1]
 
 
 def attend(
@@ -51,7 +62,7 @@ def attend(
     of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings)
     of_products = scores, of_scores
     if not (k.shape[1] and q.shape[1]):
-        return Attended(xp.zeros_like(q), xp.zeros_like(q), scores, of_scores, scores)
+        return Attended({"out": (xp.zeros_like(q), xp.zeros_like(q))}, scores, of_scores, scores)
 
     visible = xp.arange(k.shape[1], device=k.device) < counts[:, None]
     if rows is not None:
@@ -79,7 +90,7 @@ def attend(
     undefined = xp.any(visible, axis=-1) & xp.all((scores == -xp.inf) | ~visible, axis=-1)  # all -Inf: 0 / 0
     bound = xp.where(undefined[..., None], xp.inf, bound)
     bound = xp.where(xp.isnan(out) & (bound != xp.inf), 0.0, bound)
-    return Attended(out, bound, *of_products, weights)
+    return Attended({"out": (out, bound)}, *of_products, weights)
 
 
 def _put_in_nonfinite(

@@ -13,12 +13,18 @@ import torch
 
 @dataclass(frozen=True)
 class Format:
-    """``precision`` significand bits (the hidden one included) and normal exponents ``min_exponent..max_exponent``."""
+    """A binary format with subnormals."""
 
     name: str
+    """Its name, which is torch's."""
     precision: int
+    """Bits of the significand, the hidden one included."""
     min_exponent: int
+    """The smallest normal number is 2 to this power."""
     max_exponent: int
+    """The largest number lies between 2 to this power and twice that."""
+    largest: float
+    """The largest finite number. It is given, not derived: 8-bit formats spend some of their last codes on NaN."""
 
     @cached_property
     def unit(self) -> float:
@@ -32,10 +38,6 @@ class Format:
     @cached_property
     def smallest_subnormal(self) -> float:
         return 2.0 ** (self.min_exponent - self.precision + 1)
-
-    @cached_property
-    def largest(self) -> float:
-        return (2.0 - 2.0 ** (1 - self.precision)) * 2.0**self.max_exponent
 
     @cached_property
     def overflow(self) -> float:
@@ -52,9 +54,12 @@ class Format:
         return dtype
 
 
+#: What numbers may be stored in.
 FORMATS = {
-    "float16": Format("float16", 11, -14, 15),
-    "bfloat16": Format("bfloat16", 8, -126, 127),
-    "float32": Format("float32", 24, -126, 127),
-    "float64": Format("float64", 53, -1022, 1023),
+    "float16": Format("float16", 11, -14, 15, 65504.0),
+    "bfloat16": Format("bfloat16", 8, -126, 127, float.fromhex("0x1.fep+127")),
+    "float32": Format("float32", 24, -126, 127, float.fromhex("0x1.fffffep+127")),
+    "float64": Format("float64", 53, -1022, 1023, float.fromhex("0x1.fffffffffffffp+1023")),
 }
+#: What a problem may be computed in: the dtypes of q, k and v.
+DTYPES = ("float16", "bfloat16", "float32", "float64")

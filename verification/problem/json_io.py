@@ -27,6 +27,7 @@ from verification.problem.reading import (
     tuple_of,
 )
 from verification.problem.scoring import MASK_AXES, Scoring
+from verification.problem.table import NUMBERED
 from verification.problem.validate import check_problem
 
 VERSION = 2
@@ -67,7 +68,7 @@ def from_data(data: Any) -> Problem:
 
 
 _SIZE, _LENGTH, _ID = integer(1, 1 << 20), integer(0, 1 << 24), integer(-INT64, INT64 - 1)
-_TENSOR = one_of(("q", "k", "v", "k_cache", "v_cache"))
+_TENSOR = one_of(NUMBERED)
 _NUMBERS: dict[str, Reader] = {"tensor": _TENSOR, "values": tuple_of(finite)}
 _SPECIAL: dict[str, Reader] = {
     "tensor": _TENSOR,

@@ -21,7 +21,7 @@ Poison = Literal["zero", "nan", "large", "negative"]
 class Special:
     """One planted NaN or Inf. ``row`` is a token of q, k, v, or a slot of a cache."""
 
-    tensor: Literal["q", "k", "v", "k_cache", "v_cache"]
+    tensor: str
     row: int
     head: int
     dim: int
@@ -32,7 +32,7 @@ class Special:
 class Numbers:
     """All of a tensor, number by number in row-major order; of a cache, the slots that a sequence sees, ascending."""
 
-    tensor: Literal["q", "k", "v", "k_cache", "v_cache"]
+    tensor: str
     values: tuple[float, ...]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from verification.problem import Problem
 from verification.problem.misuse import MISUSES
 from verification.problem.reading import INT64, ProblemError, shortened
+from verification.problem.table import CACHES, TENSORS
 from verification.problem.visibility import context_slots
 
 
@@ -49,13 +52,12 @@ def check_problem(problem: Problem) -> Problem:
         has_tokens = bool(problem.num_queries and problem.num_new_keys)
         applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)
         require(applies, "misuse", "be one for this phase, with tokens, a cache and on_invalid where it needs them")
-    rows = {"q": problem.num_queries, "k": slots or problem.num_new_keys, "k_cache": problem.num_slots}
     for given in problem.numbers:
         require(len(given.values) == _given_size(problem, given.tensor), "numbers", "be as many as the tensor holds")
     for special in problem.specials:
-        heads = problem.num_heads if special.tensor == "q" else problem.num_kv_heads
-        held = special.row < rows[special.tensor.replace("v", "k", 1)] and special.head < heads
-        require(held and special.dim < problem.head_dim, "specials", "lie inside their tensors")
+        *tokens, heads, dims = TENSORS[special.tensor].shape(problem)
+        inside = special.row < prod(tokens) and special.head < heads and special.dim < dims
+        require(inside, "specials", "lie inside their tensors")
     return problem
 
 
@@ -70,12 +72,10 @@ def is_valid(problem: Problem) -> bool:
 
 def _given_size(problem: Problem, tensor: str) -> int:
     """How many `Numbers` a tensor takes."""
-    if tensor.endswith("cache"):
-        read = (keys if queries else 0 for queries, keys in zip(problem.query_lens, problem.key_lens, strict=False))
-        tables = zip(read, problem.block_tables, strict=False)
-        seen = (context_slots(n, np.array(row), problem.block_size, problem.num_blocks) for n, row in tables)
-        return len(set().union(*map(np.ndarray.tolist, seen))) * problem.num_kv_heads * problem.head_dim
-    tokens, heads = {"q": (problem.num_queries, problem.num_heads)}.get(
-        tensor, (problem.num_new_keys, problem.num_kv_heads)
-    )
-    return tokens * heads * problem.head_dim
+    shape = TENSORS[tensor].shape(problem)
+    if tensor not in CACHES:
+        return prod(shape)
+    read = (keys if queries else 0 for queries, keys in zip(problem.query_lens, problem.key_lens, strict=False))
+    tables = zip(read, problem.block_tables, strict=False)
+    seen = (context_slots(n, np.array(row), problem.block_size, problem.num_blocks) for n, row in tables)
+    return len(set().union(*map(np.ndarray.tolist, seen))) * prod(shape[-2:])

@@ -11,13 +11,16 @@ from verification.problem.reading import (
     Reader,
     integer,
     jsonable,
+    mapping_of,
     number,
+    one_of,
     optional,
     record,
     record_of,
     text,
     tuple_of,
 )
+from verification.problem.table import OUTPUTS
 from verification.records.findings import READERS as FINDING_READERS
 from verification.records.findings import Finding
 
@@ -43,16 +46,32 @@ class Failure:
         """Plain data, for JSON."""
         held = {name: getattr(self, name) for name in ("statement", "as_if", "any_", "lines", "kept", "not_kept")}
         difference = asdict(self.difference) if self.difference else None
+        if difference:
+            difference["worst"]["at"] = dict(difference["worst"]["at"])
         return jsonable({**held, "difference": difference}) | {"finding": self.finding.to_dict()}  # type: ignore[no-any-return]
 
 
 _INDEX = integer(0, INT64 - 1)
 _ELEMENT: dict[str, Reader] = {
-    **dict.fromkeys(("sequence", "token", "head", "dim"), _INDEX),
+    "at": lambda where, value: tuple(mapping_of(_INDEX)(where, value).items()),
+    "output": one_of(tuple(OUTPUTS)),
     **dict.fromkeys(("got", "exact", "bound"), number),
 }
+_AXES_OF_1 = ("sequence", "token", "head", "dim")
+
+
+def _element(where: str, value: Any) -> Element:
+    """Read an element; in version 1 of the events its axes stood beside its numbers."""
+    if isinstance(value, dict) and "at" not in value:
+        value = {"at": {axis: value[axis] for axis in _AXES_OF_1 if axis in value}} | {
+            name: x for name, x in value.items() if name not in _AXES_OF_1
+        }
+    element: Element = record(Element, _ELEMENT, f"{where}.", value)
+    return element
+
+
 _DIFFERENCE: dict[str, Reader] = {
-    "worst": record_of(Element, _ELEMENT),
+    "worst": _element,
     **dict.fromkeys(("elements", "wrong", "above", "below", "nan", "inf", "number"), _INDEX),
     "mean_error": number,
 }

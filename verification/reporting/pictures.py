@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from verification.oracle.difference import Element
 from verification.problem import Problem
+from verification.problem.table import CACHES
 from verification.problem.visibility import first_seen, visible_counts
 
 _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
@@ -151,7 +152,7 @@ def _block(problem: Problem, block: int, left: int) -> Block:
         return Block(block, "unused" if left <= 0 else "invalid", [], "")
     offsets = _window(size, _SLOTS, min(left, size))
     written = set(problem.slot_mapping)
-    planted = _planted(problem, ("k_cache", "v_cache")) | {
+    planted = _planted(problem, CACHES) | {
         problem.slot_mapping[token]: text for token, text in _planted(problem, ("k", "v")).items()
     }
     slots = [block * size + offset for offset in offsets]

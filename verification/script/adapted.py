@@ -9,8 +9,8 @@ from types import NoneType
 from verification.backends.snippet import Snippet
 from verification.problem import Problem
 from verification.problem.scoring import Scoring, slopes
+from verification.problem.table import TENSORS, given_to
 from verification.script.carved import extract_source
-from verification.tensors.layout import SCORING_NAMES, used_names
 
 _PLAIN = (bool, int, float, str, NoneType)
 _NAMESPACE = "from types import SimpleNamespace"
@@ -18,11 +18,12 @@ _NAMESPACE = "from types import SimpleNamespace"
 _TENSORS = '''class Tensors(SimpleNamespace):
     """What the kernel is given in a call; what a call of its kind has not is None."""
 
-    k_cache = v_cache = slot_mapping = None
-    cu_seqlens_q = cu_seqlens_k = context_lens = block_tables = mask = sinks = None
+    {} = None
 
     def held(self, *names):
-        return tuple(getattr(self, name) for name in names)'''
+        return tuple(getattr(self, name) for name in names)'''.replace(
+    "{}", " = ".join(name for name, row in TENSORS.items() if row.absent)
+)
 
 
 def paged_snippet(adapter: type, problem: Problem) -> Snippet:
@@ -30,7 +31,7 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
     cannot be cut out.
     """
     imports, functions = extract_source([adapter], more_imports=("from functools import partial", _NAMESPACE))
-    given = ", ".join(f"{name}={name}" for name in used_names(problem))
+    given = ", ".join(f"{name}={name}" for name in given_to(problem))
     return Snippet(
         imports=imports,
         call=f"return layer(Tensors({given}))",
@@ -43,7 +44,7 @@ def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
     """``attend(batch)`` of a dense batch."""
     imports, functions = extract_source([adapter, batch])
     scoring = problem.scoring
-    tensors = {name: name if getattr(scoring, name) else None for name in SCORING_NAMES}
+    tensors = {name: name if name in given_to(problem) else None for name in ("mask", "sinks")}
     of_heads = f"torch.tensor({slopes(problem.num_heads).tolist()}, device=q.device)" if scoring.alibi else None
     rules = f"{problem.causal_alignment!r}, {problem.scale!r}, {scoring.softcap!r}, {scoring.window!r}"
     call = [

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verification.tensors.materialize import Tensors
+from verification.tensors.inputs import Inputs
+from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
 
 
@@ -20,8 +21,14 @@ class Step:
     observation: Observation
 
     @property
-    def tensors(self) -> Tensors:
-        return self.observation.tensors
+    def arena(self) -> Arena:
+        """What was handed over, and what the harness kept of it."""
+        return self.observation.arena
+
+    @property
+    def inputs(self) -> Inputs:
+        """The numbers of the call."""
+        return self.observation.arena.inputs
 
 
 @dataclass(frozen=True)

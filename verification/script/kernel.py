@@ -12,7 +12,7 @@ import numpy as np
 from verification.backends.dense import DenseBackend
 from verification.backends.observe import to_numpy
 from verification.backends.snippet import Snippet
-from verification.oracle.expectation import Expectation
+from verification.oracle.expectation import Expectation, Expected
 from verification.oracle.judge import error_ratios
 from verification.oracle.precision import Roundings
 from verification.oracle.reference import attend
@@ -26,7 +26,7 @@ def expected(call: KernelCall, roundings: Roundings) -> Expectation:
     counts = np.arange(1, q.shape[1] + 1) if call.causal else np.full(q.shape[1], k.shape[1])
     with np.errstate(all="ignore"):
         attended = attend(np, q, k, v, counts, call.scale, roundings)
-    return Expectation(attended.out, attended.bound, (), (), roundings)
+    return Expectation({"out": Expected(attended.out, attended.bound)}, (), (), roundings)
 
 
 def worst(call: KernelCall, expectation: Expectation) -> str:

@@ -16,23 +16,15 @@ from verification.backends.observe import to_numpy
 from verification.backends.snippet import ScriptError
 from verification.problem.formats import FORMATS
 from verification.problem.misuse import MISUSES
+from verification.problem.table import CACHES, TENSORS, TOKENS
 from verification.script.text import WIDTH
 from verification.tensors.arena import contiguous_strides
-from verification.tensors.inputs import POISON_BYTE, Inputs
-from verification.tensors.materialize import Tensors, apply_misuse
+from verification.tensors.inputs import POISON_BYTE, Inputs, poison_around
+from verification.tensors.layout import side_by_side
+from verification.tensors.materialize import Arena, apply_misuse, views
 
 Array = NDArray[Any]
 MOST_NUMBERS = 20_000
-AXES: dict[str, Sequence[str]] = {
-    "q": "THD",
-    "k": "TGD",
-    "v": "TGD",
-    "k_cache": "NSGD",
-    "v_cache": "NSGD",
-    "block_tables": "BM",
-    "mask": ("B", "H", "Lq", "Lk"),
-    "sinks": "H",
-}
 _FULL_FROM = 64
 
 
@@ -44,14 +36,12 @@ class Literals:
         self.restrided = False
         self._device = "" if device == "cpu" else f', device="{torch.device(device).type}"'
 
-    def call(self, tensors: Tensors, names: Sequence[str], suffix: str, spoiled: bool) -> list[str]:
-        """The tensors of a call of these names as they were before it, under the field's names and ``suffix``."""
-        problem, inputs, lines = tensors.inputs.problem, tensors.inputs, list[str]()
-        memory = torch.from_numpy(tensors.before)
-        before: dict[str, Any] = {name: span.on_device(memory) for name, span in tensors.spans.items()}
-        tensors = replace(tensors, **before)
+    def call(self, arena: Arena, names: Sequence[str], suffix: str, spoiled: bool) -> list[str]:
+        """Write down the tensors of these names as they were before the call, under the field's names and ``suffix``."""
+        problem, inputs, lines = arena.inputs.problem, arena.inputs, list[str]()
+        arena = replace(arena, tensors=views(arena.spans, torch.from_numpy(arena.before)))
         if spoiled:
-            tensors = apply_misuse(MISUSES[problem.misuse], tensors)
+            arena = apply_misuse(MISUSES[problem.misuse], arena)
         joined: dict[str, list[str]] = {}
         if not spoiled and problem.layout == "fused":
             joined |= self._fused(inputs, suffix)
@@ -61,10 +51,10 @@ class Literals:
             if name in joined:
                 lines += joined[name]
             else:
-                poison = problem.poison[name.startswith("v")]
-                gap = np.full(8, POISON_BYTE[poison], np.uint8).view(FORMATS[problem.dtype].numpy)[:1]
-                strided = problem.layout == "strided" and name in ("q", "k", "v")
-                value, axes = getattr(tensors, name), AXES.get(name, "B")
+                poison = POISON_BYTE[poison_around(problem, name)]
+                gap = np.full(8, poison, np.uint8).view(FORMATS[problem.dtype].numpy)[:1]
+                strided = problem.layout == "strided" and name in TOKENS
+                value, axes = getattr(arena.tensors, name), TENSORS[name].axes
                 lines += self.assignment(f"{name}{suffix}", value, axes, gap if strided else None, exactly=True)
         return lines
 
@@ -126,7 +116,7 @@ class Literals:
 
     def _fused(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
         """q, k and v as head ranges of one tensor, where they have equally many tokens; else k and v."""
-        names = ("q", "k", "v") if len(inputs.q) == len(inputs.k) else ("k", "v")
+        names = side_by_side(inputs)
         whole = np.concatenate([getattr(inputs, name) for name in names], axis=1)
         joined, start, lines = f"{''.join(names)}{suffix}", 0, []
         for name in names:
@@ -138,10 +128,11 @@ class Literals:
 
     def _interleaved(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
         joined = f"kv_cache{suffix}"
-        whole = np.stack([inputs.k_cache, inputs.v_cache], axis=1)
+        whole = np.stack([getattr(inputs, name) for name in CACHES], axis=1)
         note = "  # [N, 2, S, G, D]: both caches, block by block"
         made = self._filled(joined, whole, FORMATS[inputs.problem.cache_format].torch, note)
-        return {"k_cache": [*made, f"k_cache{suffix}, v_cache{suffix} = {joined}.unbind(1)"], "v_cache": []}
+        names = ", ".join(f"{name}{suffix}" for name in CACHES)
+        return {CACHES[0]: [*made, f"{names} = {joined}.unbind(1)"], **{name: [] for name in CACHES[1:]}}
 
 
 def _plain(array: Any) -> Any:

@@ -19,6 +19,7 @@ from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.problem.describe import describe
 from verification.problem.misuse import MISUSES
+from verification.problem.table import CACHES, TENSORS, TOKENS, given_to
 from verification.problem.visibility import has_blind_rows
 from verification.script.called import how_called
 from verification.script.carried import embed_package
@@ -26,35 +27,28 @@ from verification.script.case import About, Case, KernelCall
 from verification.script.limits import allowed, logged
 from verification.script.literals import Literals
 from verification.script.text import TEMPLATES, comment, printable
-from verification.tensors.layout import SCORING_NAMES, used_names
-from verification.tensors.materialize import Tensors
-
-# What the exact answer is made of, by phase.
-_ASKED = {
-    "prefill": ("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k"),
-    "decode": ("q", "k_cache", "v_cache", "context_lens", "block_tables"),
-    "chunked": ("q", "k_cache", "v_cache", "cu_seqlens_q", "context_lens", "block_tables"),
-}
+from verification.tensors.materialize import Arena
 
 
 def script_for(case: Case, backend: Backend, about: About) -> str:
     """Raises ScriptError where the backend does not say how it is called, and where a tensor is too large."""
-    last = case.steps[-1].tensors
+    last = case.steps[-1].arena
     problem = last.inputs.problem
     dense = backend.contract.dense_batches
     given = _given(problem, dense)
-    if any(_given(step.tensors.inputs.problem, dense) != given for step in case.steps):
+    if any(_given(step.inputs.problem, dense) != given for step in case.steps):
         raise ScriptError("calls: of two kinds (must all be of one phase, with a cache or without)")
     literals, suffixes, lines = Literals(backend.device), _suffixes(case), []
     spoiled = case.kind == "refusal"
-    for tensors, suffix in suffixes.values():
-        written = literals.call(tensors, given, suffix, spoiled)
-        lines += ["", _call_comment(tensors, suffix), *written, *_longest(tensors, given, suffix)]
-    parameters = [*given, *(line.split(" = ")[0] for line in _longest(last, given, ""))]
+    for arena, suffix in suffixes.values():
+        written = literals.call(arena, given, suffix, spoiled)
+        of = arena.inputs.problem
+        lines += ["", _call_comment(of, suffix), *written, *_longest(of, given, suffix)]
+    parameters = [*given, *(line.split(" = ")[0] for line in _longest(problem, given, ""))]
     suffix = suffixes[id(last)][1]
     names = {name: f"{name}{suffix}" for name in given}
-    after = {"k_cache": "k_after", "v_cache": "v_after"} if case.kind == "answer" else {}
-    asked = given if dense else (*_ASKED[problem.phase], *(name for name in SCORING_NAMES if name in given))
+    after = {name: f"{TENSORS[name].stored_from}_after" for name in CACHES} if case.kind == "answer" else {}
+    asked = given if dense else _read_by_exact(problem)
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,
@@ -67,7 +61,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         compared=compared,
         names=names,
         asked=[after.get(name, names[name]) for name in asked],
-        has_cache="k_cache" in given,
+        has_cache=problem.num_blocks > 0,
         watched=[names[name] for name in case.watched],
         given=f"given = dict({', '.join(f'{name}={names[name]}' for name in case.watched)})",
         raised=case.steps[-1].observation.error is not None,
@@ -89,7 +83,13 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
 
 def _given(problem: Problem, dense: bool) -> tuple[str, ...]:
     """A dense batch needs no lengths."""
-    return tuple(name for name in used_names(problem) if not (dense and name.startswith("cu_seqlens")))
+    return tuple(name for name in given_to(problem) if not (dense and name.startswith("cu_seqlens")))
+
+
+def _read_by_exact(problem: Problem) -> tuple[str, ...]:
+    """Return the parameters of the script's ``exact``: keys and values come from the caches where those are read."""
+    unread = {"key", "value"} if problem.reads_cache else {"cache"}
+    return tuple(n for n in given_to(problem) if TENSORS[n].role not in unread and n != "slot_mapping")
 
 
 def kernel_script(
@@ -105,10 +105,10 @@ def kernel_script(
         literals,
         kind=kind,
         tensors=lines,
-        parameters=["q", "k", "v"],
-        steps=["call(q, k, v)"],
-        names={name: name for name in "qkv"},
-        asked=["q", "k", "v"],
+        parameters=list(TOKENS),
+        steps=[f"call({', '.join(TOKENS)})"],
+        names={name: name for name in TOKENS},
+        asked=list(TOKENS),
         has_cache=False,
         watched=[],
         raised=call.output is None,
@@ -157,36 +157,35 @@ def _header(about: About, snippet: Snippet) -> str:
     )
 
 
-def _suffixes(case: Case) -> dict[int, tuple[Tensors, str]]:
+def _suffixes(case: Case) -> dict[int, tuple[Arena, str]]:
     """By identity: calls on the same tensors share their names."""
-    different = {id(step.tensors): step.tensors for step in case.steps}
+    different = {id(step.arena): step.arena for step in case.steps}
     several = len(different) > 1
-    return {key: (tensors, f"_{i}" if several else "") for i, (key, tensors) in enumerate(different.items(), start=1)}
+    return {key: (arena, f"_{i}" if several else "") for i, (key, arena) in enumerate(different.items(), start=1)}
 
 
-def _call_comment(tensors: Tensors, suffix: str) -> str:
+def _call_comment(problem: Problem, suffix: str) -> str:
     which = f"Call {suffix[1:]}" if suffix else "The call"
-    return comment(f"{which}: {describe(tensors.inputs.problem)}".partition("\nscores")[0])
+    return comment(f"{which}: {describe(problem)}".partition("\nscores")[0])
 
 
-def _longest(tensors: Tensors, given: Sequence[str], suffix: str) -> list[str]:
-    problem = tensors.inputs.problem
+def _longest(problem: Problem, given: Sequence[str], suffix: str) -> list[str]:
     lengths = (("q", problem.query_lens), ("k", problem.key_lens)) if "cu_seqlens_k" in given else ()
     return [f"max_seqlen_{name}{suffix} = {max(given, default=0)}" for name, given in lengths]
 
 
 def _calls(
-    case: Case, backend: Backend, suffixes: dict[int, tuple[Tensors, str]], parameters: list[str]
+    case: Case, backend: Backend, suffixes: dict[int, tuple[Arena, str]], parameters: list[str]
 ) -> tuple[list[str], int]:
     """A line a call, and one before the first call on each object; which line is compared."""
     lines, compared, layers = [], 0, list(dict.fromkeys(step.layer for step in case.steps))
     for i, step in enumerate(case.steps):
         layer = f"layer_{layers.index(step.layer) + 1}" if len(layers) > 1 else "layer"
         if all(step.layer != earlier.layer for earlier in case.steps[:i]):
-            lines.append(f"{layer} = {how_called(backend, step.tensors.inputs.problem).make}")
+            lines.append(f"{layer} = {how_called(backend, step.inputs.problem).make}")
         if i == case.compared:
             compared = len(lines)
-        suffix = suffixes[id(step.tensors)][1]
+        suffix = suffixes[id(step.arena)][1]
         lines.append(f"call({', '.join([layer, *(name + suffix for name in parameters)])})")
     return lines, compared
 

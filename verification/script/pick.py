@@ -15,21 +15,21 @@ from verification.oracle.judge import (
     Violation,
     judge_events,
     judge_memory,
-    judge_output,
+    judge_outputs,
     judge_same_bits,
     successful_output,
+    successful_outputs,
 )
 from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem.scoring import PLAIN
+from verification.problem.table import CACHES, INDICES, TOKENS, given_to
 from verification.script.case import Case, Step
 from verification.tensors.inputs import Inputs
-from verification.tensors.layout import INDEX_NAMES, used_names
-from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.materialize import Arena, materialize
 from verification.tensors.observation import Observation
 
 Wrong = Callable[[Observation], bool]
-_CACHES = ("k_cache", "v_cache")
-_GIVEN = ("q", "k", "v", *INDEX_NAMES)
+_READ_ONLY = (*TOKENS, *INDICES)
 
 
 def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool) -> Case:
@@ -37,7 +37,7 @@ def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits:
     are claimed, two that differ. Raises ScriptError where no call and no two of them show anything.
     """
     if bad_input:
-        return Case("refusal", tuple(steps), watched=_tensors_of(steps[-1].tensors))
+        return Case("refusal", tuple(steps), watched=_tensors_of(steps[-1].arena))
 
     def answers_wrong(observation: Observation) -> bool:
         return _breaks(_judge_answer, observation, backend)
@@ -47,7 +47,7 @@ def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits:
 
     for i, step in enumerate(steps):
         if answers_wrong(step.observation):
-            changed = tuple(name for name in _GIVEN if _has_changed(step.observation, (name,)))
+            changed = tuple(name for name in _READ_ONLY if _has_changed(step.observation, (name,)))
             return Case("answer", _needed(steps[: i + 1], backend, answers_wrong), watched=changed)
     for i, step in enumerate(steps):
         if backend.contract.range_events and logs_wrong(step.observation):
@@ -61,9 +61,9 @@ def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits:
     raise ScriptError("no single call is wrong by itself, and no two of equal numbers differ: nothing to show")
 
 
-def _tensors_of(tensors: Tensors) -> tuple[str, ...]:
+def _tensors_of(arena: Arena) -> tuple[str, ...]:
     """What can be looked at again after the call."""
-    given = {name: getattr(tensors, name) for name in used_names(tensors.inputs.problem)}
+    given = {name: getattr(arena.tensors, name) for name in given_to(arena.inputs.problem)}
     return tuple(name for name, x in given.items() if getattr(getattr(x, "device", None), "type", "meta") != "meta")
 
 
@@ -77,21 +77,20 @@ def _breaks(judge: Callable[[Observation, Backend], None], observation: Observat
 
 def _judge_answer(observation: Observation, backend: Backend) -> None:
     """The output in bound, the caches exact, and all else that was given as it was."""
-    tensors = observation.tensors
-    judge_output(successful_output(observation), expected_from(backend, tensors.inputs))
-    if _has_changed(observation, (*_CACHES, *_GIVEN)):
+    judge_outputs(successful_outputs(observation), expected_from(backend, observation.arena.inputs))
+    if _has_changed(observation, (*CACHES, *_READ_ONLY)):
         raise Violation("what it wrote")
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
-    predictions = expected_from(backend, observation.tensors.inputs).predictions
+    predictions = expected_from(backend, observation.arena.inputs).predictions
     judge_events(observation.events, excuse_uncomputed(predictions, backend.contract.uncomputed))
 
 
 def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:
-    tensors = observation.tensors
+    arena = observation.arena
     try:
-        judge_memory(observation.memory, expected_memory(tensors, store(tensors.inputs)), tensors.spans, names)
+        judge_memory(observation.memory, expected_memory(arena, store(arena.inputs)), arena.spans, names)
     except Violation:
         return True
     return False
@@ -102,7 +101,7 @@ def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step
     last = steps[-1]
     before = tuple(step for step in steps[:-1] if step.layer == last.layer)
     if before:
-        inputs = last.tensors.inputs
+        inputs = last.inputs
         alone = observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
         if not wrong(alone):
             return (*before, last)
@@ -111,11 +110,11 @@ def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step
 
 def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> Case | None:
     """Two calls of which rows ask the same of the same numbers, and differ."""
-    if any(step.tensors.inputs.problem.scoring != PLAIN for step in steps):
+    if any(step.inputs.problem.scoring != PLAIN for step in steps):
         return None  # whose rows see other keys, and more than keys
     one, other = steps[first], steps[second]
     outputs = [successful_output(step.observation) for step in (one, other)]
-    asked = [_questions(step.tensors.inputs) for step in (one, other)]
+    asked = [_questions(step.inputs) for step in (one, other)]
     rows = [(row, asked[1].index(question)) for row, question in enumerate(asked[0]) if question in asked[1]]
     if not rows or outputs[0].shape[1:] != outputs[1].shape[1:]:
         return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from verification.problem import Numbers, Problem
 from verification.problem.formats import FORMATS, Format
+from verification.problem.table import CACHES, TENSORS, TOKENS, ByName
 from verification.problem.visibility import context_slots, visible_counts
 from verification.tensors.fill import fill_scores, fill_values
 from verification.tensors.fill_masks import make_masks
@@ -21,27 +22,15 @@ Array = NDArray[Any]
 POISON_BYTE = {"zero": 0x00, "nan": 0xFF, "large": 0x7B, "negative": 0xFB}
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """``q [T, H, D]``, ``k``/``v [T_k, G, D]``, caches ``[N, S, G, D]`` as they are before the call, index arrays.
+@dataclass(frozen=True, kw_only=True)
+class Inputs(ByName[Array, Array]):
+    """The numbers of a call on the host, caches as they are before it; shapes are those of `table.TENSORS`.
 
-    ``mask`` is that of `Scoring`, ``sinks [H]`` its logits; None where there are none.
-    A law that wants other numbers for the same problem replaces arrays; what it replaces is what the reference sees.
+    All but the mask and the sinks are there in every phase. A law that wants other numbers for the same problem
+    replaces arrays; what it replaces is what the reference sees.
     """
 
     problem: Problem
-    q: Array
-    k: Array
-    v: Array
-    k_cache: Array
-    v_cache: Array
-    cu_seqlens_q: Array
-    cu_seqlens_k: Array
-    slot_mapping: Array
-    context_lens: Array
-    block_tables: Array
-    mask: Array | None = None
-    sinks: Array | None = None
 
     @cached_property
     def visible_slots(self) -> list[Array]:
@@ -63,23 +52,12 @@ def make_inputs(problem: Problem) -> Inputs:
     """Fill every tensor of ``problem``; what nobody may see holds its poison."""
     index = np.dtype(problem.index_dtype)
     fmt, cache_fmt = FORMATS[problem.dtype], FORMATS[problem.cache_format]
-    num_heads, num_kv_heads, head_dim = problem.num_heads, problem.num_kv_heads, problem.head_dim
-    q, k, v = (
-        np.empty((tokens, heads, head_dim), fmt.numpy)
-        for tokens, heads in (
-            (problem.num_queries, num_heads),
-            (problem.num_new_keys, num_kv_heads),
-            (problem.num_new_keys, num_kv_heads),
-        )
-    )
-    cache_shape = (problem.num_blocks, problem.block_size, num_kv_heads, head_dim)
+    tokens = {name: np.empty(TENSORS[name].shape(problem), fmt.numpy) for name in TOKENS}
+    caches = {name: _poisoned(TENSORS[name].shape(problem), cache_fmt, poison_around(problem, name)) for name in CACHES}
     inputs = Inputs(
         problem=problem,
-        q=q,
-        k=k,
-        v=v,
-        k_cache=_poisoned(cache_shape, cache_fmt, problem.poison[0]),
-        v_cache=_poisoned(cache_shape, cache_fmt, problem.poison[1]),
+        **tokens,
+        **caches,
         cu_seqlens_q=np.cumsum((0, *problem.query_lens)).astype(index),
         cu_seqlens_k=np.cumsum((0, *problem.key_lens)).astype(index),
         slot_mapping=np.array(problem.slot_mapping, index),
@@ -93,9 +71,7 @@ def make_inputs(problem: Problem) -> Inputs:
     if not problem.reads_cache:
         _poison_unseen_keys(inputs)
     for special in problem.specials:
-        getattr(inputs, special.tensor).reshape(-1, *_heads_and_dims(inputs, special.tensor))[
-            special.row, special.head, special.dim
-        ] = float(special.value)
+        rows_of(inputs, special.tensor)[special.row, special.head, special.dim] = float(special.value)
     return inputs
 
 
@@ -108,15 +84,25 @@ def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
         seen = inputs.seen_slots
         shape = (len(seen), *inputs.k.shape[1:])
         _, keys = fill_scores(problem.score_fill, rng, (0, *shape[1:]), shape, cache_fmt)
-        _rows(inputs.k_cache)[seen] = keys
-        _rows(inputs.v_cache)[seen] = fill_values(problem.value_fill, rng, shape, cache_fmt)
+        rows_of(inputs, "k_cache")[seen] = keys
+        rows_of(inputs, "v_cache")[seen] = fill_values(problem.value_fill, rng, shape, cache_fmt)
 
 
 def _give(inputs: Inputs, given: Numbers) -> None:
-    array = getattr(inputs, given.tensor)
-    rows = inputs.seen_slots if given.tensor.endswith("cache") else slice(None)
-    held = array.reshape(-1, *array.shape[-2:])
-    held[rows] = np.array(given.values).reshape(held[rows].shape)
+    rows = rows_of(inputs, given.tensor)
+    held = inputs.seen_slots if given.tensor in CACHES else slice(None)
+    rows[held] = np.array(given.values).reshape(rows[held].shape)
+
+
+def rows_of(inputs: Inputs, name: str) -> Array:
+    """Return a view of a tensor of `NUMBERED` as ``[tokens or slots, heads, D]``."""
+    array: Array = getattr(inputs, name)
+    return array.reshape(-1, *array.shape[-2:])
+
+
+def poison_around(problem: Problem, name: str) -> str:
+    """Return the kind of poison that lies around a tensor, and in those of its rows that nobody may read."""
+    return problem.poison[TENSORS[name].is_value]
 
 
 def _poison_unseen_keys(inputs: Inputs) -> None:
@@ -131,13 +117,3 @@ def _poison_unseen_keys(inputs: Inputs) -> None:
 
 def _poisoned(shape: tuple[int, ...], fmt: Format, poison: str) -> Array:
     return np.full((*shape[:-1], shape[-1] * fmt.numpy.itemsize), POISON_BYTE[poison], np.uint8).view(fmt.numpy)
-
-
-def _rows(cache: Array) -> Array:
-    """A cache as ``[slots, G, D]``."""
-    return cache.reshape(-1, *cache.shape[2:])
-
-
-def _heads_and_dims(inputs: Inputs, name: str) -> tuple[int, int]:
-    heads, dims = getattr(inputs, name).shape[-2:]
-    return heads, dims

@@ -8,55 +8,58 @@ import torch
 from torch import Tensor
 
 from verification.problem.misuse import Misuse
+from verification.problem.table import TENSORS, ByName
 from verification.tensors.arena import Bytes, Span
 from verification.tensors.inputs import Inputs
-from verification.tensors.layout import TENSOR_NAMES, plan_arena
+from verification.tensors.layout import plan_arena
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """What a backend is given. Shapes are those of `Inputs`; what the phase does not use is None.
+@dataclass(frozen=True, kw_only=True)
+class Tensors(ByName[Tensor, Tensor | None]):
+    """All that a backend is given: the tensors of `table.TENSORS`, None where the call has none of that name."""
 
-    ``before`` is the arena's bytes as they were handed over; ``arena`` is the arena itself, on the device.
-    """
-
-    inputs: Inputs
-    arena: Tensor
-    before: Bytes
-    spans: dict[str, Span] = field(repr=False)
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    k_cache: Tensor | None
-    v_cache: Tensor | None
-    cu_seqlens_q: Tensor | None
-    cu_seqlens_k: Tensor | None
-    slot_mapping: Tensor | None
-    context_lens: Tensor | None
-    block_tables: Tensor | None
-    mask: Tensor | None = None
-    sinks: Tensor | None = None
+    arena: Tensor = field(repr=False)
+    """The memory in which all of them lie, byte by byte, guards and poison included, on their device."""
 
     def held(self, *names: str) -> tuple[Tensor, ...]:
-        """Those of these names. Raises ValueError where the phase has none of them."""
+        """Return those of these names. Raises ValueError where the call has none of them."""
         found: dict[str, Tensor | None] = {name: getattr(self, name) for name in names}
         for name in (name for name, x in found.items() if x is None):
-            raise ValueError(f"{name}: is not given in a {self.inputs.problem.phase}")
+            raise ValueError(f"{name}: is not given in this call")
         return tuple(x for x in found.values() if x is not None)
 
 
-def materialize(inputs: Inputs, device: str) -> Tensors:
-    """One allocation and one copy: the arena is written on the host and moved as a whole."""
+@dataclass(frozen=True)
+class Arena:
+    """What the harness keeps of a call, and no backend sees."""
+
+    inputs: Inputs
+    tensors: Tensors
+    """What is handed over."""
+    before: Bytes
+    """The arena's bytes as they were handed over."""
+    spans: dict[str, Span] = field(repr=False)
+    """Where each tensor lies in it."""
+
+
+def materialize(inputs: Inputs, device: str) -> Arena:
+    """Write the arena on the host and move it as a whole: one allocation, one copy."""
     plan = plan_arena(inputs)
     host, view = plan.fill()
     for name, span in plan.spans.items():
         span.on_host(view)[...] = getattr(inputs, name)
     before = view.copy()
     arena = host if device == "cpu" else host.to(torch.device(device))
-    tensors = {name: plan.spans[name].on_device(arena) if name in plan.spans else None for name in TENSOR_NAMES}
-    return Tensors(inputs=inputs, arena=arena, before=before, spans=plan.spans, **tensors)  # type: ignore[arg-type]
+    return Arena(inputs, views(plan.spans, arena), before, plan.spans)
 
 
-def apply_misuse(misuse: Misuse, tensors: Tensors) -> Tensors:
-    """Return `tensors` with the argument that the misuse names spoiled."""
-    return replace(tensors, **{misuse.argument: misuse.spoil(getattr(tensors, misuse.argument))})
+def views(spans: dict[str, Span], arena: Tensor) -> Tensors:
+    """Return the tensors that lie in ``arena``."""
+    held = {name: spans[name].on_device(arena) if name in spans else None for name in TENSORS}
+    return Tensors(arena=arena, **held)  # type: ignore[arg-type]
+
+
+def apply_misuse(misuse: Misuse, arena: Arena) -> Arena:
+    """Return ``arena`` with the argument that the misuse names spoiled."""
+    spoiled = misuse.spoil(getattr(arena.tensors, misuse.argument))
+    return replace(arena, tensors=replace(arena.tensors, **{misuse.argument: spoiled}))

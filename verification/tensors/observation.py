@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verification.tensors.arena import Bytes
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Arena
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,24 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """The output ``[T, H, D]`` (None where ``error`` was raised), the arena's bytes after the call, the log."""
+class Answer:
+    """All that can be seen of a call where it is made."""
 
-    tensors: Tensors
-    output: NDArray[Any] | None
+    outputs: dict[str, NDArray[Any]]
+    """Outputs by their names in `table.OUTPUTS`; empty where ``error`` was raised."""
     memory: Bytes
+    """The arena's bytes after the call."""
     events: tuple[Event, ...]
     error: Exception | None
+
+
+@dataclass(frozen=True)
+class Observation(Answer):
+    """An answer beside what was handed over, outputs in the shapes that they must have."""
+
+    arena: Arena
+
+    @property
+    def output(self) -> NDArray[Any] | None:
+        """The output named ``"out"``, ``[T, H, D]``; None where there is none."""
+        return self.outputs.get("out")

@@ -14,7 +14,6 @@ from verification.backends.dense import DenseBackend
 from verification.backends.kernels import cpu_kernels
 from verification.backends.protocol import Call
 from verification.problem import Problem
-from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Tensors
 
 FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")
@@ -22,15 +21,15 @@ BY_NAME = {law.name: law for law in LAWS}
 
 
 class Watched(DenseBackend):
-    """Keeps the inputs of every call."""
+    """Keeps the problem of every call."""
 
-    seen: list[Inputs]
+    seen: list[Problem]
 
     def prepare(self, problem: Problem) -> Call:
         call = super().prepare(problem)
 
         def watched(tensors: Tensors) -> object:
-            self.seen.append(tensors.inputs)
+            self.seen.append(problem)
             return call(tensors)
 
         return watched  # type: ignore[return-value]
@@ -46,8 +45,8 @@ def test_only_plain_problems_of_its_head_dims() -> None:
     backend = watched(head_dims=(3, 16))
     _, broken, _ = fuzz(BY_NAME["agrees_with_reference"], backend, "float16", 1, examples=80)
     assert broken is None
-    assert {inputs.problem.head_dim for inputs in backend.seen} == {3, 16}
-    assert not any(inputs.problem.specials or inputs.problem.cache_dtype for inputs in backend.seen)
+    assert {problem.head_dim for problem in backend.seen} == {3, 16}
+    assert not any(problem.specials or problem.cache_dtype for problem in backend.seen)
 
 
 def test_no_promise_about_nan_no_law_about_it() -> None:

@@ -61,7 +61,7 @@ def test_a_wrong_number_disagrees(problem: Problem, factor: float) -> None:
 
 def test_the_score_is_the_largest_of_all_elements() -> None:
     """Of an honest answer: more than nothing, and at most 1."""
-    assert 0 < agrees_with_reference(HONEST, PREFILL).score <= 1
+    assert 0 < agrees_with_reference(HONEST, PREFILL).ratio <= 1
 
 
 @BOTH

@@ -37,7 +37,8 @@ def to_bytes(name: str, offset: int) -> Callable[[Tensors], object]:
     """One byte, relative to the start of a tensor."""
 
     def write(tensors: Tensors) -> None:
-        tensors.arena[tensors.spans[name].offset + offset] += 1
+        start = getattr(tensors, name).data_ptr() - tensors.arena.data_ptr()
+        tensors.arena[start + offset] += 1
 
     return write
 

@@ -48,7 +48,7 @@ SIDES = {
 def test_honest_errors_are_on_either_side(problem: Problem, dtype: str) -> None:
     """Whatever the numbers."""
     for seed in range(20):
-        assert 0 < rounds_to_either_side(HONEST, replace(problem, dtype=dtype, seed=seed)).score < 1
+        assert 0 < rounds_to_either_side(HONEST, replace(problem, dtype=dtype, seed=seed)).ratio < 1
 
 
 @CASES

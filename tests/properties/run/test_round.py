@@ -154,10 +154,10 @@ def test_the_profile_is_complete() -> None:
 SCRIPT = """
 from hypothesis import settings
 from properties.law import Law
-from properties.profile import PROFILE
-from properties.run import fuzz
+from properties.generate.profile import PROFILE
+from properties.run.round import fuzz
 from verification.backends.attn_core import AttnCore
-from verification.judge import Verdict
+from verification.oracle.judge import Verdict
 
 def holds(backend, problem):
     return Verdict()

@@ -50,7 +50,7 @@ def test_agrees_with_the_reference(backend: DenseBackend, alignment: str, querie
 @KERNELS
 @pytest.mark.parametrize("problem", [PREFILL, DECODE, replace(DECODE, dtype="float32", cache_dtype="float16")])
 def test_pages_as_the_layer_does(backend: DenseBackend, problem: Problem) -> None:
-    assert 0 < judged(backend, problem).score <= 1
+    assert 0 < judged(backend, problem).ratio <= 1
 
 
 @KERNELS

@@ -69,10 +69,10 @@ def test_memory_is_that_after_the_call() -> None:
         return ones(tensors)
 
     observation = observe(Fake(scribble), make_inputs(PREFILL))
-    q = observation.tensors.spans["q"].offset
-    assert set(np.flatnonzero(observation.memory != observation.tensors.before).tolist()) <= {7, q, q + 1}
+    q = observation.arena.spans["q"].offset
+    assert set(np.flatnonzero(observation.memory != observation.arena.before).tolist()) <= {7, q, q + 1}
     assert observation.memory[7] == 99
-    observation.tensors.arena.zero_()
+    observation.arena.tensors.arena.zero_()
     assert observation.memory[7] == 99
 
 

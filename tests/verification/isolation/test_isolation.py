@@ -29,9 +29,9 @@ from verification.oracle.violation import Crash, Hang
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.misuse import MISUSES
+from verification.problem.table import TENSORS
 from verification.tensors.inputs import make_inputs
-from verification.tensors.layout import TENSOR_NAMES
-from verification.tensors.materialize import Tensors, apply_misuse, materialize
+from verification.tensors.materialize import Arena, apply_misuse, materialize
 
 ROOT = Path(__file__).parents[3]
 LARGE = replace(PREFILL, poison=("nan", "large"), score_fill="huge", layout="fused", cache_layout="interleaved")
@@ -67,7 +67,7 @@ def test_the_same_answer(right: Isolated, problem: Problem, dtype: str) -> None:
     assert successful_output(here).tobytes() == successful_output(there).tobytes()
     assert here.memory.tobytes() == there.memory.tobytes()
     assert repr(here.events) == repr(there.events)  # a NaN is not itself
-    assert there.tensors.arena.numpy().tobytes() == there.memory.tobytes()
+    assert there.arena.tensors.arena.numpy().tobytes() == there.memory.tobytes()
 
 
 def test_events_are_among_what_is_compared(right: Isolated) -> None:
@@ -80,9 +80,10 @@ def test_events_are_among_what_is_compared(right: Isolated) -> None:
 def test_misused_tensors_travel(name: str) -> None:
     """Views of the arena as views, whatever else as it is."""
     misuse = MISUSES[name]
-    tensors = apply_misuse(misuse, materialize(make_inputs(DECODE if misuse.phase == "decode" else PREFILL), "cpu"))
+    inputs = make_inputs(DECODE if misuse.phase == "decode" else PREFILL)
+    tensors = apply_misuse(misuse, materialize(inputs, "cpu")).tensors
     found = unpacked(packed(tensors), "cpu")
-    for name_ in TENSOR_NAMES:
+    for name_ in TENSORS:
         one, other = getattr(tensors, name_), getattr(found, name_)
         if isinstance(one, torch.Tensor) and one.device.type != "meta":
             assert (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
@@ -91,14 +92,13 @@ def test_misused_tensors_travel(name: str) -> None:
             assert one is other
     assert found.arena.data_ptr() % 256 == 0
     assert found.arena.numpy().tobytes() == tensors.arena.numpy().tobytes()
-    assert found.before.tobytes() == tensors.before.tobytes()
 
 
 def test_a_refusal_is_a_refusal(right: Isolated) -> None:
     """With its type and message, and the next call is answered."""
-    tensors = apply_misuse(MISUSES["q_list"], materialize(make_inputs(PREFILL), "cpu"))
-    here = observe_call(crashing.HONEST.prepare(PREFILL), tensors).error
-    there = observe_call(right.prepare(PREFILL), tensors).error
+    arena = apply_misuse(MISUSES["q_list"], materialize(make_inputs(PREFILL), "cpu"))
+    here = observe_call(crashing.HONEST.prepare(PREFILL), arena).error
+    there = observe_call(right.prepare(PREFILL), arena).error
     assert (type(here), str(here)) == (type(there), str(there))
     assert isinstance(there, TypeError)
     successful_output(observe(right, make_inputs(PREFILL)))
@@ -160,7 +160,7 @@ def test_a_stray_write_is_seen() -> None:
     with isolated("WRITES_OUTSIDE") as backend:
         observation = observe(backend, make_inputs(PREFILL))
         with pytest.raises(Violation, match="8 guard bytes written"):
-            judge_memory(observation.memory, observation.tensors.before, observation.tensors.spans, ())
+            judge_memory(observation.memory, observation.arena.before, observation.arena.spans, ())
 
 
 def test_a_call_keeps_its_state_and_survives_a_death() -> None:
@@ -175,14 +175,14 @@ def test_a_call_keeps_its_state_and_survives_a_death() -> None:
 
 def test_memory_is_handed_on_from_call_to_call(right: Isolated) -> None:
     """A second call on the same tensors finds what the first has stored."""
-    tensors: list[Tensors] = [materialize(make_inputs(DECODE), "cpu") for _ in range(2)]
+    arenas: list[Arena] = [materialize(make_inputs(DECODE), "cpu") for _ in range(2)]
     backends: list[Backend] = [crashing.HONEST, right]
-    for one, backend in zip(tensors, backends, strict=True):
+    for one, backend in zip(arenas, backends, strict=True):
         call = backend.prepare(DECODE)
         for _ in range(2):
             successful_output(observe_call(call, one))
-    assert np.array_equal(tensors[0].arena.numpy(), tensors[1].arena.numpy())
-    assert not np.array_equal(tensors[1].arena.numpy(), tensors[1].before)
+    assert np.array_equal(arenas[0].tensors.arena.numpy(), arenas[1].tensors.arena.numpy())
+    assert not np.array_equal(arenas[1].tensors.arena.numpy(), arenas[1].before)
 
 
 def test_who_is_isolated() -> None:
@@ -207,11 +207,11 @@ def test_to_torch_is_the_way_back(dtype: torch.dtype) -> None:
 
 ORPHAN = """
 from tests.verification.samples import PREFILL
-from verification.inputs import make_inputs
-from verification.isolation.isolated import asked
-from verification.observe import observe
+from verification.backends.observe import observe
+from verification.isolation.isolated import open_backend
+from verification.tensors.inputs import make_inputs
 print("asks", flush=True)
-observe(asked("tests.verification.crashing:LOOPS_ALWAYS", "cpu", 600.0), make_inputs(PREFILL))
+observe(open_backend("tests.verification.crashing:LOOPS_ALWAYS", "cpu", 600.0), make_inputs(PREFILL))
 """
 
 

@@ -17,11 +17,11 @@ from verification.problem import Problem
 from verification.problem.describe import describe
 from verification.problem.json_io import from_json, to_json
 from verification.problem.reading import ProblemError
+from verification.problem.table import given_to
 from verification.problem.validate import check_problem
 from verification.problem.visibility import has_blind_rows
 from verification.reporting.pictures import picture
 from verification.tensors.inputs import make_inputs
-from verification.tensors.layout import used_names
 
 ONE_HEAD = Problem("chunked", "float32", 1, 1, 1, (2,), (4,), 2, 3, slot_mapping=(5, 1), block_tables=((0, 2),))
 
@@ -73,7 +73,7 @@ def test_a_problem_of_it() -> None:
     assert from_json(to_json(CHUNKED)) == CHUNKED
     assert check_problem(CHUNKED).num_tokens == 8 + 3
     assert CHUNKED.num_new_keys == CHUNKED.num_queries == 3
-    assert used_names(CHUNKED)[5:] == (
+    assert given_to(CHUNKED)[5:] == (
         "slot_mapping",
         "cu_seqlens_q",
         "context_lens",

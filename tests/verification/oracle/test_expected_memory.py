@@ -22,24 +22,24 @@ def test_written_slots_and_nothing_else(problem: Problem, cache_layout: str) -> 
     """Slot by slot, against the contract's words; every other byte of the arena is as before."""
     problem = replace(problem, cache_layout=cache_layout, poison=("nan", "large"))  # type: ignore[arg-type]
     inputs = make_inputs(problem)
-    tensors = materialize(inputs, "cpu")
-    after = expected_memory(tensors, store(inputs))
+    arena = materialize(inputs, "cpu")
+    after = expected_memory(arena, store(inputs))
     for name, new in (("k_cache", inputs.k), ("v_cache", inputs.v)):
-        cache = tensors.spans[name].on_host(after).reshape(-1, *new.shape[1:])
-        before = tensors.spans[name].on_host(tensors.before).reshape(-1, *new.shape[1:])
+        cache = arena.spans[name].on_host(after).reshape(-1, *new.shape[1:])
+        before = arena.spans[name].on_host(arena.before).reshape(-1, *new.shape[1:])
         written = {slot: token for token, slot in enumerate(problem.slot_mapping) if slot >= 0}
         for slot in range(problem.num_slots):
             expected = new[written[slot]] if slot in written else before[slot]
             assert cache[slot].tobytes() == expected.tobytes()
-        tensors.spans[name].on_host(after)[...] = tensors.spans[name].on_host(tensors.before)
-    assert np.array_equal(after, tensors.before)
+        arena.spans[name].on_host(after)[...] = arena.spans[name].on_host(arena.before)
+    assert np.array_equal(after, arena.before)
 
 
 @over(100, problems("float32"))
 def test_a_call_that_stores_nothing_changes_nothing(problem: Problem) -> None:
     """And `before` is left alone whatever is stored."""
     inputs = make_inputs(problem)
-    tensors = materialize(inputs, "cpu")
-    assert np.array_equal(expected_memory(tensors, inputs), tensors.before)
-    expected_memory(tensors, store(inputs))
-    assert np.array_equal(tensors.before, tensors.arena.numpy())
+    arena = materialize(inputs, "cpu")
+    assert np.array_equal(expected_memory(arena, inputs), arena.before)
+    expected_memory(arena, store(inputs))
+    assert np.array_equal(arena.before, arena.tensors.arena.numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.verification.samples import PREFILL, one_head, with_numbers
-from verification.oracle.expectation import Expectation, expect
+from verification.oracle.expectation import Expectation, Expected, expect
 from verification.oracle.judge import (
     Violation,
     error_ratios,
@@ -31,7 +31,7 @@ DTYPES = pytest.mark.parametrize("dtype", FORMATS)
 def expected(exact: list[float], bound: list[float], dtype: str = "float16") -> Expectation:
     """One token, one head, these elements."""
     shaped = (np.array(x, np.float64).reshape(1, 1, -1) for x in (exact, bound))
-    return Expectation(*shaped, (), (), Precision().resolve(dtype))
+    return Expectation({"out": Expected(*shaped)}, (), (), Precision().resolve(dtype))
 
 
 def out(values: list[float], dtype: str = "float16") -> Any:
@@ -47,7 +47,7 @@ def score(got: float, exact: float, bound: float, dtype: str = "float16") -> flo
         with pytest.raises(Violation):
             judge_output(output, expectation)
     else:
-        assert judge_output(output, expectation).score == value
+        assert judge_output(output, expectation).ratio == value
     return value
 
 
@@ -137,7 +137,7 @@ def test_the_worst_element_is_shown() -> None:
 
 def test_no_elements_no_violation() -> None:
     """An empty output is right where one is expected."""
-    assert judge_output(out([])[:, :, :0], expected([], [])).score == 0
+    assert judge_output(out([])[:, :, :0], expected([], [])).ratio == 0
 
 
 def flipped(output: Any, bit: int) -> Any:
@@ -178,8 +178,8 @@ def test_the_sign_of_zero_is_a_bit(dtype: str) -> None:
 
 def observation(**changes: Any) -> Observation:
     """A right answer to a small problem, but for the changes."""
-    tensors = materialize(make_inputs(PREFILL), "cpu")
-    right = Observation(tensors, np.zeros((4, 2, 4), np.float16), tensors.before, (), None)
+    arena = materialize(make_inputs(PREFILL), "cpu")
+    right = Observation({"out": np.zeros((4, 2, 4), np.float16)}, arena.before, (), None, arena)
     return replace(right, **changes)
 
 
@@ -191,10 +191,10 @@ def test_an_answer_is_an_answer() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"error": RuntimeError("broken"), "output": None}, "raised RuntimeError: broken"),
-        ({"output": None}, "returned nothing"),
-        ({"output": np.zeros((4, 2, 4), np.float32)}, "returned float32"),
-        ({"output": np.zeros((3, 8), np.float16)}, r"returned float16 \(3, 8\)"),
+        ({"error": RuntimeError("broken"), "outputs": {}}, "raised RuntimeError: broken"),
+        ({"outputs": {}}, "returned nothing"),
+        ({"outputs": {"out": np.zeros((4, 2, 4), np.float32)}}, "returned float32"),
+        ({"outputs": {"out": np.zeros((3, 8), np.float16)}}, r"returned float16 \(3, 8\)"),
     ],
 )
 def test_what_is_no_answer_is_a_violation(changes: dict[str, Any], message: str) -> None:

@@ -13,28 +13,28 @@ from tests.verification.samples import DECODE, PREFILL
 from tests.verification.spans import offsets, owners
 from verification.oracle.judge import Violation, judge_memory
 from verification.problem import Problem
+from verification.problem.table import CACHES, TENSORS
 from verification.tensors.inputs import make_inputs
-from verification.tensors.layout import TENSOR_NAMES
-from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.materialize import Arena, materialize
 
-CACHES = ("k_cache", "v_cache")
+TENSOR_NAMES = tuple(TENSORS)
 
 
-def tensors_of(problem: Problem, **changes: object) -> Tensors:
+def arena_of(problem: Problem, **changes: object) -> Arena:
     """Handed over and not yet called with."""
     return materialize(make_inputs(replace(problem, **changes)), "cpu")  # type: ignore[arg-type]
 
 
-def flipped(tensors: Tensors, offset: int) -> np.ndarray:
+def flipped(arena: Arena, offset: int) -> np.ndarray:
     """The arena with one bit turned."""
-    memory = tensors.before.copy()
+    memory = arena.before.copy()
     memory[offset] ^= 1
     return memory
 
 
-def judge(tensors: Tensors, offset: int, names: tuple[str, ...]) -> None:
+def judge(arena: Arena, offset: int, names: tuple[str, ...]) -> None:
     """As a law does."""
-    judge_memory(flipped(tensors, offset), tensors.before, tensors.spans, names)
+    judge_memory(flipped(arena, offset), arena.before, arena.spans, names)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "fused", "transposed", "strided"])
@@ -42,59 +42,59 @@ def judge(tensors: Tensors, offset: int, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
 def test_every_byte_has_one_guardian(problem: Problem, layout: str, cache_layout: str) -> None:
     """A tensor's bytes are its own law's; all others are the guards'."""
-    tensors = tensors_of(problem, layout=layout, cache_layout=cache_layout)
+    arena = arena_of(problem, layout=layout, cache_layout=cache_layout)
     rng = np.random.default_rng(0)
-    owned = {name: offsets(span) for name, span in tensors.spans.items() if span.size}
+    owned = {name: offsets(span) for name, span in arena.spans.items() if span.size}
     for name, bytes_ in owned.items():
         for offset in (bytes_[0], bytes_[-1], int(rng.choice(bytes_))):
-            judge(tensors, offset, ())
-            judge(tensors, offset, tuple(other for other in TENSOR_NAMES if other != name))
+            judge(arena, offset, ())
+            judge(arena, offset, tuple(other for other in TENSOR_NAMES if other != name))
             with pytest.raises(Violation, match=rf"^{name}\["):
-                judge(tensors, offset, TENSOR_NAMES)
-    nobodys = np.flatnonzero(owners(tensors.spans, len(tensors.before)) == 0)
+                judge(arena, offset, TENSOR_NAMES)
+    nobodys = np.flatnonzero(owners(arena.spans, len(arena.before)) == 0)
     for offset in (nobodys[0], nobodys[-1], *rng.choice(nobodys, 40)):
-        judge(tensors, int(offset), TENSOR_NAMES)
+        judge(arena, int(offset), TENSOR_NAMES)
         with pytest.raises(Violation, match="guard"):
-            judge(tensors, int(offset), ())
+            judge(arena, int(offset), ())
 
 
 def test_a_gap_of_a_strided_tensor_is_a_guard() -> None:
     """The number between two numbers."""
-    tensors = tensors_of(PREFILL, layout="strided")
+    arena = arena_of(PREFILL, layout="strided")
     with pytest.raises(Violation, match="behind the start of k"):
-        judge(tensors, tensors.spans["k"].offset + 2, ())
+        judge(arena, arena.spans["k"].offset + 2, ())
 
 
 def test_guards_before_and_after_are_named_by_their_tensor() -> None:
     """The byte before the first tensor, and those around another."""
-    tensors = tensors_of(PREFILL)
-    cache = tensors.spans["k_cache"]
+    arena = arena_of(PREFILL)
+    cache = arena.spans["k_cache"]
     for offset, near in ((0, "the first tensor"), (cache.offset - 1, "v$"), (cache.offset + cache.size, "k_cache$")):
         with pytest.raises(Violation, match=f"the start of {near}" if near != "the first tensor" else near):
-            judge(tensors, offset, ())
+            judge(arena, offset, ())
 
 
 def test_the_change_is_shown() -> None:
     """Which block or row, what it holds and what it should."""
-    tensors = tensors_of(PREFILL, cache_layout="interleaved")
-    found = tensors.before.copy()
-    tensors.spans["v_cache"].on_host(found)[2] = 5
+    arena = arena_of(PREFILL, cache_layout="interleaved")
+    found = arena.before.copy()
+    arena.spans["v_cache"].on_host(found)[2] = 5
     with pytest.raises(Violation, match=r"v_cache\[2\] holds \[5\.0, 5\.0, 5\.0, 5\.0\]\.\.\., .*\(1 rows differ\)"):
-        judge_memory(found, tensors.before, tensors.spans, CACHES)
+        judge_memory(found, arena.before, arena.spans, CACHES)
 
 
 def test_nan_payloads_are_bytes_too() -> None:
     """Memory is compared byte by byte: a cache must keep what it holds."""
-    tensors = tensors_of(PREFILL, poison=("nan", "nan"))
+    arena = arena_of(PREFILL, poison=("nan", "nan"))
     with pytest.raises(Violation, match=r"k_cache\[0\]"):
-        judge(tensors, tensors.spans["k_cache"].offset, CACHES)
+        judge(arena, arena.spans["k_cache"].offset, CACHES)
 
 
 def test_unchanged_memory_is_right() -> None:
     """For every law."""
-    tensors = tensors_of(DECODE)
+    arena = arena_of(DECODE)
     for names in (TENSOR_NAMES, CACHES, ()):
-        judge_memory(tensors.before.copy(), tensors.before, tensors.spans, names)
+        judge_memory(arena.before.copy(), arena.before, arena.spans, names)
 
 
 def has_no_empty_tensor(problem: Problem) -> bool:
@@ -105,12 +105,12 @@ def has_no_empty_tensor(problem: Problem) -> bool:
 @over(150, problems("float16").filter(has_no_empty_tensor))
 def test_any_stray_write_is_seen(problem: Problem) -> None:
     """On generated problems: a random byte changes, and exactly one law breaks."""
-    tensors = materialize(make_inputs(problem), "cpu")
-    offset = int(np.random.default_rng(problem.seed).integers(len(tensors.before)))
+    arena = materialize(make_inputs(problem), "cpu")
+    offset = int(np.random.default_rng(problem.seed).integers(len(arena.before)))
     broken = 0
     for names in (CACHES, (), tuple(name for name in TENSOR_NAMES if name not in CACHES)):
         try:
-            judge(tensors, offset, names)
+            judge(arena, offset, names)
         except Violation:
             broken += 1
     assert broken == 1

@@ -12,12 +12,12 @@ from verification.backends.attn_core import AttnCore
 from verification.backends.observe import observe, observe_call
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
-from verification.tensors.materialize import Tensors, apply_misuse, materialize
+from verification.tensors.materialize import Arena, Tensors, apply_misuse, materialize
 
 EVERY = pytest.mark.parametrize("name", MISUSES)
 
 
-def victim(name: str) -> Tensors:
+def victim(name: str) -> Arena:
     """A valid call that this misuse applies to."""
     misuse = MISUSES[name]
     problem = DECODE if misuse.phase == "decode" else PREFILL
@@ -31,18 +31,18 @@ def test_one_argument_is_spoilt(name: str) -> None:
     """A tensor of the call, by its own name; the arena stays as it is."""
     before = victim(name)
     after = apply_misuse(MISUSES[name], before)
-    changed = {f.name for f in fields(Tensors) if getattr(after, f.name) is not getattr(before, f.name)}
+    changed = {f.name for f in fields(Tensors) if getattr(after.tensors, f.name) is not getattr(before.tensors, f.name)}
     assert changed == {MISUSES[name].argument}
-    assert torch.equal(after.arena, torch.from_numpy(before.before))
+    assert torch.equal(after.tensors.arena, torch.from_numpy(before.before))
 
 
 @EVERY
 def test_the_layer_takes_the_call_without_it_and_refuses_it_with(name: str) -> None:
     """With an error that names the argument."""
-    tensors = victim(name)
-    problem = tensors.inputs.problem
-    assert observe(AttnCore(), tensors.inputs).error is None
-    observation = observe_call(AttnCore().prepare(problem), apply_misuse(MISUSES[name], tensors))
+    arena = victim(name)
+    problem = arena.inputs.problem
+    assert observe(AttnCore(), arena.inputs).error is None
+    observation = observe_call(AttnCore().prepare(problem), apply_misuse(MISUSES[name], arena))
     assert isinstance(observation.error, ValueError | TypeError)
     assert MISUSES[name].argument in str(observation.error)
 
@@ -62,5 +62,5 @@ def test_where_it_applies(name: str) -> None:
 
 def test_every_argument_of_a_call_is_spoilt_somehow() -> None:
     """None is left to trust, but for what only dense kernels are given."""
-    arguments = {f.name for f in fields(Tensors)} - {"inputs", "arena", "before", "spans", "mask", "sinks"}
+    arguments = {f.name for f in fields(Tensors)} - {"arena", "mask", "sinks"}
     assert {misuse.argument for misuse in MISUSES.values()} == arguments

@@ -51,7 +51,8 @@ def coverage(*holes: tuple[int, int], problems: int = 40_000) -> Coverage:
 
 def failure(problem: Problem, law: str = "agrees_with_reference", **changes: object) -> Failure:
     """Its third query, or the first of a decode, is off by half."""
-    worst = Element(0, min(2, problem.query_lens[0] - 1), 1, 0, 0.75, 0.25, 0.001)
+    at = (("sequence", 0), ("token", min(2, problem.query_lens[0] - 1)), ("head", 1), ("dim", 0))
+    worst = Element(at, 0.75, 0.25, 0.001)
     found = Finding(problem, law, "attn_core/eager", "cpu", f"3 of 32 elements out of bound\n  {worst}")
     off = Difference(worst, elements=32, wrong=3, above=2, below=1, nan=0, inf=0, number=0, mean_error=0.125)
     return replace(
@@ -151,7 +152,7 @@ def hunted(lives: bool) -> Summary:
 
 def hostile() -> Summary:
     """Every text is `HOSTILE`, every number out of the ordinary."""
-    worst = Element(0, 0, 0, 0, nan, float("inf"), 0.0)
+    worst = Element((("sequence", 0), ("token", 0), ("head", 0), ("dim", 0)), nan, float("inf"), 0.0)
     off = Difference(worst, 1, 1, 0, 0, 1, 0, 0, nan)
     finding = Finding(one_head(), HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     result = CellResult(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 5, 0, float("inf"), histogram=(1,) * BINS, failure=HOSTILE)

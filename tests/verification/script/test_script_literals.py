@@ -15,10 +15,10 @@ from verification.backends.observe import to_numpy
 from verification.backends.snippet import ScriptError
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
+from verification.problem.table import given_to
 from verification.script.literals import MOST_NUMBERS, Literals
 from verification.script.text import WIDTH
 from verification.tensors.inputs import make_inputs
-from verification.tensors.layout import used_names
 from verification.tensors.materialize import materialize
 
 SPECIALS = (Special("q", 0, 0, 0, "nan"), Special("v", 1, 0, 0, "-inf"))
@@ -31,7 +31,7 @@ def restrided(x: torch.Tensor, strides: tuple[int, ...], gap: float = 0.0) -> to
 
 
 def read_back(problem: Problem) -> tuple[list[str], dict[str, Any]]:
-    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), used_names(problem), "", spoiled=False)
+    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), given_to(problem), "", spoiled=False)
     names: dict[str, Any] = {"torch": torch, "nan": nan, "inf": inf, "restrided": restrided}
     exec("\n".join(lines), names)
     return lines, names
@@ -52,8 +52,8 @@ def test_they_come_back(problem: Problem, layout: str, cache_layout: str, dtype:
         index_dtype="int32",
     )
     _, names = read_back(problem)
-    given = materialize(make_inputs(problem), "cpu")
-    for name in used_names(problem):
+    given = materialize(make_inputs(problem), "cpu").tensors
+    for name in given_to(problem):
         x, wanted = names[name], getattr(given, name)
         assert x.dtype == wanted.dtype
         if not (name in ("q", "k", "v") and layout == "fused"):  # cut from the tensor that they share, as there
@@ -108,5 +108,5 @@ def test_on_an_accelerator() -> None:
 )
 def test_a_spoiled_argument_is_written_as_it_was_given(misuse: str, written: str) -> None:
     problem = one_head(misuse=misuse)
-    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), used_names(problem), "", spoiled=True)
+    lines = Literals("cpu").call(materialize(make_inputs(problem), "cpu"), given_to(problem), "", spoiled=True)
     assert written in lines

@@ -13,9 +13,10 @@ from tests.verification.samples import DECODE, PREFILL
 from tests.verification.spans import offsets, owners
 from verification.problem import Problem
 from verification.problem.problem import CacheLayout, Layout
+from verification.problem.table import INDICES, TENSORS
 from verification.tensors.arena import Span
 from verification.tensors.inputs import POISON_BYTE, make_inputs
-from verification.tensors.layout import INDEX_NAMES, TENSOR_NAMES, plan_arena
+from verification.tensors.layout import plan_arena
 
 LAYOUTS = list(product((PREFILL, DECODE), get_args(Layout), get_args(CacheLayout)))
 EVERY = pytest.mark.parametrize(("problem", "layout", "cache_layout"), LAYOUTS)
@@ -31,7 +32,7 @@ def test_no_byte_has_two_owners(problem: Problem, layout: str, cache_layout: str
     """Fused and interleaved tensors share a buffer, and no byte of it."""
     spans = spans_of(problem, layout, cache_layout)
     of_the_other_phase = {"prefill": {"context_lens", "block_tables"}, "decode": {"cu_seqlens_q", "cu_seqlens_k"}}
-    assert set(spans) == set(TENSOR_NAMES) - {"mask", "sinks"} - of_the_other_phase[problem.phase]
+    assert set(spans) == set(TENSORS) - {"mask", "sinks"} - of_the_other_phase[problem.phase]
     assert owners(spans, 1 << 14).max() == 1
 
 
@@ -50,7 +51,7 @@ def test_guards_are_256_bytes_of_poison(problem: Problem, layout: str, cache_lay
         assert not owned[start - 256 : start].any()
         end = max(plan.spans[other].offset + plan.spans[other].size for other in family)
         assert not owned[end : end + 256].any()
-    for name in set(INDEX_NAMES) & set(plan.spans):
+    for name in set(INDICES) & set(plan.spans):
         assert plan.spans[name].offset % 256 == 0
 
 

@@ -19,25 +19,25 @@ from verification.backends.observe import to_numpy
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.problem import CacheLayout, Layout
+from verification.problem.table import TENSORS
 from verification.tensors.inputs import POISON_BYTE, make_inputs
-from verification.tensors.layout import TENSOR_NAMES
-from verification.tensors.materialize import Tensors, materialize
+from verification.tensors.materialize import Arena, materialize
 
 NOT_USED = {"prefill": {"context_lens", "block_tables"}, "decode": {"cu_seqlens_q", "cu_seqlens_k"}}
 EVERY = list(product((PREFILL, DECODE), FORMATS, get_args(Layout), get_args(CacheLayout), ("int32", "int64")))
 
 
-def assert_holds(tensors: Tensors, problem: Problem) -> None:
+def assert_holds(arena: Arena, problem: Problem) -> None:
     """Every tensor that the phase uses, with its shape, its type and its bits."""
     missing = NOT_USED[problem.phase] | (set() if problem.num_blocks else {"k_cache", "v_cache", "slot_mapping"})
     missing |= {name for name in ("mask", "sinks") if not getattr(problem.scoring, name)}
-    for name in TENSOR_NAMES:
-        tensor, array = getattr(tensors, name), getattr(tensors.inputs, name)
+    for name in TENSORS:
+        tensor, array = getattr(arena.tensors, name), getattr(arena.inputs, name)
         assert (tensor is None) == (name in missing)
         if tensor is not None:
             assert tensor.shape == array.shape
             assert to_numpy(tensor).tobytes() == array.tobytes()
-            in_arena = tensor.untyped_storage().data_ptr() == tensors.arena.untyped_storage().data_ptr()
+            in_arena = tensor.untyped_storage().data_ptr() == arena.tensors.arena.untyped_storage().data_ptr()
             assert in_arena or not tensor.numel()
 
 
@@ -46,10 +46,11 @@ def test_values_read_back(problem: Problem, dtype: str, layout: str, cache_layou
     """For every layout, cache layout, dtype and index dtype."""
     changes = {"dtype": dtype, "layout": layout, "cache_layout": cache_layout, "index_dtype": index_dtype}
     problem = replace(problem, **changes, poison=("nan", "large"))
-    tensors = materialize(make_inputs(problem), "cpu")
+    arena = materialize(make_inputs(problem), "cpu")
+    tensors = arena.tensors
     assert tensors.q.dtype == tensors.k_cache.dtype == FORMATS[dtype].torch
     assert tensors.slot_mapping.dtype == getattr(torch, index_dtype)
-    assert_holds(tensors, problem)
+    assert_holds(arena, problem)
 
 
 @over(150, problems("bfloat16"))
@@ -68,24 +69,25 @@ def test_masks_and_sinks_read_back(problem: Problem) -> None:
 def test_what_belongs_to_nobody_is_poison(kind: str) -> None:
     """Byte by byte, on the device."""
     problem = replace(PREFILL, layout="strided", cache_layout="interleaved", poison=(kind, kind))
-    tensors = materialize(make_inputs(problem), "cpu")
-    nobodys = tensors.arena.numpy()[owners(tensors.spans, tensors.arena.numel()) == 0]
-    assert len(nobodys) > 256 * len(TENSOR_NAMES)
+    arena = materialize(make_inputs(problem), "cpu")
+    memory = arena.tensors.arena.numpy()
+    nobodys = memory[owners(arena.spans, len(memory)) == 0]
+    assert len(nobodys) > 256 * len(TENSORS)
     assert set(nobodys.tolist()) == {POISON_BYTE[kind]}
 
 
 def test_before_is_a_copy_of_the_arena() -> None:
     """What the call writes does not reach it."""
-    tensors = materialize(make_inputs(PREFILL), "cpu")
-    assert np.array_equal(tensors.before, tensors.arena.numpy())
-    tensors.q.zero_()
-    assert not np.array_equal(tensors.before, tensors.arena.numpy())
+    arena = materialize(make_inputs(PREFILL), "cpu")
+    assert np.array_equal(arena.before, arena.tensors.arena.numpy())
+    arena.tensors.q.zero_()
+    assert not np.array_equal(arena.before, arena.tensors.arena.numpy())
 
 
 def test_each_call_has_memory_of_its_own() -> None:
     """Two observations share nothing, nor do tensors and inputs."""
     inputs = make_inputs(PREFILL)
-    first, second = materialize(inputs, "cpu"), materialize(inputs, "cpu")
+    first, second = (materialize(inputs, "cpu").tensors for _ in range(2))
     first.q.zero_()
     assert second.q.abs().sum() > 0
     assert np.abs(inputs.q).sum() > 0
@@ -95,6 +97,6 @@ def test_each_call_has_memory_of_its_own() -> None:
 @over(50, problems("float16"))
 def test_the_device_holds_the_same_bytes(problem: Problem) -> None:
     """One copy of the whole arena."""
-    tensors = materialize(make_inputs(problem), "cuda")
-    assert np.array_equal(tensors.arena.cpu().numpy(), tensors.before)
-    assert_holds(tensors, problem)
+    arena = materialize(make_inputs(problem), "cuda")
+    assert np.array_equal(arena.tensors.arena.cpu().numpy(), arena.before)
+    assert_holds(arena, problem)
