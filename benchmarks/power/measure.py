@@ -52,11 +52,11 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Sample:
-    """``scores``: the largest err/bound of each problem, 0 where nothing was rounded; ``second``: of the probabilistic
+    """``ratios``: the largest err/bound of each problem, 0 where nothing was rounded; ``second``: of the probabilistic
     judge, float32 only. ``alarms`` are the first few; those scored above 1 are all of them.
     """
 
-    error_ratios: NDArray[np.float64]
+    ratios: NDArray[np.float64]
     second: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     alarms: tuple[Alarm, ...] = ()
     seconds: float = 0.0

@@ -50,7 +50,7 @@ class Cell:
 
 
 def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
-    scores = np.concatenate([sample.scores for sample in samples])
+    scores = np.concatenate([sample.ratios for sample in samples])
     second = np.concatenate([sample.second for sample in samples])
     return Cell(
         *cell,

@@ -71,7 +71,7 @@ def measure(wanted: Sequence[Cell], options: argparse.Namespace, backends: Backe
                 chunk, sample = futures[future], future.result()
                 samples.setdefault(chunk.cell, []).append(sample)
                 progress.advance(task, chunk.examples)
-                if sum(len(s.scores) for s in samples[chunk.cell]) == options.examples:
+                if sum(len(s.ratios) for s in samples[chunk.cell]) == options.examples:
                     progress.console.print("done:", *chunk.cell, highlight=False)
                 for alarm in sample.alarms[:1]:  # the problems themselves are in the report
                     progress.console.print(" ".join(chunk.cell), f"FALSE ALARM {alarm.score:.4g} {alarm.message}")

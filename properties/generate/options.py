@@ -7,16 +7,26 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from verification.problem.problem import CausalAlignment, Phase, ScoreKind, ValueKind
+from verification.problem.problem import CausalAlignment, Phase, ScoreFill, ValueFill
 
 # (H, G): ratios 1, 2, 3, 5, 8, one kv head and several, ratios equal and unequal to G.
 HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (5, 1), (8, 1), (10, 2), (8, 8), (16, 2))
 HEAD_DIMS = (1, 2, 3, 12, 16, 64, 80, 128)
 BLOCK_SIZES = (1, 2, 3, 16, 256)
-SCORES: tuple[ScoreKind, ...] = (
+SCORE_FILLS: tuple[ScoreFill, ...] = (
     *("ones", "normal", "zeros", "integers", "onehot", "steep", "negative", "huge", "tiny", "outlier"),
 )
-VALUES: tuple[ValueKind, ...] = ("ones", "index", "normal", "zeros", "integers", "onehot", "huge", "tiny", "outlier")
+VALUE_FILLS: tuple[ValueFill, ...] = (
+    "ones",
+    "index",
+    "normal",
+    "zeros",
+    "integers",
+    "onehot",
+    "huge",
+    "tiny",
+    "outlier",
+)
 LAYOUTS = ("contiguous", "fused", "transposed", "strided")
 CACHE_LAYOUTS = ("contiguous", "interleaved", "transposed")
 POISONS = (
@@ -80,8 +90,8 @@ class Options:
     layouts: Sequence[str] = LAYOUTS
     poisons: Sequence[tuple[str, str]] = POISONS
     specials: Sequence[str | None] = SPECIALS
-    scores: Sequence[ScoreKind] = SCORES
-    values: Sequence[ValueKind] = VALUES
+    score_fills: Sequence[ScoreFill] = SCORE_FILLS
+    value_fills: Sequence[ValueFill] = VALUE_FILLS
     index_dtypes: Sequence[str] = INDEX_DTYPES
     tables: Sequence[str] = TABLES
     tails: Sequence[int] = TAILS
@@ -108,8 +118,8 @@ _BRINGS: dict[str, Callable[[Any], set[str]]] = {
     "layouts": lambda layout: {f"layout: {layout}"},
     "poisons": lambda pair: {f"poison around k: {pair[0]}", f"poison around v: {pair[1]}"},
     "specials": lambda value: {f"special: {value} seen"},
-    "scores": lambda kind: {f"scores: {kind}"},
-    "values": lambda kind: {f"values: {kind}"},
+    "score_fills": lambda fill: {f"score fill: {fill}"},
+    "value_fills": lambda fill: {f"value fill: {fill}"},
     "index_dtypes": lambda dtype: {f"indices: {dtype}"},
     "tables": lambda kind: {"blocks: shared"} if kind == "shared" else set(),
     "bad_blocks": lambda kind: {f"blocks: {_BLOCKS[kind]}"} if kind in _BLOCKS else set(),

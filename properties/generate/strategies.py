@@ -72,7 +72,7 @@ def _draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
         _one_of([call for call in left.calls if call.phase in phases], left.batches),
         _one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
         _one_of(left.layouts, left.poisons, left.specials),
-        _one_of(left.scores, left.values, left.index_dtypes),
+        _one_of(left.score_fills, left.value_fills, left.index_dtypes),
         _one_of(left.tables, left.tails, left.bad_blocks),
         [_one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
         [_one_of((place,), left.contexts) for place in _PLACES],

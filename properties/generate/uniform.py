@@ -19,8 +19,8 @@ LENGTHS = (1, 2, 3, 5, 16, 17, 40)
 MORE_KEYS = (0, 0, 1, 7, 30)
 AXES = ("bhqk", "qk", "k", "bk", "hqk", "bqk", "", "q")
 LAYOUTS = ("contiguous", "strided", "transposed", "fused")
-SCORES = ("normal", "ones", "zeros", "onehot", "integers", "outlier", "tiny", "steep")
-VALUES = ("normal", "ones", "index", "onehot", "integers", "outlier", "tiny", "zeros")
+SCORE_FILLS = ("normal", "ones", "zeros", "onehot", "integers", "outlier", "tiny", "steep")
+VALUE_FILLS = ("normal", "ones", "index", "onehot", "integers", "outlier", "tiny", "zeros")
 # What a feature may be set to; masks have axes besides.
 SETTINGS = {
     "scale": (1.0, 0.25, 2.0),
@@ -58,8 +58,8 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
         layout=draw(st.sampled_from(layouts)),
-        score_fill=draw(st.sampled_from(left_of("scores", SCORES, open_))),
-        value_fill=draw(st.sampled_from(left_of("values", VALUES, open_))),
+        score_fill=draw(st.sampled_from(left_of("score_fills", SCORE_FILLS, open_))),
+        value_fill=draw(st.sampled_from(left_of("value_fills", VALUE_FILLS, open_))),
         seed=draw(_seed),
         scoring=draw(scorings(contract.scoring, alignment != "none")),
     )

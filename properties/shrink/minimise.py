@@ -16,7 +16,7 @@ import numpy as np
 
 from verification.problem import Numbers, Problem
 from verification.problem.formats import FORMATS, Format
-from verification.problem.problem import ValueKind
+from verification.problem.problem import ValueFill
 from verification.problem.table import CACHES, NUMBERED
 from verification.tensors.inputs import make_inputs, rows_of
 
@@ -26,7 +26,7 @@ MOST_NUMBERS = 300
 # As written: 65504, 0.375, -12.5.
 READABLE = 5
 # Kinds that values may be left to; scores to ones.
-_VALUES: tuple[ValueKind, ...] = ("ones", "index", "zeros")
+_VALUES: tuple[ValueFill, ...] = ("ones", "index", "zeros")
 Breaks = Callable[[Problem], bool]
 Literals = dict[str, list[float]]
 
@@ -184,7 +184,7 @@ def _written_down(problem: Problem) -> tuple[Literals, dict[str, list[int]]]:
     return {name: [x if isfinite(x) else 0.0 for x in values] for name, values in literals.items()}, free
 
 
-def _with(problem: Problem, literals: Literals, values: ValueKind = "ones") -> Problem:
+def _with(problem: Problem, literals: Literals, values: ValueFill = "ones") -> Problem:
     numbers = tuple(Numbers(name, tuple(held)) for name, held in literals.items())
     return replace(problem, score_fill="ones", value_fill=values, numbers=numbers)
 

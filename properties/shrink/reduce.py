@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from properties.generate.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORES, VALUES
+from properties.generate.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORE_FILLS, VALUE_FILLS
 from verification.problem import Problem
 from verification.problem.edit import with_lengths
 from verification.problem.scoring import PLAIN
@@ -97,9 +97,9 @@ def _before(options: Sequence[Option], value: Option) -> Sequence[Option]:
 
 def _plainer(problem: Problem) -> Iterator[Problem]:
     """Simpler numbers in a simpler layout."""
-    for scores in SCORES[: SCORES.index(problem.score_fill)]:
+    for scores in SCORE_FILLS[: SCORE_FILLS.index(problem.score_fill)]:
         yield replace(problem, score_fill=scores)
-    for values in VALUES[: VALUES.index(problem.value_fill)]:
+    for values in VALUE_FILLS[: VALUE_FILLS.index(problem.value_fill)]:
         yield replace(problem, value_fill=values)
     for i, special in enumerate(problem.specials):
         before, after = problem.specials[:i], problem.specials[i + 1 :]

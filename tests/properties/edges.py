@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import get_args
 
 from verification.problem import Problem, Special
-from verification.problem.problem import CacheLayout, Layout, Poison, ScoreKind, ValueKind
+from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 from verification.problem.visibility import visible_counts
 from verification.tensors.inputs import make_inputs
 
@@ -97,8 +97,8 @@ def _sizes() -> dict[str, Edge]:
 def _choices() -> dict[str, Edge]:
     edges: dict[str, Edge] = {f"layout {x}": lambda p, x=x: p.layout == x for x in get_args(Layout)}
     edges |= {f"cache {x}": lambda p, x=x: p.cache_layout == x and p.num_blocks > 0 for x in get_args(CacheLayout)}
-    edges |= {f"scores {x}": lambda p, x=x: p.score_fill == x and p.num_queries > 0 for x in get_args(ScoreKind)}
-    edges |= {f"values {x}": lambda p, x=x: p.value_fill == x and p.num_queries > 0 for x in get_args(ValueKind)}
+    edges |= {f"score fill {x}": lambda p, x=x: p.score_fill == x and p.num_queries > 0 for x in get_args(ScoreFill)}
+    edges |= {f"value fill {x}": lambda p, x=x: p.value_fill == x and p.num_queries > 0 for x in get_args(ValueFill)}
     edges |= {f"poison {x}": lambda p, x=x: p.poison[0] == x for x in POISONED_KEYS}
     edges["K and V poisoned apart"] = lambda p: p.poison[0] != p.poison[1]
     return edges | {x: lambda p, x=x: p.index_dtype == x for x in ("int32", "int64")}

@@ -31,7 +31,7 @@ def describe(problem: Problem) -> str:
         cache = f"{_count(problem.num_blocks, 'block')} of {problem.block_size}"
         narrow = f" in {problem.cache_dtype}" if problem.cache_dtype else ""
         lines.append(f"cache: {cache}{narrow}; new tokens go to slots {_few(problem.slot_mapping)}")
-    lines.append(f"scores {problem.score_fill}, values {problem.value_fill}, seed {problem.seed}")
+    lines.append(f"score fill {problem.score_fill}, value fill {problem.value_fill}, seed {problem.seed}")
     unusual = {
         "layout": problem.layout,
         "cache layout": problem.cache_layout,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from verification.problem import Numbers, Problem, Special
 from verification.problem.formats import FORMATS
 from verification.problem.misuse import MISUSES
-from verification.problem.problem import CacheLayout, CausalAlignment, Layout, Phase, Poison, ScoreKind, ValueKind
+from verification.problem.problem import CacheLayout, CausalAlignment, Layout, Phase, Poison, ScoreFill, ValueFill
 from verification.problem.reading import (
     INT64,
     ProblemError,
@@ -103,8 +103,8 @@ _PROBLEM: dict[str, Reader] = {
     "on_invalid": one_of(("drop", "raise")),
     "layout": one_of(get_args(Layout)),
     "cache_layout": one_of(get_args(CacheLayout)),
-    "score_fill": one_of(get_args(ScoreKind)),
-    "value_fill": one_of(get_args(ValueKind)),
+    "score_fill": one_of(get_args(ScoreFill)),
+    "value_fill": one_of(get_args(ValueFill)),
     "numbers": tuple_of(record_of(Numbers, _NUMBERS)),
     "specials": tuple_of(record_of(Special, _SPECIAL)),
     "poison": tuple_of(one_of(get_args(Poison)), length=2),

@@ -9,7 +9,7 @@ import numpy as np
 
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
-from verification.problem.problem import CacheLayout, Layout, Poison, ScoreKind, ValueKind
+from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 
 # A problem has any number of labels of a feature: its sequences differ. Without a cache there are no slots, no layout
 # of one and no blocks; without a key and a query there are no numbers.
@@ -30,8 +30,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "cache layout": get_args(CacheLayout),
     "poison around k": get_args(Poison),
     "poison around v": ("zero", "nan", "large"),
-    "scores": get_args(ScoreKind),
-    "values": get_args(ValueKind),
+    "score fill": get_args(ScoreFill),
+    "value fill": get_args(ValueFill),
     "special": ("none", "nan seen", "inf seen", "-inf seen", "not seen"),
     "indices": ("int32", "int64"),
 }
@@ -49,7 +49,7 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
     ("no cache, no blocks", ("cache", "none"), ("keys", "S-1", "S", "S+1", "2S", "other")),
     *(
         ("no sequences", ("sequences", "0"), (feature,))
-        for feature in ("queries and keys", "keys", "slots", "blocks", "scores", "values")
+        for feature in ("queries and keys", "keys", "slots", "blocks", "score fill", "value fill")
     ),
     ("no sequences", ("sequences", "0"), ("special", "nan seen", "inf seen", "-inf seen")),
     ("sharing takes two", ("sequences", "1"), ("blocks", "shared")),
@@ -69,6 +69,14 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
 )
 NAMES = {": ".join(label): index for index, label in enumerate(LABELS)}
 OF = {feature: {label: NAMES[f"{feature}: {label}"] for label in labels} for feature, labels in FEATURES.items()}
+
+
+def renamed(label: str) -> str:
+    """Return today's name of a label: of version 1 files and of contracts that were written for them."""
+    for old, new in (("scores: ", "score fill: "), ("values: ", "value fill: ")):
+        if label.startswith(old):
+            return new + label.removeprefix(old)
+    return label
 
 
 def labels(problem: Problem) -> list[int]:
@@ -99,7 +107,7 @@ def labels(problem: Problem) -> list[int]:
         found["cache layout"] = {problem.cache_layout}
         found["slots"] = _slots(problem)
     if problem.num_queries and any(problem.key_lens):
-        found["scores"], found["values"] = {problem.score_fill}, {problem.value_fill}
+        found["score fill"], found["value fill"] = {problem.score_fill}, {problem.value_fill}
     if problem.reads_cache:
         found["blocks"] = _blocks(problem)
     else:

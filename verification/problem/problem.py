@@ -12,8 +12,8 @@ Phase = Literal["prefill", "decode", "chunked"]
 CausalAlignment = Literal["top_left", "bottom_right", "none"]
 Layout = Literal["contiguous", "fused", "transposed", "strided"]
 CacheLayout = Literal["contiguous", "interleaved", "transposed"]
-ScoreKind = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier", "integers"]
-ValueKind = Literal["ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier", "integers"]
+ScoreFill = Literal["ones", "normal", "zeros", "onehot", "steep", "negative", "huge", "tiny", "outlier", "integers"]
+ValueFill = Literal["ones", "index", "normal", "zeros", "onehot", "huge", "tiny", "outlier", "integers"]
 Poison = Literal["zero", "nan", "large", "negative"]
 
 
@@ -68,8 +68,8 @@ class Problem:
     on_invalid: Literal["drop", "raise"] = "drop"
     layout: Layout = "contiguous"
     cache_layout: CacheLayout = "contiguous"
-    score_fill: ScoreKind = "ones"
-    value_fill: ValueKind = "ones"
+    score_fill: ScoreFill = "ones"
+    value_fill: ValueFill = "ones"
     numbers: tuple[Numbers, ...] = ()
     specials: tuple[Special, ...] = ()
     poison: tuple[Poison, Poison] = ("zero", "zero")

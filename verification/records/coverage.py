@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.problem.labels import FEATURES, LABELS, NAMES, OF, POSSIBLE, impossible
+from verification.problem.labels import FEATURES, LABELS, NAMES, OF, POSSIBLE, impossible, renamed
 from verification.problem.reading import ProblemError, shortened
 
 # Sums of so many stay within 64 bits.
@@ -75,6 +75,7 @@ class Coverage:
             raise ProblemError(f"problems: {shortened(problems)} (must be a number of problems)")
         if not isinstance(names, list):
             raise ProblemError(f"labels: {shortened(names)} (must be a list)")
+        names = [renamed(name) if isinstance(name, str) else name for name in names]
         for i, name in enumerate(names):
             if not isinstance(name, str) or name not in NAMES or name in names[:i]:
                 raise ProblemError(f"labels[{i}]: {shortened(name)} (must be a label of this release, once)")

@@ -166,7 +166,7 @@ def _suffixes(case: Case) -> dict[int, tuple[Arena, str]]:
 
 def _call_comment(problem: Problem, suffix: str) -> str:
     which = f"Call {suffix[1:]}" if suffix else "The call"
-    return comment(f"{which}: {describe(problem)}".partition("\nscores")[0])
+    return comment(f"{which}: {describe(problem)}".partition("\nscore fill")[0])
 
 
 def _longest(problem: Problem, given: Sequence[str], suffix: str) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verification.problem.formats import Format
+from verification.problem.problem import ScoreFill, ValueFill
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -44,7 +45,7 @@ def fill_scores(kind: str, rng: np.random.Generator, q: Shape, k: Shape, fmt: Fo
             return _with_outlier(rng, _normal(rng, q), 300.0), _with_outlier(rng, _normal(rng, k), 300.0)
         case "integers":
             return _integers(rng, q), _integers(rng, k)
-    raise ValueError(f"scores: {kind!r} is no kind")
+    raise ValueError(f"score_fill: {kind!r} (must be one of {', '.join(get_args(ScoreFill))})")
 
 
 def fill_values(kind: str, rng: np.random.Generator, shape: Shape, fmt: Format) -> Array:
@@ -69,7 +70,7 @@ def fill_values(kind: str, rng: np.random.Generator, shape: Shape, fmt: Format) 
             return _with_outlier(rng, _normal(rng, shape), 1e4)
         case "integers":
             return _integers(rng, shape)
-    raise ValueError(f"values: {kind!r} is no kind")
+    raise ValueError(f"value_fill: {kind!r} (must be one of {', '.join(get_args(ValueFill))})")
 
 
 def _normal(rng: np.random.Generator, shape: Shape) -> Array:

@@ -80,7 +80,7 @@ def test_one_that_raises_is_an_alarm() -> None:
 
     backend = DenseBackend("broken", broken, dense_contract(("float16",)), MATH)
     measured = sample(backend, "float16", 1, 20)
-    assert np.isinf(measured.scores).any()
+    assert np.isinf(measured.ratios).any()
     assert "out of order" in measured.alarms[0].message
     assert "Infinity" not in json.dumps(summary(CELL, [measured]).to_dict())
 
@@ -103,14 +103,14 @@ def test_limits_are_kept() -> None:
         return sdpa_math(q, k, v, causal, scale)
 
     backend = DenseBackend("limited", watching, dense_contract(("float16",), (16, 64)), MATH)
-    assert sample(backend, "float16", 3, 60).scores.max() <= 1
+    assert sample(backend, "float16", 3, 60).ratios.max() <= 1
     assert set(seen) == {16, 64}
 
 
 def test_equal_seeds_try_equal_problems() -> None:
     first, again, other = (sample(AttnCore(), "float16", seed, 25) for seed in (1, 1, 2))
-    assert np.array_equal(first.scores, again.scores)
-    assert not np.array_equal(first.scores, other.scores)
+    assert np.array_equal(first.ratios, again.ratios)
+    assert not np.array_equal(first.ratios, other.ratios)
     assert chunk_seed(1, "float16", 0) != chunk_seed(1, "float16", 1)
 
 

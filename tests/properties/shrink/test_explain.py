@@ -25,11 +25,11 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 def test_what_may_be_anything() -> None:
     """All other choices break it too; what decides is not named, nor what the problem does not have."""
     assert set(indifferent(DECODE, DTYPES, lambda _: True)) == {
-        *("dtype", "scores", "values", "poison", "cache layout", "layout", "index dtype"),
+        *("dtype", "score fill", "value fill", "poison", "cache layout", "layout", "index dtype"),
     }
     assert indifferent(DECODE, DTYPES, lambda _: False) == ()
     assert "dtype" not in indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
-    assert "scores" in indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
+    assert "score fill" in indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
     assert "causal alignment" in indifferent(PREFILL, DTYPES, lambda _: True)
     assert "dtype" not in indifferent(DECODE, ("float16",), lambda _: True)
 

@@ -138,8 +138,8 @@ def test_nothing_is_said_of_another_call() -> None:
     assert explanations(inputs, element) == ()
     assert explanations(inputs, replace(element, got=0.0)) == ("it saw nothing",)
     assert explanations(inputs, replace(element, got=0.0, exact=element.exact + 1)) == ()
-    assert explanations(inputs, replace(element, sequence=7)) == ()
-    assert explanations(inputs, replace(element, token=7)) == ()
+    assert explanations(inputs, replace(element, at=(("sequence", 7), *element.at[1:]))) == ()
+    assert explanations(inputs, replace(element, at=(element.at[0], ("token", 7), *element.at[2:]))) == ()
 
 
 def test_rounding_is_no_mistake_of_meaning() -> None:

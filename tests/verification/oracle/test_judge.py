@@ -130,7 +130,7 @@ def test_the_worst_element_is_shown() -> None:
         judge_output(out([1.5, 2.0, 4.0]), expectation)
     assert caught.value.difference is not None
     element = caught.value.difference.worst
-    assert (element.sequence, element.token, element.head, element.dim) == (0, 0, 0, 2)
+    assert dict(element.at) == {"sequence": 0, "token": 0, "head": 0, "dim": 2}
     assert (element.got, element.exact, element.bound) == (4.0, 3.0, 0.1)
     assert "sequence 0, token 0, head 0, dim 2: got 4.0, expected 3.0 within 0.1" in str(caught.value)
 

@@ -16,7 +16,7 @@ def test_the_smallest_problem() -> None:
     assert describe(one_head()).splitlines() == [
         "prefill in float16: 1 head over 1 kv head, head_dim 1",
         "sequence 0: 1 query, 1 key",
-        "scores ones, values ones, seed 0",
+        "score fill ones, value fill ones, seed 0",
     ]
 
 
@@ -28,7 +28,7 @@ def test_a_prefill() -> None:
         "sequence 1: 1 query, 2 keys",
         "causal alignment top_left",
         "cache: 4 blocks of 2; new tokens go to slots [0, 1, 7, -1, 2]",
-        "scores normal, values normal, seed 7",
+        "score fill normal, value fill normal, seed 7",
     ]
 
 

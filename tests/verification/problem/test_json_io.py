@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis.strategies import booleans, sampled_from, tuples
@@ -16,6 +17,7 @@ from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
 from verification.problem.json_io import VERSION, ProblemError, from_json, to_json
 from verification.problem.scoring import PLAIN
+from verification.records.findings import CORPUS, load
 
 _any = tuples(sampled_from(tuple(FORMATS)), booleans()).flatmap(lambda args: problems(args[0], bad_input=args[1]))
 
@@ -67,3 +69,12 @@ def test_the_error_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="problem"):
         from_json("")
     assert issubclass(ProblemError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).with_name("version_1").glob("*.json")), ids=lambda path: path.stem
+)
+def test_files_of_version_1_are_the_problems_that_they_were(path: Path) -> None:
+    """`scores` and `values` are `score_fill` and `value_fill` now."""
+    assert json.loads(path.read_text())["problem"]["version"] == 1
+    assert load(path).problem == load(CORPUS / path.name).problem

@@ -90,8 +90,8 @@ def test_a_prefill_by_hand() -> None:
         "cache layout": {"contiguous"},
         "poison around k": {"zero"},
         "poison around v": {"zero"},
-        "scores": {"steep"},
-        "values": {"ones"},
+        "score fill": {"steep"},
+        "value fill": {"ones"},
         "special": {"none"},
         "indices": {"int64"},
     }
@@ -156,7 +156,7 @@ def test_lengths_beside_a_block(size: int, length: int, expected: set[str]) -> N
 def test_what_nobody_draws_has_no_label() -> None:
     """Nor are there numbers without a key and a query."""
     odd = replace(PREFILL_ONE, head_dim=7, block_size=5, num_heads=7, query_lens=(0, 0))
-    assert not any(of(odd, "head_dim", "block size", "H/G", "scores", "values").values())
+    assert not any(of(odd, "head_dim", "block size", "H/G", "score fill", "value fill").values())
     assert labels(replace(DECODE_ONE, misuse="q_rank")) == []
 
 

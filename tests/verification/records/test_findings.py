@@ -13,7 +13,7 @@ from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Problem, json_io
 from verification.problem.json_io import to_json
 from verification.problem.reading import ProblemError
-from verification.records.findings import Finding, load, load_folder, read, save
+from verification.records.findings import CORPUS, Finding, load, load_folder, locate, read, save, shown
 
 FINDING = Finding(DECODE, "agrees_with_reference", "somebody's kernel", "cuda", '3 elements\n  token 0 "x"')
 
@@ -34,11 +34,29 @@ def test_it_comes_back_whole(tmp_path: Path) -> None:
 def test_a_bare_problem_is_a_finding() -> None:
     """Of no law in particular."""
     assert read(to_json(PREFILL)) == Finding(PREFILL)
-    assert load_folder(Path("nowhere")) == {}
+
+
+def test_a_folder_that_was_named_must_exist(tmp_path: Path) -> None:
+    """An empty one holds nothing."""
+    assert load_folder(tmp_path) == {}
+    with pytest.raises(ProblemError, match="nowhere: no such folder"):
+        load_folder(tmp_path / "nowhere")
+
+
+def test_shipped_files_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that reports print; a file that is really there comes first."""
+    monkeypatch.chdir(tmp_path)
+    name = Path("corpus/log-masked.json")
+    assert locate(name) == CORPUS / "log-masked.json"
+    assert shown(locate(name)) == str(name)
+    name.parent.mkdir()
+    name.write_text("{}")
+    assert locate(name) == name
+    assert locate(Path("corpus/nothing.json")) == Path("corpus/nothing.json")
 
 
 def test_older_versions_are_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of today, once `seed` is called otherwise in version 2 and gone from version 3."""
+    """A file of today, once `seed` is called otherwise in the next version and gone from the one after it."""
     path = save(FINDING, tmp_path)
 
     def renamed(data: dict[str, Any]) -> dict[str, Any]:
@@ -48,17 +66,18 @@ def test_older_versions_are_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert data["number"] == DECODE.seed
         return {name: value for name, value in data.items() if name != "number"}
 
-    monkeypatch.setattr(json_io, "VERSION", 3)
-    monkeypatch.setattr(json_io, "MIGRATIONS", {1: renamed, 2: dropped})
+    today = json_io.VERSION
+    monkeypatch.setattr(json_io, "VERSION", today + 2)
+    monkeypatch.setattr(json_io, "MIGRATIONS", {**json_io.MIGRATIONS, today: renamed, today + 1: dropped})
     assert load(path).problem == replace(DECODE, seed=0)
 
 
-@pytest.mark.parametrize("version", [0, 2, -1, None, "1", 1.0, True])
+@pytest.mark.parametrize("version", [0, json_io.VERSION + 1, -1, None, "1", 1.0, True])
 def test_other_versions_are_refused(version: object, tmp_path: Path) -> None:
     """By name of the file and the field."""
     path = tmp_path / "later.json"
     path.write_text(json.dumps({"law": "x", "problem": {**asdict(DECODE), "version": version}}))
-    with pytest.raises(ProblemError, match=r"later.json: version: .*\(this release reads versions 1 to 1\)$"):
+    with pytest.raises(ProblemError, match=r"later.json: version: .*\(this release reads versions 1 to 2\)$"):
         load(path)
 
 

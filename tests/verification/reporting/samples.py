@@ -61,7 +61,7 @@ def failure(problem: Problem, law: str = "agrees_with_reference", **changes: obj
             STATEMENT,
             off,
             as_if=("it saw nothing",),
-            any_=("seed", "values"),
+            any_=("seed", "value fill"),
             lines=("attn_core/masks.py:12",),
             kept=f"findings/{found.file_name}",
         ),

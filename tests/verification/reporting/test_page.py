@@ -225,7 +225,7 @@ def test_the_tail_of_a_block_is_no_context() -> None:
 def test_what_is_large_is_cut_around_what_is_wrong() -> None:
     failure = samples.failure(one_head(queries=300, keys=500))
     assert failure.difference
-    worst = replace(failure.difference.worst, token=200)
+    worst = replace(failure.difference.worst, at=(("sequence", 0), ("token", 200), ("head", 1), ("dim", 0)))
     (grid,) = picture(failure.finding.problem, worst).grids
     assert [query.index for query in grid.queries if query.wrong] == [200]
     (row,) = (query for query in grid.queries if query.wrong)

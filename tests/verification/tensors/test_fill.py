@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from verification.problem.formats import FORMATS
-from verification.problem.problem import ScoreKind, ValueKind
+from verification.problem.problem import ScoreFill, ValueFill
 from verification.tensors.fill import fill_scores, fill_values
 
 Q, K = (24, 3, 16), (40, 2, 16)
@@ -23,7 +23,7 @@ def scores_of(kind: str, dtype: str = "float16", seed: int = 0) -> np.ndarray:
 
 
 @DTYPES
-@pytest.mark.parametrize("kind", get_args(ScoreKind))
+@pytest.mark.parametrize("kind", get_args(ScoreFill))
 def test_queries_and_keys_are_finite(kind: str, dtype: str) -> None:
     """Once they are stored in their format."""
     fmt = FORMATS[dtype]
@@ -33,7 +33,7 @@ def test_queries_and_keys_are_finite(kind: str, dtype: str) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("kind", get_args(ValueKind))
+@pytest.mark.parametrize("kind", get_args(ValueFill))
 def test_values_are_finite(kind: str, dtype: str) -> None:
     """Once they are stored in their format."""
     fmt = FORMATS[dtype]
@@ -42,7 +42,7 @@ def test_values_are_finite(kind: str, dtype: str) -> None:
     assert np.isfinite(values.astype(fmt.numpy)).all()
 
 
-@pytest.mark.parametrize("kind", get_args(ScoreKind))
+@pytest.mark.parametrize("kind", get_args(ScoreFill))
 def test_no_tokens_are_no_problem(kind: str) -> None:
     """Empty tensors are ordinary input."""
     q, k = fill_scores(kind, np.random.default_rng(0), (0, 1, 1), (0, 1, 1), FORMATS["float16"])
