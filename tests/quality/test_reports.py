@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.quality.reports import PAGE, ROOT, made, report_of_run
+from tests.quality.reports import PAGE, made
 
 
 def test_the_page_of_reports_is_true(tmp_path: Path) -> None:
     """``python -m tests.quality.reports`` makes it."""
     assert made(tmp_path) == PAGE.read_text()
-
-
-def test_the_report_in_the_readme_is_true() -> None:
-    """To the letter."""
-    assert report_of_run("mask-one-future") in (ROOT / "README.md").read_text()

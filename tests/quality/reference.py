@@ -1,0 +1,187 @@
+"""docs/reference.md, from the code: ``python -m tests.quality.reference`` writes it anew; a test keeps it true."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from properties.generate import options, strategies, uniform
+from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter
+from verification.backends.contract import Contract
+from verification.oracle.precision import Precision
+from verification.problem import Numbers, Problem, Scoring, Special
+from verification.problem.formats import DTYPES, FORMATS
+from verification.problem.labels import FEATURES
+from verification.problem.table import OUTPUTS, TENSORS
+from verification.tensors.materialize import Tensors
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
+_TOP = """# Reference
+
+Every name that an author of a kernel meets, made from the code by `python -m tests.quality.reference`; a test keeps this
+page true. All of it is imported from `verification.adapter`."""
+_AXES = """Axes: `T` queries and `T_k` new keys of all sequences together, `H` query heads, `G` kv heads (query head `h` reads
+kv head `h // (H / G)`), `D` numbers of a head, `N` blocks of `S` tokens, `B` sequences, `M` columns of the block tables,
+`Lq` and `Lk` queries and keys of each sequence of a dense batch.
+
+A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may be halves
+of one `[N, 2, S, G, D]`; a contract that takes contiguous tensors alone names the labels in `undefined`."""
+_HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what a failing
+problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
+_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: above 8); head_dims 24, 32, 48, 96, 112, 192, 256
+and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and more. Contexts
+beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Return the string literal under each field, of the class and its bases."""
+    found: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if base.__module__ != "builtins" and base is not object]):
+        try:
+            node = ast.parse(dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError):
+            continue
+        assert isinstance(node, ast.ClassDef)
+        for field, below in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                value = below.value if isinstance(below, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found[field.target.id] = " ".join(value.value.split())
+    return found
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def fields_of(cls: Any) -> str:
+    """Return the fields of a dataclass: name, type, default, meaning."""
+    docs = attribute_docs(cls)
+    rows = [(f"`{f.name}`", f"`{f.type}`", _default(f), docs[f.name]) for f in fields(cls)]
+    return table(("field", "type", "default", "meaning"), rows)
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is not MISSING:
+        return f"`{field.default!r}`" if not isinstance(field.default, Scoring) else "`Scoring()`"
+    return "required" if field.default_factory is MISSING else "empty"
+
+
+def tensors() -> str:
+    """Return the table of tensors and that of outputs."""
+    formats = {"input": "`problem.dtype`", "cache": "`problem.cache_format`", "index": "`problem.index_dtype`"}
+    rows = [
+        (
+            f"`{row.name}`",
+            f"`[{', '.join(row.axes)}]`",
+            formats.get(row.format, "bool or `problem.dtype`"),
+            row.absent or "never",
+            row.meaning,
+        )
+        for row in TENSORS.values()
+    ]
+    outputs = [
+        (f"`{o.name}`", f"`[{', '.join(o.axes)}]`", formats.get(o.format, o.format), o.meaning)
+        for o in OUTPUTS.values()
+    ]
+    return "\n\n".join(
+        [
+            table(("tensor", "shape", "dtype", "is None", "meaning"), rows),
+            f"`tensors.arena`: {attribute_docs(Tensors)['arena']}",
+            'A kernel returns the output `out`, as a bare tensor or as `{"out": ...}`:',
+            table(("output", "shape", "dtype", "meaning"), outputs),
+        ]
+    )
+
+
+def drawn() -> str:
+    """Return what problems are drawn from, and the caps."""
+    shown = {
+        "heads (H, G)": options.HEADS,
+        "head_dim": options.HEAD_DIMS,
+        "block size": options.BLOCK_SIZES,
+        "new tokens of a sequence": options.LENGTHS,
+        "keys of a prefill, beside the queries": options.KEY_LENGTHS,
+        "context of a decode, prefix of a chunk": options.CONTEXTS,
+        "sequences": sorted({len(batch) for batch in options.BATCHES}),
+        "score fill": options.SCORE_FILLS,
+        "value fill": options.VALUE_FILLS,
+        "layout": options.LAYOUTS,
+        "cache layout": options.CACHE_LAYOUTS,
+        "poison around k, v": options.POISONS,
+        "bad slots": dict.fromkeys(options.BAD_SLOTS),
+        "bad blocks": dict.fromkeys(options.BAD_BLOCKS),
+        "index dtype": options.INDEX_DTYPES,
+    }
+    dense = {
+        "heads (H, G)": uniform.HEADS,
+        "sequences": uniform.BATCHES,
+        "queries": uniform.LENGTHS,
+        "keys beyond the queries": uniform.MORE_KEYS,
+        "settings": [f"{name} {value}" for name, values in uniform.SETTINGS.items() for value in values],
+    }
+    caps = (
+        f"At most {strategies._WORK:,} multiply-adds a sequence and head pair, {strategies._LONGEST} tokens a sequence, "
+        f"{strategies._MAX_BLOCK:,} elements a block: thousands of problems are tried, and a larger one teaches no more. "
+        f"With 32 heads of 128 that is a context of {strategies._WORK // (32 * 128)} tokens."
+    )
+    return "\n\n".join([_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps, _NEVER])
+
+
+def _options(shown: dict[str, Any]) -> str:
+    return table(("what", "drawn from"), [(name, ", ".join(f"{x}" for x in values)) for name, values in shown.items()])
+
+
+def adapters() -> str:
+    """Return what each kind of adapter has to write."""
+    rows = []
+    for cls, method in (
+        (DenseAdapter, "dense(q, k, v, causal, scale)"),
+        (PagedAdapter, "attend(problem, tensors)"),
+        (BatchedAdapter, "attend(batch)"),
+    ):
+        rows.append((f"`{cls.__name__}`", f"`{method}`", " ".join((inspect.getdoc(cls) or "").split())))
+    return table(("adapter", "method", "what it is"), rows)
+
+
+def made() -> str:
+    """Return the page."""
+    sections = {
+        "Adapters": adapters(),
+        "Tensors": f"{_AXES}\n\n{tensors()}",
+        "Batch": fields_of(Batch),
+        "Problem": "\n\n".join(
+            [
+                fields_of(Problem),
+                "`Scoring`:",
+                fields_of(Scoring),
+                "`Special`:",
+                fields_of(Special),
+                "`Numbers`:",
+                fields_of(Numbers),
+            ]
+        ),
+        "Contract": fields_of(Contract),
+        "Labels": 'What `Contract.undefined` may name, as `"feature: label"`:\n\n'
+        + table(
+            ("feature", "labels"),
+            [(name, ", ".join(f"`{label}`" for label in held)) for name, held in FEATURES.items()],
+        ),
+        "Precision": f'Formats: `"input"`, which is the problem\'s dtype, and {", ".join(f"`{name}`" for name in FORMATS)}.\n\n{fields_of(Precision)}',
+        "What is drawn, and how much": drawn(),
+    }
+    assert set(DTYPES) <= set(FORMATS)
+    return "\n\n".join([_TOP, *(f"## {title}\n\n{text}" for title, text in sections.items())]) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(made())
+    sys.stdout.write(f"{PAGE}\n")
