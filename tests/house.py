@@ -7,12 +7,14 @@ one above the highest that it imports.
 from __future__ import annotations
 
 import ast
+import inspect
 import statistics
 import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +95,24 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
     found: dict[str, int] = {}
     for room in TopologicalSorter(graph).static_order():
         found[room] = 1 + max((found[other] for other in graph.get(room, ())), default=0)
+    return found
+
+
+@cache
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Return the string literal under each field, of the class and its bases."""
+    found: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if base.__module__ != "builtins" and base is not object]):
+        try:
+            node = ast.parse(dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError):
+            continue
+        assert isinstance(node, ast.ClassDef)
+        for field, below in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                value = below.value if isinstance(below, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found[field.target.id] = " ".join(value.value.split())
     return found
 
 

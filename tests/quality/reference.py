@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 from properties.generate import options, strategies, uniform
+from tests.house import attribute_docs
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter
 from verification.backends.contract import Contract
 from verification.oracle.precision import Precision
@@ -37,23 +36,6 @@ problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a 
 _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: above 8); head_dims 24, 32, 48, 96, 112, 192, 256
 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and more. Contexts
 beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
-
-
-def attribute_docs(cls: type) -> dict[str, str]:
-    """Return the string literal under each field, of the class and its bases."""
-    found: dict[str, str] = {}
-    for base in reversed([base for base in cls.__mro__ if base.__module__ != "builtins" and base is not object]):
-        try:
-            node = ast.parse(dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError):
-            continue
-        assert isinstance(node, ast.ClassDef)
-        for field, below in zip(node.body, node.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                value = below.value if isinstance(below, ast.Expr) else None
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    found[field.target.id] = " ".join(value.value.split())
-    return found
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
