@@ -25,14 +25,13 @@ from verification.problem.declarations import told
 
 DEVICES = ("cpu", "cuda")
 ENTRY_POINTS = "attention_verification.backends"
-
-
-_PARTS: dict[str, type] = {
-    **dict.fromkeys(("name", "device"), str),
-    **{"contract": Contract, "precision": Precision},
-    **dict.fromkeys(("prepare", "on"), object),
+# The parts of a backend, and what each must be.
+_PARTS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("name", "device"), (str, "be a text")),
+    "contract": (Contract, "be a Contract, as `promising` makes one"),
+    "precision": (Precision, "be a Precision"),
+    **dict.fromkeys(("prepare", "on"), (object, "")),
 }
-_RULES = {"contract": "be a Contract, as `promising` makes one", "precision": "be a Precision"}
 
 
 class UnknownBackend(LookupError):
@@ -119,14 +118,15 @@ def _imported(name: str) -> Backend:
     try:
         found: Any = getattr(import_module(module), attribute)
         made: Backend = found() if isinstance(found, type) or isfunction(found) else found
-        missing = [part for part in _PARTS if not hasattr(made, part)]
-        wrong = [part for part in _PARTS if part not in missing and not isinstance(getattr(made, part), _PARTS[part])]
+        parts = {part: getattr(made, part) for part in _PARTS if hasattr(made, part)}
     except Exception as error:
         raise UnknownBackend(f"backend: {name!r} ({_said(error, module)})") from None
-    if missing:
+    if missing := [part for part in _PARTS if part not in parts]:
         raise UnknownBackend(f"backend: {name!r} is no backend: it has no {', '.join(missing)}")
-    for part in wrong:
-        raise UnknownBackend(f"backend: {name!r} ({told(part, getattr(made, part), _RULES.get(part, 'be a text'))})")
+    for part, value in parts.items():
+        kind, rule = _PARTS[part]
+        if not isinstance(value, kind):
+            raise UnknownBackend(f"backend: {name!r} ({told(part, value, rule)})")
     return made
 
 

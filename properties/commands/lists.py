@@ -43,7 +43,7 @@ def list_backends(faults: bool, json: bool) -> int:
         promises = [name for name in ("range_events", "nonfinite") if contract[name]]
         if refused := contract["refuses"]:
             promises.insert(0, "refuses" if refused is True else f"refuses {', '.join(refused)}")
-        promises += [f"in {phase} others" for phase in contract["by_phase"]]
+        promises += [f"others in {phase}" for phase in contract["by_phase"]]
         bits = [f"{len(contract['bitwise'])} laws to the bit"] if contract["bitwise"] else []
         dims = ", ".join(map(str, contract["head_dims"])) or "any"
         here = row["cannot_run"] or "yes"

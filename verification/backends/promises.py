@@ -56,8 +56,10 @@ class Promises(Differing, total=False):
 
 def _law(field: str, value: Any) -> str:
     """Return a name. Laws are not known here: see `properties.claims`."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise TypeError(told(field, value, "be the name of a law"))
+    if not value:
+        raise ValueError(told(field, value, "be the name of a law"))
     return value
 
 
