@@ -112,6 +112,14 @@ def test_one_that_is_tried_with_sizes_has_no_head_dims_to_ask() -> None:
     assert proposed(backend, points).head_dims == ()
 
 
+@pytest.fixture
+def _few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no label is probed sooner."""
+    few = {label: LABELS[label] for label in ("slots: -1", "special: nan seen")}
+    monkeypatch.setattr("properties.probe.LABELS", few)
+
+
+@pytest.mark.usefixtures("_few_labels")
 def test_refusals_are_measured_argument_by_argument() -> None:
     """One that takes bad tables refuses the rest."""
 
@@ -139,12 +147,10 @@ def test_refusals_are_measured_argument_by_argument() -> None:
         assert proposed(backend, [dtypes, *rest]) == replace(contract, refuses=refuses)
 
 
-def test_a_contract_that_differs_is_measured_phase_by_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_few_labels")
+def test_a_contract_that_differs_is_measured_phase_by_phase() -> None:
     """Each point is one of a phase, and what is proposed differs as what was measured does."""
     contract = replace(HONEST.contract, range_events=False).differing("prefill", nonfinite=False)
-    monkeypatch.setattr(
-        "properties.probe.LABELS", {label: LABELS[label] for label in ("slots: -1", "special: nan seen")}
-    )
     points = list(probe(Wrapped(contract=contract), 0, 4))
     assert {point.phase for point in points} == {"prefill", "decode"}
     owed = {(p.phase, p.value): p.declared for p in points if p.field == "defines"}
@@ -152,12 +158,8 @@ def test_a_contract_that_differs_is_measured_phase_by_phase(monkeypatch: pytest.
         **dict.fromkeys((("prefill", "slots: -1"), ("decode", "slots: -1"), ("decode", "special: nan seen")), True),
         ("prefill", "special: nan seen"): False,
     }
-    bad = [
-        replace(p, broken="so")
-        if (p.phase, p.value) in {("prefill", "special: nan seen"), ("decode", "same_call_same_bits")}
-        else p
-        for p in points
-    ]
+    broken = {("prefill", "special: nan seen"), ("decode", "same_call_same_bits")}
+    bad = [replace(point, broken="so") if (point.phase, point.value) in broken else point for point in points]
     found = proposed(Wrapped(contract=contract), bad)
     assert found is not None
     assert (found.phases, found.dtypes) == (contract.phases, contract.dtypes)
