@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from properties.claims import ClaimError, check_bitwise
 from verification.adapter import promising
 from verification.backends.contract import Contract
+
+PAGE = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
+
+
+def test_the_declarations_of_the_page_are_some() -> None:
+    """And the lines that it shows are what is said."""
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert len(blocks) == 2
+    exec(blocks[0], names)
+    assert names["contract"].refused == {"q", "k", "v"}
+    exec(blocks[1], names)
+    assert [names["contract"].in_phase(phase).nonfinite for phase in ("prefill", "decode")] == [False, True]
+    with pytest.raises(ValueError, match=r"^dtypes: ") as raised:
+        promising("fp16")
+    assert str(raised.value) in PAGE
+    claims = Contract(("float16",), bitwise=frozenset({"same_call_same_bit"}))
+    with pytest.raises(ClaimError) as said:
+        check_bitwise(claims)
+    assert f"error: {said.value}\n" in PAGE
 
 
 def test_the_least() -> None:
