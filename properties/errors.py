@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from properties.claims import ClaimError
 from properties.run.session import NOT_VERIFIED, WorkerDied
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
@@ -17,6 +18,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     UsageError: USAGE,
     ProblemError: USAGE,
     UnknownBackend: USAGE,
+    ClaimError: USAGE,
     ScriptError: NOT_VERIFIED,
     WorkerDied: NOT_VERIFIED,
 }

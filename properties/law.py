@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 from typing import get_args
 
+from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
@@ -20,11 +21,21 @@ class OutsideLaw(Exception):
     """The law says nothing about this problem. Counted apart: such a problem was not verified."""
 
 
+@dataclass(frozen=True)
 class _InContract(Wrapped):
-    """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
+    """A backend that shows a law its contract for one phase. It is not asked about what that leaves undefined, to which
+    a law may come from another problem; nor, in another phase, about anything that is not promised there.
+    """
+
+    phase: str
+
+    @property
+    def contract(self) -> Contract:
+        return self.inner.contract.in_phase(self.phase)
 
     def prepare(self, problem: Problem) -> Call:
-        if not self.contract.defines(problem):
+        promised = self.contract.defines if problem.phase == self.phase else self.contract.speaks_of
+        if not promised(problem):
             raise OutsideLaw
         return super().prepare(problem)
 
@@ -56,8 +67,8 @@ class Law:
         return getdoc(self.check) or ""
 
     def ask(self, backend: Backend, problem: Problem) -> Verdict:
-        """`check` within what the backend's contract defines. Raises Violation or OutsideLaw."""
-        return self.check(_InContract(backend), problem)
+        """Return what `check` measures within the backend's contract for that phase. Raises Violation or OutsideLaw."""
+        return self.check(_InContract(backend, problem.phase), problem)
 
     def breaks(self, backend: Backend, problem: Problem) -> bool:
         """Whether it does there; where it says nothing it does not."""
@@ -70,10 +81,10 @@ class Law:
         return False
 
     def asks(self, backend: Backend) -> bool:
-        """Whether there is anything to ask it."""
-        contract = backend.contract
-        has_any = not self.scoring or not contract.scoring.isdisjoint(self.scoring)
-        return backend.device in self.devices and not set(self.phases).isdisjoint(contract.phases) and has_any
+        """Tell whether there is anything to ask it, in some phase."""
+        phases = [backend.contract.in_phase(phase) for phase in self.phases if phase in backend.contract.phases]
+        has_any = not self.scoring or any(not own.scoring.isdisjoint(self.scoring) for own in phases)
+        return backend.device in self.devices and bool(phases) and has_any
 
     def speaks_of(self, problem: Problem, device: str) -> bool:
         """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""

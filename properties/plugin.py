@@ -19,13 +19,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "law_cell" not in metafunc.fixturenames:
         return
     # Only where laws are asked for: pytest loads this module wherever the package is installed.
+    from properties.claims import ClaimError
     from properties.run.cells import cells
     from verification.catalogue import DEVICES, UnknownBackend
 
     option = metafunc.config.getoption
     try:
         found = cells(option("backend") or ["attn_core/eager"], option("backend_device") or DEVICES)
-    except UnknownBackend as error:
+    except (UnknownBackend, ClaimError) as error:
         raise pytest.UsageError(str(error)) from None
     dtypes = option("backend_dtype")
     chosen = [cell for cell in found if not dtypes or cell.dtype in dtypes]

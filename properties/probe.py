@@ -12,12 +12,14 @@ from typing import Any
 
 from hypothesis.errors import Flaky
 
+from properties.claims import check_bitwise
 from properties.generate.options import HEAD_DIMS
 from properties.generate.profile import try_each
-from properties.generate.strategies import MASKS, problems_within
+from properties.generate.strategies import MASKS, can_misuse, problems_within
 from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
 from verification.backends.contract import Contract
+from verification.backends.promises import ARGUMENTS
 from verification.backends.protocol import Backend, Wrapped
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
@@ -59,13 +61,20 @@ _DENSE = ("H/G", "layout", "queries and keys: 1", "queries and keys: Lq")
 
 @dataclass(frozen=True)
 class Point:
-    """``field`` of a contract, and what was tried of it. ``broken`` is how; empty where it held on ``problems``."""
+    """One promise that was tried."""
 
     field: str
+    """Field of the contract; "defines" stands for a label that is not ``undefined``."""
     value: str
+    """Part of the field that was tried, as a dtype or a law; empty for all of it."""
     declared: bool
+    """True if the contract promises it."""
     problems: int
+    """Number of problems of which it says something."""
     broken: str = ""
+    """The violation, in one line; empty where it held."""
+    phase: str = ""
+    """The phase that was tried, where the contract differs from phase to phase; empty stands for all of them."""
 
     @property
     def holds(self) -> bool:
@@ -84,9 +93,25 @@ class Promising(Wrapped):
 
 
 def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
-    """Point by point, ``examples`` problems each. Which dtypes and head_dims hold decides what the others are tried on;
-    its precision is taken for granted.
+    """Try point by point, ``examples`` problems each; phase by phase where the contract differs from phase to phase.
+    Which dtypes and head_dims hold decides what the others are tried on; its precision is taken for granted. Raises
+    ClaimError.
     """
+    check_bitwise(backend.contract)
+    for phase, contract in of_phases(backend.contract).items():
+        for point in _points(Promising(backend, contract), seed, examples):
+            yield replace(point, phase=phase)
+
+
+def of_phases(contract: Contract) -> dict[str, Contract]:
+    """Return for each phase the contract of a backend that has no other; all in one, under "", where none differs."""
+    if not contract.by_phase:
+        return {"": contract}
+    return {phase: contract.in_phase(phase).in_all_phases(phases=(phase,)) for phase in contract.phases}
+
+
+def _points(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
+    """Try all points of a contract that is one for all its phases."""
     declared = backend.contract
     asked = _questions(declared)
     nothing: Any = {"refuses": False, "range_events": False, "nonfinite": False}
@@ -131,8 +156,10 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
         yield (point := _blindly(Promising(backend, seeing), blind, promised, first, seed, examples))
         scoring |= {"blind_rows"} if masks and point.holds else set()
     base = replace(base, undefined=frozenset(broken), scoring=frozenset(scoring))
-    refusing, warning = replace(base, refuses=True), replace(base, range_events=True)
-    yield tried("refuses", "", declared.refuses, BY_NAME["bad_input_is_refused"], refusing, first)
+    for argument in _arguments(declared):
+        refusing, owed = replace(base, refuses=frozenset({argument})), argument in declared.refused
+        yield tried("refuses", argument, owed, BY_NAME["bad_input_is_refused"], refusing, first, 2)
+    warning = replace(base, range_events=True)
     yield tried("range_events", "", declared.range_events, BY_NAME["logs_what_is_owed"], warning, first)
     for law in LAWS:
         if law.to_the_bit and law.asks(Promising(backend, base)):
@@ -145,6 +172,13 @@ def _alignments(declared: Contract) -> tuple[str, ...]:
     if "prefill" not in declared.phases:
         return ()
     return ("top_left", "bottom_right", "none") if declared.dense_batches else ("top_left", "bottom_right")
+
+
+def _arguments(declared: Contract) -> list[str]:
+    """Return those that can be bad in a call of its phases; calls of dense batches are not spoiled."""
+    if declared.dense_batches:
+        return []
+    return [name for name in ARGUMENTS if any(can_misuse(phase, frozenset({name})) for phase in declared.phases)]
 
 
 def _features(declared: Contract) -> tuple[str, ...]:
@@ -221,29 +255,3 @@ def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tu
     with suppress(Violation, Flaky):
         try_each(problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input), check, seed, examples)
     return said + bool(broken), broken
-
-
-def proposed(backend: Backend, points: list[Point]) -> Contract:
-    """The declared contract with what was measured in its place."""
-    holding: dict[str, list[str]] = {}
-    for point in points:
-        if point.holds:
-            holding.setdefault(point.field, []).append(point.value)
-    dims = tuple(map(int, holding.get("head_dims", ())))
-    flags: Any = {field: field in holding for field in ("refuses", "range_events")}
-    flags["nonfinite"] = any(name.startswith("special") for name in holding.get("defines", ()))
-    broken = {point.value for point in points if point.field == "defines" and point.broken}
-    masked = not {"bool_mask", "float_mask"}.isdisjoint(holding.get("scoring", ()))
-    if not flags["nonfinite"]:
-        broken = {name for name in broken if not name.startswith("special")}
-    return replace(
-        backend.contract,
-        dtypes=tuple(holding.get("dtypes", ())),
-        head_dims=() if dims == HEAD_DIMS else dims,
-        bitwise=frozenset(holding.get("bitwise", ())),
-        alignments=tuple(holding.get("alignments", backend.contract.alignments)),
-        scoring=frozenset(holding.get("scoring", ())) | ({"blind_rows"} if "blind" in holding and masked else set()),
-        blind=holding.get("blind", ["undefined"])[0],  # type: ignore[arg-type]
-        undefined=backend.contract.undefined - {*holding.get("defines", ())} | broken,
-        **flags,
-    )

@@ -9,13 +9,14 @@ reads and writes the paged cache itself, `BatchedAdapter` for dense batches unde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
 
-from verification.backends.contract import Contract
+from verification.backends.contract import Contract, named_promises
 from verification.backends.dense import Dense, DenseBackend
+from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
 from verification.oracle.precision import Precision
 from verification.problem import Problem
@@ -23,9 +24,12 @@ from verification.problem.scoring import slopes
 from verification.tensors.materialize import Tensors
 
 
-def promising(*dtypes: str, **more: object) -> Contract:
-    """The least that a kernel promises: numbers, in these dtypes, for finite input. ``more`` are fields of it."""
-    return Contract(dtypes, **{"refuses": False, "range_events": False, "nonfinite": False, **more})  # type: ignore[arg-type]
+def promising(*dtypes: str, **promises: Unpack[Promises]) -> Contract:
+    """Return the least that a kernel promises: numbers, in these dtypes, for finite input. ``promises`` are fields of
+    `Contract`. Raises ValueError or TypeError, in one line, for a misspelt one.
+    """
+    given = named_promises("promising", dict(promises), Promises.__annotations__)
+    return Contract(dtypes, **{"refuses": False, "range_events": False, "nonfinite": False, **given})
 
 
 class Adapter:
@@ -110,7 +114,7 @@ class Batch:
 
 
 class BatchedAdapter(Adapter):
-    """A dense kernel with masks, windows and the like: its contract is ``uniform``, and says which ``scoring``."""
+    """A dense kernel with masks, windows and the like: its contract has ``dense_batches`` and its ``scoring``."""
 
     def attend(self, batch: Batch) -> Tensor:
         """``[B, H, Lq, D]``."""

@@ -8,18 +8,30 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import isfunction
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 
 from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
+from verification.backends.contract import Contract
 from verification.backends.kernels import cpu_kernels, cuda_kernels
 from verification.backends.protocol import Backend, NotPortable
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
+from verification.oracle.precision import Precision
+from verification.problem.declarations import told
 
 DEVICES = ("cpu", "cuda")
 ENTRY_POINTS = "attention_verification.backends"
+# The parts of a backend, and what each must be.
+_PARTS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("name", "device"), (str, "be a text")),
+    "contract": (Contract, "be a Contract, as `promising` makes one"),
+    "precision": (Precision, "be a Precision"),
+    **dict.fromkeys(("prepare", "on"), (object, "")),
+}
 
 
 class UnknownBackend(LookupError):
@@ -99,16 +111,37 @@ def cannot_run(device: str) -> str:
 
 
 def _imported(name: str) -> Backend:
-    """An object, or what makes one."""
+    """Import an object, or what makes one. Raises UnknownBackend, in one line, for whatever its module raises."""
     if "" not in sys.path:
         sys.path.insert(0, "")  # the folder that one is in comes first, as with `python -m`
     module, _, attribute = name.partition(":")
     try:
         found: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownBackend(f"backend: {name!r} ({error})") from None
-    made: Backend = found() if isinstance(found, type) or isfunction(found) else found
-    missing = [part for part in ("name", "device", "contract", "precision", "prepare", "on") if not hasattr(made, part)]
-    if missing:
+        made: Backend = found() if isinstance(found, type) or isfunction(found) else found
+        parts = {part: getattr(made, part) for part in _PARTS if hasattr(made, part)}
+    except Exception as error:
+        raise UnknownBackend(f"backend: {name!r} ({_said(error, module)})") from None
+    if missing := [part for part in _PARTS if part not in parts]:
         raise UnknownBackend(f"backend: {name!r} is no backend: it has no {', '.join(missing)}")
+    for part, value in parts.items():
+        kind, rule = _PARTS[part]
+        if not isinstance(value, kind):
+            raise UnknownBackend(f"backend: {name!r} ({told(part, value, rule)})")
     return made
+
+
+def _said(error: Exception, module: str) -> str:
+    """Return an error in one line, with the line of the package of ``module`` that raised it, where one did."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, ImportError | AttributeError | ValueError | TypeError | SyntaxError) or not text:
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    package = module.partition(".")[0]
+    frames = [frame for frame in walk_tb(error.__traceback__) if _is_of(frame[0].f_globals, package)]
+    if not frames or package == __package__:
+        return text
+    frame, line = frames[-1]
+    return f"{Path(frame.f_code.co_filename).name}, line {line}: {text}"
+
+
+def _is_of(module: dict[str, Any], package: str) -> bool:
+    return str(module.get("__name__")).partition(".")[0] == package

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from properties.claims import check_bitwise
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend
 from verification.records.findings import Finding, load, locate, read
@@ -17,5 +18,7 @@ def finding_given(text: str) -> Finding:
 
 
 def backend_given(finding: Finding, name: str, device: str, crash_after: float | None = None) -> Backend:
-    """The one asked for, else the one in the file, else ours. Raises UnknownBackend."""
-    return open_backend(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu", crash_after)
+    """Open the backend asked for, else the one in the file, else ours. Raises UnknownBackend and ClaimError."""
+    backend = open_backend(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu", crash_after)
+    check_bitwise(backend.contract)
+    return backend

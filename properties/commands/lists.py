@@ -40,7 +40,10 @@ def list_backends(faults: bool, json: bool) -> int:
     table = Table("implementation", "device", "runs here", "dtypes", "head_dims", "promises")
     for row in rows:
         contract = row["contract"]
-        promises = [name for name in ("refuses", "range_events", "nonfinite") if contract[name]]
+        promises = [name for name in ("range_events", "nonfinite") if contract[name]]
+        if refused := contract["refuses"]:
+            promises.insert(0, "refuses" if refused is True else f"refuses {', '.join(refused)}")
+        promises += [f"others in {phase}" for phase in contract["by_phase"]]
         bits = [f"{len(contract['bitwise'])} laws to the bit"] if contract["bitwise"] else []
         dims = ", ".join(map(str, contract["head_dims"])) or "any"
         here = row["cannot_run"] or "yes"
@@ -55,16 +58,22 @@ def list_backends(faults: bool, json: bool) -> int:
 
 def _backend(name: str, device: str) -> dict[str, Any]:
     backend = backend_named(name, device)
-    sets = {name: sorted(getattr(backend.contract, name)) for name in ("bitwise", "scoring", "undefined")}
-    contract = asdict(backend.contract) | sets
-    precision = asdict(backend.precision)
+    contract = {field: _plain(value) for field, value in vars(backend.contract).items()}
+    contract["by_phase"] = {
+        phase: {field: _plain(value) for field, value in own} for phase, own in backend.contract.by_phase
+    }
     return {
         "name": name,
         "device": device,
         "cannot_run": cannot_run(device),
         "contract": contract,
-        "precision": precision,
+        "precision": asdict(backend.precision),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON knows."""
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _as_json(data: Any) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json as json_lib
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from properties.errors import UsageError
-from properties.probe import Point, probe, proposed
+from properties.probe import Point, probe
+from properties.proposal import proposed
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract
 from verification.backends.flags import settle
@@ -18,7 +20,7 @@ from verification.isolation.isolated import open_backend
 
 
 def probed(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
-    """1 where what is promised breaks, 3 where nothing holds. Raises UnknownBackend, UsageError."""
+    """Return 1 where what is promised breaks, 3 where nothing holds. Raises UnknownBackend, UsageError, ClaimError."""
     settle()
     found, console = open_backend(backend, device, crash_after), Console()
     if reason := cannot_run(found.device):
@@ -29,7 +31,9 @@ def probed(backend: str, device: str, examples: int, seed: int, crash_after: flo
         console.out(json_lib.dumps({"points": [asdict(p) for p in points], "proposed": _spelled(contract)}))
     else:
         console.print(_table(found.name, points))
-        console.print(f"proposed: {_spelled(contract)}", markup=False, highlight=False)
+        console.print(
+            f"proposed: {_spelled(contract) or 'nothing, since no dtype holds'}", markup=False, highlight=False
+        )
     if not any(point.holds for point in points):
         return NOT_VERIFIED
     return VIOLATION if any(point.declared and point.broken for point in points) else NOTHING
@@ -44,14 +48,22 @@ def _table(name: str, points: list[Point]) -> Table:
         measured = "holds" if point.holds else "breaks" if point.broken else "nothing to say"
         style = "red" if point.declared and point.broken else "yellow" if point.holds and not point.declared else ""
         promised, count = "yes" if point.declared else "no", str(point.problems)
-        table.add_row(point.field, point.value, promised, measured, count, point.broken, style=style)
+        field = f"{point.field} in {point.phase}" if point.phase else point.field
+        table.add_row(field, point.value, promised, measured, count, point.broken, style=style)
     return table
 
 
-def _spelled(contract: Contract) -> str:
-    """As code, without what is a contract's default."""
-    default = Contract(())
-    given = {name: value for name, value in vars(contract).items() if value != getattr(default, name)}
-    shown = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in given.items()}
-    spelled = (f"{n}=frozenset({v!r})" if isinstance(given[n], frozenset) else f"{n}={v!r}" for n, v in shown.items())
-    return f"Contract({', '.join(spelled)})"
+def _spelled(contract: Contract | None) -> str | None:
+    """Return a contract as code, without what is a contract's default."""
+    if contract is None:
+        return None
+    defaults = {field.name: field.default for field in fields(Contract)}
+    given = {name: value for name, value in vars(contract).items() if value != defaults[name] and name != "by_phase"}
+    differing = (f".differing({phase!r}, {_arguments(dict(own))})" for phase, own in contract.by_phase)
+    return f"Contract({_arguments(given)}){''.join(differing)}"
+
+
+def _arguments(given: dict[str, Any]) -> str:
+    """Return keyword arguments; sets in an order of their own."""
+    shown = {n: f"frozenset({sorted(v)!r})" if isinstance(v, frozenset) else repr(v) for n, v in given.items()}
+    return ", ".join(f"{name}={text}" for name, text in shown.items())

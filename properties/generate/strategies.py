@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
-from properties.generate.options import BATCHES, HEAD_DIMS, MANY, options
+from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, options
 from properties.generate.paging import NO_CACHE, decode_paging, prefill_paging
 from properties.generate.uniform import scorings, uniform_problems
 from verification.backends.contract import Contract
+from verification.backends.promises import ARGUMENTS
 from verification.problem import Problem, Special
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import Phase
@@ -103,12 +104,13 @@ def problems(
     tried: tuple[tuple[int, int, int, int], ...] = (),
     undefined: frozenset[str] = frozenset(),
     scoring: frozenset[str] = frozenset(),
+    refused: frozenset[str] = frozenset(ARGUMENTS),
 ) -> Problem:
     """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
-    dtype; ``bad_input`` ones carry a misuse wherever one applies. ``head_dims`` are those that a backend supports,
-    ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without gaps; empty means any. Nothing is
-    drawn that always has an ``undefined`` label. ``scoring`` are the features of `Scoring` that may be in force; masks,
-    which take equal lengths, are not.
+    dtype; ``bad_input`` ones carry a misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are
+    those that a backend supports, ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without
+    gaps; empty means any. Nothing is drawn that always has an ``undefined`` label. ``scoring`` are the features of
+    `Scoring` that may be in force; masks, which take equal lengths, are not.
     """
     draws = _draws(phases, undefined)
     call, batch = draw(draws.calls)
@@ -148,7 +150,7 @@ def problems(
     )
     if special and not plain:
         problem = replace(problem, specials=_planted(problem, special))
-    return _misused(draw, problem) if bad_input else problem
+    return _misused(draw, problem, refused) if bad_input else problem
 
 
 @dataclass(frozen=True)
@@ -241,17 +243,22 @@ def _planted(problem: Problem, value: str) -> tuple[Special, ...]:
     return tuple(specials)
 
 
-def _misused(draw: st.DrawFn, problem: Problem) -> Problem:
+def _misused(draw: st.DrawFn, problem: Problem, refused: frozenset[str]) -> Problem:
     has_tokens = bool(problem.num_queries and problem.num_new_keys)
     names = [
         name
         for name, misuse in MISUSES.items()
-        if misuse.applies(problem.phase, has_tokens, problem.num_blocks > 0, "raise")
+        if misuse.argument in refused and misuse.applies(problem.phase, has_tokens, problem.num_blocks > 0, "raise")
     ]
     if not names:
         return problem
     name = draw(st.sampled_from(names))
     return replace(problem, misuse=name, on_invalid="raise" if MISUSES[name].raises else "drop")
+
+
+def can_misuse(phase: str, refused: frozenset[str]) -> bool:
+    """Tell whether some call of that phase has an argument that must be refused."""
+    return any(misuse.argument in refused and misuse.phase in ("", phase) for misuse in MISUSES.values())
 
 
 def problems_within(
@@ -261,9 +268,17 @@ def problems_within(
     plain: bool = False,
     bad_input: bool = False,
 ) -> st.SearchStrategy[Problem]:
-    """`problems` that the contract speaks of."""
-    plain = plain or not contract.nonfinite
+    """`problems` that the contract speaks of. Where it differs from phase to phase, the phase is drawn first."""
     phases = tuple(phase for phase in phases if phase in contract.phases)
+    own = {phase: contract.in_phase(phase) for phase in phases}
+    if bad_input:
+        phases = tuple(phase for phase in phases if can_misuse(phase, own[phase].refused)) or phases
+        own = {phase: own[phase] for phase in phases}
+    if len(set(own.values())) > 1:
+        each = {phase: problems_within(own[phase], dtype, (phase,), plain, bad_input) for phase in phases}
+        return st.sampled_from([call.phase for call in CALLS if call.phase in phases]).flatmap(each.__getitem__)
+    contract = next(iter(own.values()), contract)
+    plain = plain or not contract.nonfinite
     head_dims, undefined = contract.head_dims or HEAD_DIMS, contract.undefined
     if "bottom_right" not in contract.alignments:
         undefined |= {"call: prefill bottom-right"}
@@ -273,7 +288,7 @@ def problems_within(
     if contract.dense_batches:
         drawn = uniform_problems(dtype, contract, head_dims)
     else:
-        drawn = problems(
-            dtype, phases, plain, bad_input, head_dims, contract.compiled_sizes, undefined, contract.scoring
-        )
+        refused = contract.refused or frozenset(ARGUMENTS)
+        sizes = contract.compiled_sizes
+        drawn = problems(dtype, phases, plain, bad_input, head_dims, sizes, undefined, contract.scoring, refused)
     return drawn.filter(contract.defines) if filtered else drawn

@@ -33,9 +33,9 @@ def inputs_stay_unmodified(backend: Backend, problem: Problem) -> Verdict:
 
 
 def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
-    """A bad argument => ValueError or TypeError that names it, and not one byte has changed."""
+    """A bad argument, of those refused => ValueError or TypeError that names it, and not one byte has changed."""
     misuse = MISUSES.get(problem.misuse)
-    if misuse is None or not backend.contract.refuses:
+    if misuse is None or misuse.argument not in backend.contract.refused:
         raise OutsideLaw
     arena = apply_misuse(misuse, materialize(make_inputs(problem), backend.device))
     observation = observe_call(backend.prepare(problem), arena)

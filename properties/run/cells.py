@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from properties.claims import check_bitwise
 from properties.law import Law
 from properties.laws import LAWS
 from verification.backends.protocol import Backend
@@ -35,7 +36,7 @@ class Cell:
 
 def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell]:
     """Of these implementations, on each of the devices that they have. Laws that do not speak of a device or of a
-    phase have no cell there. Raises UnknownBackend.
+    phase have no cell there. Raises UnknownBackend and ClaimError.
     """
     backends = {
         (source, device): backend_named(source, device)
@@ -43,6 +44,8 @@ def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell
         for device in devices
         if device in devices_of(source)
     }
+    for backend in backends.values():
+        check_bitwise(backend.contract)
     return [
         Cell(law, dtype, backend, source)
         for (source, _), backend in backends.items()

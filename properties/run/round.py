@@ -11,6 +11,7 @@ from zlib import crc32
 
 from hypothesis.errors import Flaky
 
+from properties.claims import check_bitwise
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.law import Law, OutsideLaw
@@ -116,8 +117,9 @@ def fuzz(
     stop: Callable[[], bool] = lambda: False,
 ) -> Round:
     """``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems whatever
-    the device.
+    the device. Raises ClaimError.
     """
+    check_bitwise(backend.contract)
     tally, start = _Tally(law, backend, stop), time.monotonic()
     strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
     seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_

@@ -11,9 +11,11 @@ from typer.testing import CliRunner, Result
 
 from properties.cli import app
 from properties.laws import LAWS
+from tests.properties.wrapped import Wrapped
 from tests.verification.reporting.samples import events
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.attn_core import AttnCore
+from verification.backends.contract import Contract
 from verification.catalogue import UnknownBackend, backend_named
 from verification.faults import FAULTS
 from verification.problem.json_io import to_json
@@ -136,6 +138,19 @@ def test_laws_and_backends_are_listed() -> None:
     assert "mask-one-future: " in asked("backends", "--faults").output
 
 
+def test_what_is_promised_of_some_arguments_or_phases_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it differs, too."""
+    contract = Contract(("float16",), refuses=frozenset({"q", "k"})).differing("decode", scoring={"window", "scale"})
+    theirs = Wrapped(contract=contract)
+    monkeypatch.setattr("properties.commands.lists.implementations", lambda: {"theirs": ("cpu",)})
+    monkeypatch.setattr("properties.commands.lists.backend_named", lambda _name, _device: theirs)
+    [row] = json.loads(asked("backends", "--json").stdout)["implementations"]
+    assert row["contract"]["refuses"] == ["k", "q"]
+    assert row["contract"]["by_phase"] == {"decode": {"scoring": ["scale", "window"]}}
+    said = " ".join(asked("backends").output.replace("│", " ").split())
+    assert all(part in said for part in ("refuses k, q,", "range_events,", "nonfinite,", "others in decode"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -152,6 +167,14 @@ def test_laws_and_backends_are_listed() -> None:
         (("replay", FAULT, "--device", "tpu"), "device: 'tpu' (must be one of cpu, cuda)"),
         (("replay", FAULT, "--backend", "no_module:backend"), "No module named 'no_module'"),
         (("replay", FAULT, "--backend", "json:decoder"), "is no backend: it has no name"),
+        (
+            ("replay", FAULT, "--backend", "tests.properties.test_claims:Wrong"),
+            "bitwise: 'same_call_same_bit' (must be",
+        ),
+        (
+            ("script", FAULT, "--backend", "tests.properties.test_claims:Wrong"),
+            "bitwise: 'same_call_same_bit' (must be",
+        ),
         (("show", '{"version": 1, "phase": "encode"}'), "phase: 'encode'"),
         (("report", "none.jsonl"), "none.jsonl: "),
     ],
@@ -159,6 +182,15 @@ def test_laws_and_backends_are_listed() -> None:
 def test_errors_are_one_line(arguments: tuple[str, ...], message: str) -> None:
     """They name the option or the field, its value and the rule."""
     assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize("command", [("fuzz", "--examples", "1"), ("probe",), ("replay", FAULT), ("script", FAULT)])
+def test_claims_and_foreign_modules_are_looked_at_first(command: tuple[str, ...]) -> None:
+    """A misspelt law, and whatever a module raises while it is imported: see `tests.verification.test_catalogue`."""
+    line = refused(*command, "--backend", "tests.properties.test_claims:Wrong")
+    assert "bitwise: 'same_call_same_bit' (must be a law that can hold to the bit; the nearest is" in line
+    line = refused(*command, "--backend", "tests.properties.misspelt_kernel:Kernel")
+    assert "misspelt_kernel.py, line 10: blind: 'zero' (must be one of 'zeros', " in line
 
 
 def test_usage() -> None:

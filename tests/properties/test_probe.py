@@ -8,18 +8,25 @@ from itertools import count, islice
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from properties import cli
-from properties.probe import Point, probe, proposed
+from properties.commands.probe import _spelled
+from properties.probe import LABELS, Point, probe
+from properties.proposal import proposed
+from tests.properties.wrapped import HONEST, Wrapped
 from verification.adapter import Batch
 from verification.adapters.written import Written
 from verification.backends.attn_core import AttnCore
+from verification.backends.contract import Contract
 from verification.backends.kernels import HALVES, cpu_kernels
-from verification.backends.protocol import Backend
+from verification.backends.promises import ARGUMENTS
+from verification.backends.protocol import Backend, Call
 from verification.catalogue import backend_named
 from verification.faults import FAULTS
 from verification.problem.formats import FORMATS
+from verification.tensors.materialize import Tensors
 
 FEATURES = {*Written.contract.scoring} - {"blind_rows"}
 FLASH = next(backend for backend in cpu_kernels() if backend.name == "sdpa/flash")
@@ -105,6 +112,62 @@ def test_one_that_is_tried_with_sizes_has_no_head_dims_to_ask() -> None:
     assert proposed(backend, points).head_dims == ()
 
 
+@pytest.fixture
+def _few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no label is probed sooner."""
+    few = {label: LABELS[label] for label in ("slots: -1", "special: nan seen")}
+    monkeypatch.setattr("properties.probe.LABELS", few)
+
+
+@pytest.mark.usefixtures("_few_labels")
+def test_refusals_are_measured_argument_by_argument() -> None:
+    """One that takes bad tables refuses the rest."""
+
+    def careless(call: Call) -> Call:
+        def answered(tensors: Tensors) -> Tensor:
+            try:
+                return call(tensors)
+            except (ValueError, TypeError) as error:
+                if "block_tables" in str(error):
+                    return torch.zeros_like(tensors.q)
+                raise
+
+        return answered
+
+    backend = Wrapped(around=careless)
+    points = [point for point in probe(backend, 0, 6) if point.field == "refuses"]
+    assert {point.value for point in points} == set(ARGUMENTS)
+    assert all(point.declared for point in points)
+    assert [point.value for point in points if not point.holds] == ["block_tables"]
+    dtypes = Point("dtypes", "float16", True, 1)
+    contract = proposed(backend, [dtypes, *points])
+    assert contract is not None
+    assert contract.refuses == frozenset(ARGUMENTS) - {"block_tables"}
+    for rest, refuses in ((points[:1], True), ([], False), ([replace(points[0], broken="so")], False)):
+        assert proposed(backend, [dtypes, *rest]) == replace(contract, refuses=refuses)
+
+
+@pytest.mark.usefixtures("_few_labels")
+def test_a_contract_that_differs_is_measured_phase_by_phase() -> None:
+    """Each point is one of a phase, and what is proposed differs as what was measured does."""
+    contract = replace(HONEST.contract, range_events=False).differing("prefill", nonfinite=False)
+    points = list(probe(Wrapped(contract=contract), 0, 4))
+    assert {point.phase for point in points} == {"prefill", "decode"}
+    owed = {(p.phase, p.value): p.declared for p in points if p.field == "defines"}
+    assert owed == {
+        **dict.fromkeys((("prefill", "slots: -1"), ("decode", "slots: -1"), ("decode", "special: nan seen")), True),
+        ("prefill", "special: nan seen"): False,
+    }
+    broken = {("prefill", "special: nan seen"), ("decode", "same_call_same_bits")}
+    bad = [replace(point, broken="so") if (point.phase, point.value) in broken else point for point in points]
+    found = proposed(Wrapped(contract=contract), bad)
+    assert found is not None
+    assert (found.phases, found.dtypes) == (contract.phases, contract.dtypes)
+    assert [found.in_phase(phase).nonfinite for phase in found.phases] == [False, True]
+    assert ["same_call_same_bits" in found.in_phase(phase).bitwise for phase in found.phases] == [True, False]
+    assert proposed(Wrapped(contract=contract), [p for p in bad if p.field != "dtypes"]) is None
+
+
 @pytest.mark.parametrize(
     ("fault", "label"),
     [("slot-wraps", "slots: -1"), ("slot-first-wins", "slots: twice"), ("table-tail-weight0", "poison around v: nan")],
@@ -130,5 +193,18 @@ def test_the_command(backend: str, code: int, capsys: pytest.CaptureFixture[str]
         cli.app(["probe", "--backend", backend, "--examples", "40" if code else "3", "--json"])
     assert ended.value.code == code
     told = json.loads(capsys.readouterr().out)
-    assert told["proposed"].startswith("Contract(")
+    assert (told["proposed"] or "").startswith("Contract(") == (code == 0)
     assert {point["field"] for point in told["points"]} >= {"dtypes"}
+
+
+def test_a_proposal_is_code() -> None:
+    """Which makes that contract, and has no more than it must."""
+    for contract in (
+        Contract(("float16",), refuses=frozenset({"q", "k"}), blind="nan"),
+        Contract(("float16", "float32"), head_dims=(16,)).differing("decode", scoring={"window"}, longest=9),
+    ):
+        text = _spelled(contract)
+        assert text is not None
+        assert eval(text) == contract
+    assert text.endswith(".differing('decode', longest=9, scoring=frozenset(['window']))")
+    assert _spelled(None) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ class Replayed(Wrapped):
 
     @cached_property
     def contract(self) -> Contract:
-        return replace(self.inner.contract, phases=("decode",), refuses=False, range_events=False)
+        return self.inner.contract.in_all_phases(phases=("decode",), refuses=False, range_events=False)
 
     def on(self, device: str) -> Backend:
         if device != self.device:

@@ -2,85 +2,149 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Unpack
 
+from verification.backends.promises import (
+    ARGUMENTS,
+    CHECKS,
+    PHASES,
+    Blind,
+    Differences,
+    Differing,
+    Promises,
+    Sizes,
+    checked_differences,
+)
 from verification.problem import Problem
+from verification.problem.declarations import nearest, one_of, told
 from verification.problem.formats import FORMATS
-from verification.problem.labels import LABELS, NAMES, labels
-from verification.problem.problem import Phase
+from verification.problem.labels import LABELS, labels
+from verification.problem.renamed import old_names, renamed, with_new_names
 from verification.problem.visibility import has_blind_rows
 
-Blind = Literal["zeros", "nan", "mean", "undefined"]
 
-
+@renamed(tried="compiled_sizes", uniform="dense_batches")
 @dataclass(frozen=True)
 class Contract:
-    """``bitwise`` names the laws that hold to the last bit; the others of that family hold within the bound.
-
-    ``refuses`` says that bad input raises ValueError or TypeError naming the argument, with nothing written;
-    ``range_events`` that overflow warnings are logged as `attn_core`'s contract says. ``nonfinite`` says that NaN and
-    Inf are promised to behave: hidden ones isolated, visible ones shown. ``head_dims`` are those that it takes; empty
-    means any. ``longest`` is how many queries or keys a sequence may have; 0 means any. ``compiled_sizes`` are the sizes
-    (H, G, D, S) that it is asked with, over caches without gaps, where every size is compiled for; empty means any.
-    ``uncomputed`` are the first parts of names of tensors that the backend may not have: no event is owed for them.
-
-    ``blind`` is what becomes of a row that sees no key: zeros, NaN, the mean of all values of its sequence, or
-    anything.
-
-    ``alignments`` are those of `Problem.causal_alignment`, ``scoring`` the features of `Scoring` that it has. A
-    ``dense_batches`` backend takes dense batches: prefills of equal lengths, at least 1, without a cache. Hidden keys are
-    then its own, and NaN in them is part of ``nonfinite``.
-
-    ``undefined`` are labels of `verification.problem.labels` that nothing is promised about, such as ``"slots: too large"``,
-    ``"blocks: -1"``, ``"poison around v: nan"``, ``"layout: strided"``, ``"sequences: 0"``. Raises ValueError for any
-    other.
+    """The promises of a backend. A misspelt one raises ValueError or TypeError in one line that names the field; where
+    a tuple or a frozenset is meant, any tuple, list or set is taken.
     """
 
     dtypes: tuple[str, ...]
+    """Formats of q, k and v that it takes, of `FORMATS`: "float16", "bfloat16", "float32", "float64"."""
     phases: tuple[str, ...] = ("prefill", "decode")
+    """Kinds of calls that it takes: "prefill", "decode", "chunked" (a prefill whose keys lie in the cache)."""
     bitwise: frozenset[str] = frozenset()
-    refuses: bool = True
+    """Names of the laws that hold to the last bit; the others of that family hold within the bound."""
+    refuses: bool | frozenset[str] = True
+    """True if bad input raises a ValueError or TypeError that names the argument, with nothing written; a set of names
+    of arguments, as {"q", "block_tables"}, promises it of these alone."""
     range_events: bool = True
+    """True if values beyond 1e4, NaN and Inf are logged as the contract of `attn_core` says."""
     nonfinite: bool = True
+    """True if NaN and Inf behave: hidden ones are isolated, visible ones are shown."""
     head_dims: tuple[int, ...] = ()
+    """Sizes D of a head that it takes; empty means any."""
     longest: int = 0
-    compiled_sizes: tuple[tuple[int, int, int, int], ...] = ()
+    """Most queries or keys that a sequence may have; 0 means any number."""
+    compiled_sizes: tuple[Sizes, ...] = ()
+    """All sizes (H, G, D, S) that it is asked with, over caches without gaps, where every size is compiled for; empty
+    means any."""
     uncomputed: tuple[str, ...] = ()
+    """First parts of the names of tensors that it may not have, as "prefill_attn_": no event is owed for them."""
     alignments: tuple[str, ...] = ("top_left", "bottom_right")
+    """Places of a prefill's diagonal that it knows: "top_left", "bottom_right", "none" (every query sees every key)."""
     scoring: frozenset[str] = frozenset()
+    """Features of scoring that it has, of `verification.problem.scoring.FEATURES`; empty means 1/sqrt(D) alone."""
     dense_batches: bool = False
+    """True if it takes dense batches alone: prefills of equal lengths, at least 1, without a cache. Hidden keys are
+    then its own, and NaN in them is part of ``nonfinite``."""
     blind: Blind = "zeros"
+    """Content of a row that sees no key: "zeros", "nan", the "mean" of all values of its sequence, or "undefined"."""
     undefined: frozenset[str] = frozenset()
+    """Labels of `verification.problem.labels` that nothing is promised about, as "slots: too large" or "blocks: -1"."""
+    by_phase: Differences = ()
+    """Fields that are otherwise in some phase, as `differing` adds them; a mapping of phases to fields is taken too."""
 
     def __post_init__(self) -> None:
-        for name in sorted(self.undefined - NAMES.keys()):
-            raise ValueError(f"undefined: {name!r} (must be a label of verification.problem.labels, as 'slots: -1' is)")
+        for name, check in CHECKS.items():
+            self._keep(name, check(name, getattr(self, name)))
+        if self.dense_batches:
+            if "prefill" not in self.phases:
+                raise ValueError(told("phases", self.phases, "have 'prefill' in it: dense batches are prefills"))
+            self._keep("phases", ("prefill",))
+        found = checked_differences(self.by_phase)
+        asked = {phase: found[phase] for phase in PHASES if phase in found and phase in self.phases}
+        new = {
+            phase: {name: value for name, value in sorted(own.items()) if value != getattr(self, name)}
+            for phase, own in asked.items()
+        }
+        self._keep("by_phase", _kept(new))
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def differing(self, phase: str, **promises: Unpack[Differing]) -> Contract:
+        """Return the same contract but for what it promises in one of its phases, as
+        ``contract.differing("prefill", nonfinite=False)``. Raises ValueError or TypeError as the contract itself does.
+        """
+        one_of(self.phases, f"be one of its phases, {', '.join(map(repr, self.phases))}")("phase", phase)
+        given = named_promises("differing", dict(promises), Differing.__annotations__)
+        before = {name: dict(own) for name, own in self.by_phase}
+        return replace(self, by_phase=_kept({**before, phase: before.get(phase, {}) | given}))
+
+    def in_all_phases(self, **promises: Unpack[Promises]) -> Contract:
+        """Return the same contract but for ``promises``, which hold in every phase, whatever differed before."""
+        given = named_promises("in_all_phases", dict(promises), Promises.__annotations__)
+        left = {phase: {n: value for n, value in own if n not in given} for phase, own in self.by_phase}
+        return replace(self, **{"by_phase": _kept(left), **given})
+
+    def in_phase(self, phase: str) -> Contract:
+        """Return the contract whose fields are those of one phase; it still knows in what the others differ."""
+        return _of_phase(self, phase) if any(phase == other for other, _ in self.by_phase) else self
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The arguments of which bad values are refused."""
+        if isinstance(self.refuses, bool):
+            return frozenset(ARGUMENTS if self.refuses else ())
+        return self.refuses
 
     def aligns(self, problem: Problem) -> bool:
-        """Whether the diagonal lies where it does in the problem."""
-        return problem.reads_cache or problem.causal_alignment in self.alignments
+        """Tell whether the diagonal may lie where it does in the problem."""
+        return problem.reads_cache or problem.causal_alignment in self.in_phase(problem.phase).alignments
 
     def fits_length(self, problem: Problem) -> bool:
-        """Whether no sequence is too long for it."""
-        return not self.longest or max((*problem.query_lens, *problem.key_lens), default=0) <= self.longest
+        """Tell whether no sequence is too long for it."""
+        longest = self.in_phase(problem.phase).longest
+        return not longest or max((*problem.query_lens, *problem.key_lens), default=0) <= longest
 
     def leaves_open(self, problem: Problem) -> list[str]:
-        """The undefined labels that it has."""
-        blind = ["rows that see nothing"] if self.blind == "undefined" and has_blind_rows(problem) else []
-        if not self.undefined:
+        """Return the undefined labels that the problem has."""
+        own = self.in_phase(problem.phase)
+        blind = ["rows that see nothing"] if own.blind == "undefined" and has_blind_rows(problem) else []
+        if not own.undefined:
             return blind
-        return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in self.undefined]
+        return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in own.undefined]
 
     def defines(self, problem: Problem) -> bool:
-        """Whether none of it is too long, aligned otherwise or left open; of dtypes and sizes this says nothing."""
+        """Tell whether none of it is too long, aligned otherwise or left open; dtypes and sizes are not looked at."""
         return self.aligns(problem) and self.fits_length(problem) and not self.leaves_open(problem)
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """What it promises nothing about, to be read."""
+        """What it promises nothing about, to be read: of all phases first, then of each that differs."""
+        first, *others = (self.in_phase(phase)._left_out() for phase in self.phases)
+        shared = [name for name in first if all(name in other for other in others)]
+        own = zip(self.phases, (first, *others), strict=True)
+        return (*shared, *(f"in {phase}: {name}" for phase, names in own for name in names if name not in shared))
+
+    def _left_out(self) -> list[str]:
         others = [dtype for dtype in FORMATS if dtype not in self.dtypes]
-        others += [phase for phase in get_args(Phase) if phase not in self.phases]
+        others += [phase for phase in PHASES if phase not in self.phases]
         if self.head_dims:
             others.append(f"head_dims but {', '.join(map(str, self.head_dims))}")
         if self.longest:
@@ -88,22 +152,49 @@ class Contract:
         if not self.nonfinite:
             others.append("NaN and Inf in tensors")
         others += ["rows that see nothing"] * (self.blind == "undefined")
-        return (*others, *sorted(self.undefined))
+        return [*others, *sorted(self.undefined)]
 
     def speaks_of(self, problem: Problem) -> bool:
-        """Whether anything is promised about it."""
+        """Tell whether anything is promised about it."""
+        own = self.in_phase(problem.phase)
         sizes = problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size
         special = bool(problem.specials) or problem.cache_format != problem.dtype
         return (
-            problem.dtype in self.dtypes
-            and problem.phase in self.phases
-            and (not self.head_dims or problem.head_dim in self.head_dims)
-            and (not self.compiled_sizes or (sizes in self.compiled_sizes and problem.cache_layout == "contiguous"))
-            and (self.nonfinite or not special)
-            and problem.scoring.features <= self.scoring
+            problem.dtype in own.dtypes
+            and problem.phase in own.phases
+            and (not own.head_dims or problem.head_dim in own.head_dims)
+            and (not own.compiled_sizes or (sizes in own.compiled_sizes and problem.cache_layout == "contiguous"))
+            and (own.nonfinite or not special)
+            and problem.scoring.features <= own.scoring
             and (
-                not self.dense_batches
-                or (problem.is_uniform and (self.nonfinite or problem.poison == ("zero", "zero")))
+                not own.dense_batches or (problem.is_uniform and (own.nonfinite or problem.poison == ("zero", "zero")))
             )
-            and self.defines(problem)
+            and own.defines(problem)
         )
+
+
+def named_promises(function: str, given: dict[str, Any], allowed: Collection[str]) -> dict[str, Any]:
+    """Return keyword arguments of ``function`` under today's names of fields. Raises TypeError, in one line, for one
+    that is not ``allowed``; warns of an old name in the line that calls the function.
+    """
+    old = [name for name, new in old_names(Contract).items() if new in allowed]
+    for name in given:
+        if name not in allowed and name not in old:
+            alike = nearest(name, [*allowed, *old])
+            raise TypeError(told(function, name, f"be a field that it takes{alike or ': ' + ', '.join(allowed)}"))
+    return with_new_names(Contract, given, above=1)
+
+
+def _kept(differences: Mapping[str, Mapping[str, Any]]) -> Differences:
+    """Return differences as a contract keeps them."""
+    return tuple((phase, tuple(own.items())) for phase, own in differences.items() if own)
+
+
+@cache
+def _of_phase(contract: Contract, phase: str) -> Contract:
+    found = {name: dict(own) for name, own in contract.by_phase}
+    own = found.pop(phase)
+    before = {name: getattr(contract, name) for name in own}
+    others = {other: before | found.get(other, {}) for other in contract.phases if other != phase}
+    changed: dict[str, Any] = {**own, "by_phase": _kept(others)}
+    return replace(contract, **changed)

@@ -8,5 +8,5 @@ from verification.tensors.inputs import Inputs
 
 
 def expected_from(backend: Backend, inputs: Inputs) -> Expectation:
-    """What it has promised to answer."""
-    return expect(inputs, backend.precision, blind=backend.contract.blind)
+    """Return what it has promised to answer in a call of that phase."""
+    return expect(inputs, backend.precision, blind=backend.contract.in_phase(inputs.problem.phase).blind)

@@ -24,7 +24,8 @@ class TokenByToken(Wrapped):
 
     @property
     def contract(self) -> Contract:
-        return replace(self.inner.contract, phases=("decode", "chunked"), refuses=False, range_events=False)
+        inner = self.inner.contract.in_phase("decode")
+        return inner.in_all_phases(phases=("decode", "chunked"), refuses=False, range_events=False)
 
     def prepare(self, problem: Problem) -> Call:
         if problem.phase == "decode":

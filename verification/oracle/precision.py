@@ -5,44 +5,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from verification.problem.declarations import Check, amount, flag, one_of
 from verification.problem.formats import FORMATS, Format
 
 INPUT = "input"
+_FORMAT = one_of((INPUT, *FORMATS))
+_CHECKS: dict[str, Check] = {
+    **dict.fromkeys(("accumulate", "scores", "probabilities", "output"), _FORMAT),
+    "partials": one_of(("", INPUT, *FORMATS)),
+    **dict.fromkeys(("scaled_query", "rounded_scale", "truncating", "unscaled_scores", "flushing"), flag),
+    **dict.fromkeys(("exp_error", "probabilistic"), amount),
+}
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The formats in which a backend accumulates, keeps scores, keeps probabilities before the second product, and
-    returns. ``"input"`` is the problem's own format. ``scaled_query``: the scale was folded into ``q`` and rounded to
-    ``q``'s format; ``rounded_scale``: so was the scale itself. ``truncating``: the accumulator rounds toward 0, which
-    doubles its unit roundoff.
-    ``unscaled_scores``: scores are kept before the scale is applied, so their format must hold the plain product.
-    ``exp_error``: relative, of an exp that is only good enough for the narrow formats, and used for those alone.
-    ``partials``: the format in which a split decode keeps the outputs of its parts, beside their log-sum-exps in the
-    accumulator's; empty where nothing is split.
-    ``flushing``: a product or sum below the accumulator's normal range may become 0, and so may what goes into it.
-
-    ``probabilistic``: 0 for the bound that always holds; else lambda, for one that a sum breaks with a probability of
-    at most ``2 exp(-lambda^2 / 2)``, and that grows with the root of its length (Higham and Mary, A New Approach to
-    Probabilistic Rounding Error Analysis, 2019, theorem 2.4).
+    """The formats in which a backend rounds on its way to an answer, and what else its arithmetic may lose. A misspelt
+    field raises ValueError or TypeError in one line that names it.
     """
 
     accumulate: str = "float32"
+    """Format of sums and of all between them: a name in `FORMATS`, or "input", the format of the problem."""
     scores: str = "float32"
+    """Format in which the products of queries and keys are kept; a name in `FORMATS`, or "input"."""
     probabilities: str = "float32"
+    """Format in which the weights are kept before the second product; a name in `FORMATS`, or "input"."""
     output: str = INPUT
+    """Format that is returned; a name in `FORMATS`, or "input"."""
     scaled_query: bool = False
+    """True if the scale is folded into q, and that rounded to the format of q."""
     rounded_scale: bool = False
+    """True if the scale itself is rounded to the format of q."""
     truncating: bool = False
+    """True if the accumulator rounds toward 0, which doubles its unit roundoff."""
     unscaled_scores: bool = False
+    """True if scores are kept before the scale is applied, so that their format must hold the plain product."""
     exp_error: float = 0.0
+    """Relative error, 0 or more, of an exp that is good enough for the narrow formats only, and used for no others."""
     partials: str = ""
+    """Format in which a split decode keeps the outputs of its parts, beside their log-sum-exps in the accumulator's: a
+    name in `FORMATS`, or "input"; empty where nothing is split."""
     flushing: bool = False
+    """True if a product or sum below the accumulator's normal range may become 0, and so may what goes into it."""
     probabilistic: float = 0.0
+    """0 for the bound that always holds; else lambda, for one that grows with the root of a sum's length, and that a
+    sum breaks with a probability of at most ``2 exp(-lambda^2 / 2)`` (Higham and Mary, A New Approach to Probabilistic
+    Rounding Error Analysis, 2019, theorem 2.4)."""
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
     @cache  # noqa: B019 (a profile is frozen and lives as long as its backend)
     def resolve(self, dtype: str) -> Roundings:
-        """The profile for inputs of ``dtype``: a float64 problem is accumulated in float64 throughout."""
+        """Return the profile for inputs of ``dtype``: a float64 problem is accumulated in float64 throughout."""
 
         def fmt(name: str) -> Format:
             name = dtype if name == INPUT else name
@@ -67,22 +83,32 @@ class Precision:
 
 @dataclass(frozen=True)
 class Roundings:
-    """A `Precision` for one input format. ``query`` is the format of a scaled query, None where there is none;
-    ``scale_cast`` is what rounding the scale costs.
-    """
+    """A `Precision` for one input format."""
 
     accumulate: Format
+    """Format of sums."""
     unit: float
+    """Unit roundoff of a sum: the accumulator's, twice that where it truncates."""
     scores: Format
+    """Format in which scores are kept."""
     probabilities: Format
+    """Format in which weights are kept before the second product."""
     output: Format
+    """Format that is returned."""
     query: Format | None
+    """Format of a query that the scale was folded into; None where it was not."""
     scale_cast: float = 0.0
+    """Relative error of a rounded scale; 0 where it is not rounded."""
     unscaled_scores: bool = False
+    """True if the format of scores must hold the product before the scale."""
     exp_error: float = 0.0
+    """Relative error of exp, beyond the rounding of its result."""
     partials: Format | None = None
+    """Format of the outputs of parts; None where nothing is split."""
     flushing: bool = False
+    """True if subnormal numbers may become 0."""
     probabilistic: float = 0.0
+    """Lambda of a bound that holds with some probability; 0 for the one that always holds."""
 
     @cached_property
     def total_unit(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from verification.problem.renamed import renamed
 from verification.problem.scoring import PLAIN, Scoring
 
 Phase = Literal["prefill", "decode", "chunked"]
@@ -19,63 +20,94 @@ Poison = Literal["zero", "nan", "large", "negative"]
 
 @dataclass(frozen=True)
 class Special:
-    """One planted NaN or Inf. ``row`` is a token of q, k, v, or a slot of a cache."""
+    """One planted NaN or Inf."""
 
     tensor: str
+    """Name of the tensor that it lies in."""
     row: int
+    """Token of q, k or v, or slot of a cache."""
     head: int
+    """Head of q, else kv head."""
     dim: int
+    """Number within the head, below head_dim."""
     value: Literal["nan", "inf", "-inf"]
+    """The number that is planted."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """All of a tensor, number by number in row-major order; of a cache, the slots that a sequence sees, ascending."""
+    """All of a tensor, number by number."""
 
     tensor: str
+    """Name of the tensor."""
     values: tuple[float, ...]
+    """Its numbers in row-major order; of a cache those of the slots that a sequence sees, in ascending order."""
 
 
+@renamed(scores="score_fill", values="value_fill")
 @dataclass(frozen=True)
 class Problem:
     """Frozen and hashable. The same problem makes the same numbers on every machine and device.
 
-    ``query_lens`` and ``key_lens`` count tokens per sequence. A prefill brings all of its keys. In a decode the queries
-    are one each and ``key_lens`` is ``context_lens``, and so in a chunked prefill, whose queries are the last tokens of
-    their contexts: both store their new tokens first, then read every key from the cache.
-
-    ``num_blocks == 0`` is a prefill without a cache. ``block_tables`` rows are equally wide and hold whatever the
-    backend is shown, hostile tails too. ``score_fill`` and ``value_fill`` name how q, k and v are filled from ``seed``, which
-    ``numbers`` overrule; ``poison`` is what lies in memory that nobody may read, around keys and around values. A
-    ``misuse`` makes the call one that must be refused. ``causal_alignment`` is "none" where every query sees every key;
-    ``scoring`` is what becomes of the products.
+    A prefill brings all of its keys. A decode has one query a sequence, a chunked prefill any number of them, the last
+    tokens of their contexts; both store their new tokens first, then read every key from the cache.
     """
 
     phase: Phase
+    """Kind of the call: "prefill", "decode" or "chunked"."""
     dtype: str
+    """Format of q, k and v, a name in `FORMATS`."""
     num_heads: int
+    """Query heads H, a multiple of the kv heads."""
     num_kv_heads: int
+    """Heads G of keys and values."""
     head_dim: int
+    """Size D of a head."""
     query_lens: tuple[int, ...]
+    """Queries of each sequence, in tokens; 1 each in a decode."""
     key_lens: tuple[int, ...]
+    """Keys of each sequence, in tokens; ``context_lens`` of a decode and a chunked prefill, new tokens included."""
     block_size: int = 1
+    """Slots S of a block of the cache."""
     num_blocks: int = 0
+    """Blocks N of each cache ``[N, S, G, D]``; 0 is a prefill without a cache."""
     slot_mapping: tuple[int, ...] = ()
+    """Slot of the cache for each new key; one outside the cache, as -1 is, is not stored. Empty without a cache."""
     block_tables: tuple[tuple[int, ...], ...] = ()
+    """Row of block ids for each sequence, equally wide, as the backend is shown it, hostile tails too. Empty in a
+    prefill."""
     cache_dtype: str = ""
+    """Format of the caches, a name in `FORMATS`; empty is ``dtype``."""
     index_dtype: Literal["int32", "int64"] = "int64"
+    """Format of all lengths, slots and block ids."""
     causal_alignment: CausalAlignment = "top_left"
+    """Place of a prefill's diagonal: "top_left", "bottom_right", or "none", where every query sees every key."""
     on_invalid: Literal["drop", "raise"] = "drop"
+    """Treatment of slots and blocks outside the cache: "drop" leaves them out, "raise" refuses the call."""
     layout: Layout = "contiguous"
+    """Strides of q, k and v: "contiguous"; "fused", head ranges of one tensor; "transposed", heads outermost in memory;
+    "strided", with gaps between numbers."""
     cache_layout: CacheLayout = "contiguous"
+    """Strides of the caches: "contiguous"; "interleaved", both in one tensor, block by block; "transposed", heads
+    outermost in a block."""
     score_fill: ScoreFill = "ones"
+    """Kind of numbers in q and k, made from ``seed``: "ones", "normal", "zeros", "onehot", "steep", "negative", "huge",
+    "tiny", "outlier" or "integers"."""
     value_fill: ValueFill = "ones"
+    """Kind of numbers in v, made from ``seed``: "ones", "index" (the token's number), "normal", "zeros", "onehot",
+    "huge", "tiny", "outlier" or "integers"."""
     numbers: tuple[Numbers, ...] = ()
+    """Tensors that are given number by number, and not filled."""
     specials: tuple[Special, ...] = ()
+    """NaN and Inf that are planted after all else is filled."""
     poison: tuple[Poison, Poison] = ("zero", "zero")
+    """Content of memory that nobody may read, around keys and around values: "zero", "nan", "large", "negative"."""
     seed: int = 0
+    """Seed of all numbers, 0 or more."""
     misuse: str = ""
+    """Name in `MISUSES` of what is wrong with the call, which must be refused; empty where nothing is."""
     scoring: Scoring = PLAIN
+    """Steps from a product to a score; `PLAIN` is times 1/sqrt(D) alone."""
 
     @property
     def num_sequences(self) -> int:

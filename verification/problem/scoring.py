@@ -17,23 +17,27 @@ FEATURES = ("scale", "odd_scale", "softcap", "window", "alibi", "sinks", "bool_m
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is done, in this order: times ``scale`` (None: 1/sqrt(D)); ``softcap * tanh(s / softcap)``, 0 for none; with
-    ``alibi`` less `slopes` times the distance of the positions; with a ``"float"`` mask plus that, whose -Inf hides.
-
-    A ``"bool"`` mask shows where it is true. Masks are ``[B, H, Lq, Lk]``, 1 wide on the axes that ``mask_axes`` does
-    not name; one with ``blind_rows`` shows some rows nothing. Of the keys that a query would see, ``window`` leaves the
-    last so many, its own position's included; 0 leaves all. With ``sinks`` a logit a head joins each row, whose weight
-    goes nowhere.
+    """The steps from the product s of a query and a key to its weight: times ``scale``; capped; less alibi's penalty;
+    plus a mask; hidden by a mask or behind a window; then the softmax, with a sink beside it.
     """
 
     scale: float | None = None
+    """Factor of the product; None is 1/sqrt(D)."""
     softcap: float = 0.0
+    """Cap c, 0 or more: a score becomes ``c * tanh(s / c)``; 0 caps nothing."""
     alibi: bool = False
+    """True if `slopes` times the distance of the positions of query and key is taken away, for each head."""
     mask: Literal["", "bool", "float"] = ""
+    """Kind of the mask ``[B, H, Lq, Lk]``: a "bool" one shows a key where it is true; a "float" one is added, and its
+    -Inf hides; empty is none."""
     mask_axes: str = "bhqk"
+    """Axes on which the mask is as wide as the call, letters of "bhqk" in order; it is 1 wide on the others."""
     window: int = 0
+    """Number of keys that a query sees of those that it would see: the last ones, with its own position; 0 is all."""
     sinks: bool = False
+    """True if a logit a head joins the softmax of each row, whose weight goes nowhere."""
     blind_rows: bool = False
+    """True if the mask shows some rows nothing."""
 
     @property
     def features(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from types import NoneType
 
 from verification.backends.snippet import Snippet
 from verification.problem import Problem
+from verification.problem.renamed import OldName
 from verification.problem.scoring import Scoring, slopes
 from verification.problem.table import TENSORS, given_to
 from verification.script.carved import extract_source
@@ -58,7 +59,8 @@ def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
 def _looked_at(record: Problem | Scoring, source: str) -> str:
     """A stand-in with the attributes that the code names, whatever of: the record's own that are plain data."""
     named = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
-    own = dict.fromkeys([f.name for f in fields(record)] + [name for name in vars(type(record)) if name[0] != "_"])
+    more = [name for name, what in vars(type(record)).items() if name[0] != "_" and not isinstance(what, OldName)]
+    own = dict.fromkeys([f.name for f in fields(record)] + more)
     values = {name: getattr(record, name) for name in own if name in named}
     given = [f"{name}={value!r}" for name, value in values.items() if _is_plain(value)]
     given += [f"{name}={_looked_at(value, source)}" for name, value in values.items() if isinstance(value, Scoring)]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from verification.backends.contract import Blind
 from verification.backends.expected import expected_from
+from verification.backends.promises import Blind
 from verification.backends.protocol import Backend
 from verification.backends.snippet import ScriptError, Snippet
 from verification.oracle.expectation import Expectation
@@ -34,7 +34,8 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     """Raises ScriptError where the backend does not say how it is called, and where a tensor is too large."""
     last = case.steps[-1].arena
     problem = last.inputs.problem
-    dense = backend.contract.dense_batches
+    contract = backend.contract.in_phase(problem.phase)
+    dense = contract.dense_batches
     given = _given(problem, dense)
     if any(_given(step.inputs.problem, dense) != given for step in case.steps):
         raise ScriptError("calls: of two kinds (must all be of one phase, with a cache or without)")
@@ -74,10 +75,10 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
             dense=dense,
             parameters=given,
             bottom_right=problem.causal_alignment == "bottom_right",
-            blind=_of_nothing(problem, backend.contract.blind),
+            blind=_of_nothing(problem, contract.blind),
         ),
         **allowed(expected_from(backend, last.inputs), literals),
-        **logged(excuse_uncomputed(expected_from(backend, last.inputs).predictions, backend.contract.uncomputed)),
+        **logged(excuse_uncomputed(expected_from(backend, last.inputs).predictions, contract.uncomputed)),
     )
 
 

@@ -50,7 +50,8 @@ def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits:
             changed = tuple(name for name in _READ_ONLY if _has_changed(step.observation, (name,)))
             return Case("answer", _needed(steps[: i + 1], backend, answers_wrong), watched=changed)
     for i, step in enumerate(steps):
-        if backend.contract.range_events and logs_wrong(step.observation):
+        phase = step.inputs.problem.phase
+        if backend.contract.in_phase(phase).range_events and logs_wrong(step.observation):
             return Case("log", _needed(steps[: i + 1], backend, logs_wrong))
     for i in range(len(steps) if same_bits else 0):
         for j in range(i):
@@ -83,8 +84,9 @@ def _judge_answer(observation: Observation, backend: Backend) -> None:
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
-    predictions = expected_from(backend, observation.arena.inputs).predictions
-    judge_events(observation.events, excuse_uncomputed(predictions, backend.contract.uncomputed))
+    inputs = observation.arena.inputs
+    uncomputed = backend.contract.in_phase(inputs.problem.phase).uncomputed
+    judge_events(observation.events, excuse_uncomputed(expected_from(backend, inputs).predictions, uncomputed))
 
 
 def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:

@@ -12,8 +12,9 @@ from hypothesis import find, settings
 from hypothesis.strategies import sampled_from
 
 from properties.generate.profile import PROFILE
-from properties.generate.strategies import problems
+from properties.generate.strategies import problems, problems_within
 from tests.properties.generated import generated, over
+from verification.backends.contract import Contract
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.json_io import from_json, to_json
@@ -107,6 +108,35 @@ def test_every_misuse_is_drawn() -> None:
 
     collect()
     assert drawn >= set(MISUSES)
+
+
+@pytest.mark.parametrize("refused", [{"q"}, {"block_tables"}, {"k_cache", "slot_mapping"}, {"cu_seqlens_q", "k"}])
+def test_only_what_must_be_refused_is_misused(refused: set[str]) -> None:
+    """All of it, in the phases that have it."""
+    contract = Contract(("float16",), refuses=frozenset(refused))
+    drawn: set[str] = set()
+
+    @over(400, problems_within(contract, "float16", bad_input=True))
+    def collect(problem: Problem) -> None:
+        drawn.add(problem.misuse)
+
+    collect()
+    names = {name for name, misuse in MISUSES.items() if misuse.argument in refused}
+    assert drawn - {""} == names
+
+
+def test_a_phase_without_anything_to_refuse_is_left_out() -> None:
+    """So that no problem is lost; where there is nothing in any phase, all are drawn as ever."""
+    phases: list[list[str]] = []
+    for refuses in ({"block_tables"}, {"cu_seqlens_q"}, False):
+        phases.append([])
+
+        @over(100, problems_within(Contract(("float16",), refuses=refuses), "float16", bad_input=True))  # type: ignore[arg-type]
+        def collect(problem: Problem) -> None:
+            phases[-1].append(problem.phase)
+
+        collect()
+    assert [set(found) for found in phases] == [{"decode"}, {"prefill"}, {"prefill", "decode"}]
 
 
 def test_the_work_is_bounded() -> None:

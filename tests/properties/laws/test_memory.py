@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import OutsideLaw
+from properties.law import Law, OutsideLaw
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
@@ -89,6 +89,7 @@ def test_no_cache_nothing_to_store() -> None:
 
 
 MISUSED = replace(PREFILL, misuse="cu_seqlens_k_too_far")
+BAD_DECODE = replace(DECODE, misuse="context_lens_rows")
 
 
 def answering(handle: Callable[[Tensors, Exception], None]) -> Wrapped:
@@ -148,3 +149,22 @@ def test_refusals_are_not_asked_of_everyone() -> None:
         bad_input_is_refused(HONEST, PREFILL)
     with pytest.raises(OutsideLaw):
         bad_input_is_refused(Wrapped(contract=replace(HONEST.contract, refuses=False)), MISUSED)
+
+
+def test_refusals_may_be_promised_of_some_arguments() -> None:
+    """Of those the law speaks, and of no others; in one phase or in both."""
+
+    def careless(tensors: Tensors, error: Exception) -> None:
+        """Refuses nothing."""
+
+    some = replace(HONEST.contract, refuses={"q", "cu_seqlens_k"})  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="accepted, and cu_seqlens_k should have been refused"):
+        bad_input_is_refused(replace(answering(careless), contract=some), MISUSED)
+    others = replace(HONEST.contract, refuses={"q", "block_tables"})  # type: ignore[arg-type]
+    with pytest.raises(OutsideLaw):
+        bad_input_is_refused(replace(answering(careless), contract=others), MISUSED)
+    in_prefill = HONEST.contract.differing("prefill", refuses=False)
+    with pytest.raises(OutsideLaw):
+        Law(bad_input_is_refused).ask(replace(answering(careless), contract=in_prefill), MISUSED)
+    with pytest.raises(Violation):
+        Law(bad_input_is_refused).ask(replace(answering(careless), contract=in_prefill.in_phase("decode")), BAD_DECODE)

@@ -4,19 +4,180 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from properties.law import OutsideLaw
 from properties.laws.equivalence import devices_agree
+from tests.verification.misspelt import Case, cases_of, check_refusal, check_table
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.contract import Contract
 from verification.backends.dense import dense_contract
 from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.backends.promises import WATCHED
 from verification.backends.protocol import NotPortable
 from verification.catalogue import UnknownBackend, backend_named
+from verification.oracle.expectation import expect
+from verification.oracle.precision import Precision
 from verification.problem import Problem, Special
+from verification.problem.misuse import MISUSES
+from verification.tensors.inputs import make_inputs
 
 NAN = Special("q", 0, 0, 0, "nan")
+GOOD = Contract(("float16",))
+MISSPELT: dict[str, list[Case]] = {
+    "dtypes": [
+        (
+            ("fp16",),
+            ValueError,
+            "'fp16' (must be one of 'float16', 'bfloat16', 'float32', 'float64'; the nearest is 'f",
+        ),
+        ((), ValueError, "at least one dtype"),
+        (("float16", "float16"), ValueError, "'float16' (must be named once)"),
+        ("float16", TypeError, "as ('float16',) is"),
+        ((torch.float16,), TypeError, "torch.float16 (must be one of 'float16'"),
+        (None, TypeError, "None (must be a tuple of names)"),
+    ],
+    "phases": [
+        (("prefil",), ValueError, "'prefil' (must be one of 'prefill', 'decode', 'chunked'; the nearest is 'prefill')"),
+        ([], ValueError, "at least one phase"),
+        ("prefill", TypeError, "as ('prefill',) is"),
+    ],
+    "bitwise": [
+        ("same_call_same_bits", TypeError, "as {'same_call_same_bits'} is"),
+        ({1}, TypeError, "1 (must be the name of a law)"),
+        ({""}, ValueError, "'' (must be the name of a law)"),
+    ],
+    "refuses": [
+        ({"key"}, ValueError, "'key' (must be one of 'q', 'k', 'v', 'cu_seqlens_q'"),
+        ("q", TypeError, "as {'q'} is"),
+        (1, TypeError, "1 (must be True, False or a set of arguments)"),
+    ],
+    "range_events": [("no", TypeError, "'no' (must be True or False)")],
+    "nonfinite": [(0, TypeError, "0 (must be True or False)"), (None, TypeError, "None (must be True or False)")],
+    "head_dims": [
+        ((0,), ValueError, "0 (must be a whole number, 1 or more)"),
+        ((64.0,), TypeError, "64.0 (must be a whole number, 1 or more)"),
+        ((True,), TypeError, "True (must be a whole number, 1 or more)"),
+        (64, TypeError, "64 (must be a tuple of whole numbers)"),
+    ],
+    "longest": [(-1, ValueError, "-1 (must be a whole number, 0 or more)"), ("9", TypeError, "'9' (must be a whole")],
+    "compiled_sizes": [
+        (((4, 3, 64, 32),), ValueError, "(4, 3, 64, 32) (must be sizes (H, G, D, S), H a multiple of G)"),
+        (((4, 2, 64),), ValueError, "(4, 2, 64) (must be sizes (H, G, D, S)"),
+        (((4, 2, 64, 0),), ValueError, "0 (must be a whole number, 1 or more)"),
+        ((4, 2, 64, 32), TypeError, "4 (must be sizes (H, G, D, S)"),
+    ],
+    "uncomputed": [
+        (("prefil_attn_",), ValueError, "'prefil_attn_' (must be the beginning of one of 'prefill_q_seq_'"),
+        (("",), ValueError, "'' (must be the beginning of one of"),
+        ("prefill_attn_", TypeError, "as ('prefill_attn_',) is"),
+    ],
+    "alignments": [
+        (
+            ("top-left",),
+            ValueError,
+            "'top-left' (must be one of 'top_left', 'bottom_right', 'none'; the nearest is 'top_l",
+        ),
+        ((), ValueError, "at least one alignment"),
+        ("top_left", TypeError, "as ('top_left',) is"),
+    ],
+    "scoring": [
+        ({"windows"}, ValueError, "'windows' (must be one of 'scale', 'odd_scale', 'softcap', 'window'"),
+        ("window", TypeError, "as {'window'} is"),
+        ({"window": 3}, TypeError, "{'window': 3} (must be a set of names)"),
+    ],
+    "dense_batches": [(1, TypeError, "1 (must be True or False)")],
+    "blind": [
+        ("zero", ValueError, "'zero' (must be one of 'zeros', 'nan', 'mean', 'undefined'; the nearest is 'zeros')"),
+        (0, TypeError, "0 (must be one of 'zeros'"),
+    ],
+    "undefined": [
+        (
+            {"slots: minus one"},
+            ValueError,
+            "'slots: minus one' (must be a label of verification.problem.labels, as 'slot",
+        ),
+        ("slots: -1", TypeError, "as {'slots: -1'} is"),
+        ({-1}, TypeError, "-1 (must be a label of verification.problem.labels"),
+    ],
+    "by_phase": [
+        (
+            {"prefil": {}},
+            ValueError,
+            "'prefil' (must be one of 'prefill', 'decode', 'chunked'; the nearest is 'prefill')",
+        ),
+        ({"prefill": {"phases": ("decode",)}}, ValueError, "'phases' (must be one of 'bitwise', 'refuses'"),
+        ("prefill", TypeError, "'prefill' (must be a mapping of phases to fields"),
+        (("prefill",), TypeError, "('prefill',) (must be a mapping of phases to fields"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("field", "value", "error", "part"), cases_of(MISSPELT))
+def test_a_misspelt_field_is_one_line(field: str, value: object, error: type[Exception], part: str) -> None:
+    """Where the contract is made."""
+    check_refusal(GOOD, field, value, error, part)
+
+
+def test_every_field_is_checked() -> None:
+    """None can be added without."""
+    check_table(Contract, MISSPELT)
+
+
+def test_what_prints_on_many_lines_is_told_in_one() -> None:
+    """As tensors do."""
+    check_refusal(GOOD, "head_dims", (torch.zeros(9, 9),), TypeError, "tensor([[0., 0.,")
+
+
+def test_any_collection_is_taken() -> None:
+    """And kept as what a contract has; what comes in no order gets the same one in every process."""
+    loose = Contract(
+        {"float64", "float16", "float32"},  # type: ignore[arg-type]
+        phases=["decode", "prefill"],  # type: ignore[arg-type]
+        scoring=("window", "scale"),  # type: ignore[arg-type]
+        undefined=["slots: -1"],  # type: ignore[arg-type]
+        refuses=["q"],  # type: ignore[arg-type]
+        head_dims={128, 16, np.int64(64)},  # type: ignore[arg-type]
+        compiled_sizes=[[4, 2, 64, 32]],  # type: ignore[arg-type, list-item]
+    )
+    assert loose == Contract(
+        ("float16", "float32", "float64"),
+        ("decode", "prefill"),
+        scoring=frozenset({"scale", "window"}),
+        undefined=frozenset({"slots: -1"}),
+        refuses=frozenset({"q"}),
+        head_dims=(16, 64, 128),
+        compiled_sizes=((4, 2, 64, 32),),
+    )
+    assert {type(size) for size in loose.head_dims} == {int}
+    assert hash(loose)
+
+
+def test_a_dense_batch_is_a_prefill() -> None:
+    """Whatever else is said of phases says nothing."""
+    assert Contract(("float16",), dense_batches=True).phases == ("prefill",)
+    with pytest.raises(ValueError, match=r"phases: \('decode',\) \(must have 'prefill' in it"):
+        Contract(("float16",), ("decode",), dense_batches=True)
+
+
+def test_arguments_that_are_refused() -> None:
+    """All, none, or some; of none it is as if it were False."""
+    assert GOOD.refused == {misuse.argument for misuse in MISUSES.values()}
+    assert not replace(GOOD, refuses=False).refused
+    assert replace(GOOD, refuses={"q", "k"}).refused == {"q", "k"}
+    assert replace(GOOD, refuses=set()).refuses is False
+
+
+def test_tensors_that_may_not_be_there_are_those_that_are_watched() -> None:
+    """Whatever is predicted begins as one of the list, and the list has no other."""
+    bad = replace(DECODE, slot_mapping=(0, 99), block_tables=((2, 0), (99, 1)))
+    cases = [PREFILL, bad]
+    names = {p.tensor for problem in cases for p in expect(make_inputs(problem), Precision()).predictions}
+    begins = {name: [stem for stem in WATCHED if name.startswith(stem)] for name in names}
+    assert all(len(stems) == 1 for stems in begins.values()), begins
+    assert {stem for stems in begins.values() for stem in stems} == set(WATCHED)
 
 
 def test_of_what_it_speaks() -> None:
@@ -42,8 +203,6 @@ def test_what_it_leaves_undefined() -> None:
     assert contract.leaves_open(padded) == ["slots: -1"]
     assert not contract.speaks_of(padded)
     assert not contract.leaves_open(replace(padded, slot_mapping=tuple(range(DECODE.num_sequences))))
-    with pytest.raises(ValueError, match="undefined: 'slots: minus one'"):
-        Contract((), undefined=frozenset({"slots: minus one"}))
 
 
 def test_hidden_keys_of_a_dense_batch_are_the_kernels_own() -> None:

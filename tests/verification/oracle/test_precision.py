@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
-import pytest
+from math import inf, nan
 
+import pytest
+import torch
+
+from tests.verification.misspelt import Case, cases_of, check_refusal, check_table
 from verification.oracle.precision import INPUT, Precision
 from verification.problem.formats import FORMATS
 
 FLASH = Precision(probabilities=INPUT)
+FORMAT: list[Case] = [
+    (
+        "f32",
+        ValueError,
+        "'f32' (must be one of 'input', 'float16', 'bfloat16', 'float32', 'float64'; the nearest is 'flo",
+    ),
+    ("", ValueError, "'' (must be one of 'input'"),
+    (torch.float32, TypeError, "torch.float32 (must be one of 'input'"),
+    (None, TypeError, "None (must be one of 'input'"),
+]
+FLAG: list[Case] = [
+    (1, TypeError, "1 (must be True or False)"),
+    ("float16", TypeError, "'float16' (must be True or False)"),
+]
+AMOUNT: list[Case] = [
+    (-(2.0**-13), ValueError, "-0.0001220703125 (must be a finite number, 0 or more)"),
+    (nan, ValueError, "nan (must be a finite number, 0 or more)"),
+    (inf, ValueError, "inf (must be a finite number, 0 or more)"),
+    ("2e-4", TypeError, "'2e-4' (must be a number, 0 or more)"),
+    (True, TypeError, "True (must be a number, 0 or more)"),
+]
+MISSPELT = {
+    **dict.fromkeys(("accumulate", "scores", "probabilities", "output"), FORMAT),
+    **dict.fromkeys(("scaled_query", "rounded_scale", "truncating", "unscaled_scores", "flushing"), FLAG),
+    **dict.fromkeys(("exp_error", "probabilistic"), AMOUNT),
+    "partials": [
+        ("accumulator", ValueError, "'accumulator' (must be one of '', 'input', 'float16'"),
+        (None, TypeError, "None (must be one of '', 'input', 'float16'"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("field", "value", "error", "part"), cases_of(MISSPELT))
+def test_a_misspelt_field_is_one_line(field: str, value: object, error: type[Exception], part: str) -> None:
+    """Where the profile is made, and not at the first problem."""
+    check_refusal(Precision(), field, value, error, part)
+
+
+def test_every_field_is_checked() -> None:
+    """None can be added without."""
+    check_table(Precision, MISSPELT)
+
+
+def test_numbers_are_kept_as_floats() -> None:
+    """So that equal profiles are equal, and print alike."""
+    assert repr(Precision(exp_error=0, probabilistic=3)) == repr(Precision(probabilistic=3.0))  # type: ignore[arg-type]
 
 
 def test_input_stands_for_the_problems_format() -> None:
