@@ -13,7 +13,7 @@ from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.validate import is_valid
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 # Of the harness, only what is under test can have a bug that a reader looks for.
 _OURS = tuple(str(_ROOT / name) for name in ("verification", "properties"))
 _UNDER_TEST = tuple(str(_ROOT / "verification" / name) for name in ("backends", "faults"))
@@ -53,8 +53,8 @@ def _choices(problem: Problem, dtypes: tuple[str, ...]) -> Iterator[tuple[str, l
     if not problem.numbers:
         if not problem.cache_dtype:
             yield "dtype", with_("dtype", tuple(dtype for dtype in FORMATS if dtype in dtypes))
-        yield "scores", with_("scores", SCORES)
-        yield "values", with_("values", VALUES)
+        yield "scores", with_("score_fill", SCORES)
+        yield "values", with_("value_fill", VALUES)
     if problem.phase == "prefill" and problem.query_lens != problem.key_lens:
         yield "causal alignment", with_("causal_alignment", ("top_left", "bottom_right"))
     if problem.num_blocks:
