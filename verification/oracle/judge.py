@@ -31,7 +31,7 @@ class Verdict:
 def successful_output(observation: Observation) -> Array:
     """The output of a call that had to succeed, ``[T, H, D]``."""
     if observation.error is not None:
-        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
+        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}") from observation.error
     q = observation.tensors.inputs.q
     output = observation.output
     if output is None or output.shape != q.shape or output.dtype != q.dtype:
