@@ -159,7 +159,6 @@ def test_problems_of_ones_own() -> None:
         check_kernel(Right, problems=small.replace('"num_heads": 1', '"num_heads": 0'))
 
 
-@NO_CUDA
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
@@ -169,11 +168,16 @@ def test_problems_of_ones_own() -> None:
     ],
 )
 def test_nothing_is_never_green(asked: dict[str, object], why: str) -> None:
-    """Neither is nobody there."""
+    """Neither is a law that says nothing, nor no problem, nor no law."""
     with pytest.raises(CheckFailed, match="nothing was verified of theirs/right on cpu") as caught:
         check_kernel(Right, **asked)  # type: ignore[arg-type]
     assert why in str(caught.value)
     assert caught.value.checked.verified == 0
+
+
+@NO_CUDA
+def test_a_device_that_is_not_here() -> None:
+    """Is no better: a kernel that could not run is not right."""
     with pytest.raises(CheckFailed, match="agrees_with_reference in float16 not run: no CUDA device"):
         check_kernel("sdpa/flash", device="cuda", laws="agrees_with_reference")
 
