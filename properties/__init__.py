@@ -1,4 +1,4 @@
-"""What to try and what must always hold. `check_kernel` asks a kernel every law, in somebody's own test.
+"""Problems to try and laws that must always hold. `check_kernel` asks a kernel every law, in somebody's own test.
 
 This module is loaded wherever pytest is, so what is heavy is loaded when it is asked for.
 """

@@ -1,4 +1,4 @@
-"""The laws of a kernel, asked in somebody's own test: ``from properties import check_kernel``. No pytest in here."""
+"""`check_kernel` asks a kernel the laws in somebody's own test. Nothing in here needs pytest."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def check_kernel(
 def check_cell(
     law: Law, backend: Backend, dtype: str, problems: int, seed: int, *, shrink: bool = True
 ) -> tuple[CheckedCell, Broken | None]:
-    """Try one law on so many fresh problems. Where it breaks, return the problem too, and how."""
+    """Try one law on so many fresh problems. Where it breaks, the problem and the violation are returned too."""
     if problems < 1:
         raise ValueError(f"problems: {problems} (must be at least 1)")
     if reason := cannot_run(backend.device):

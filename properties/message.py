@@ -1,4 +1,4 @@
-"""A broken law in plain text, for a test that fails."""
+"""Broken laws in plain text, for a test that fails."""
 
 from __future__ import annotations
 

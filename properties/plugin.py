@@ -1,7 +1,8 @@
-"""``pytest --pyargs properties --attn-backend module:Class``: every law on a backend, each a test. And a fixture.
+"""Plugin of pytest. ``pytest --pyargs properties --attn-backend module:Class`` makes every law of a backend a test, and
+the fixture `attn_check_kernel` asks the laws in somebody's own test.
 
 pytest loads this module wherever the package is installed. So it imports nothing but pytest until laws are asked for,
-and everything that it adds begins with ``attn``.
+and every name that it adds begins with ``attn``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from properties.checked import Checked
 
-# The property of a law's test that says on how many problems the law was verified.
+# Name of the property of a law's test that says on how many problems the law was verified.
 VERIFIED = "attn_verified"
 
 

@@ -16,7 +16,7 @@ from verification.backends.flags import settled
 
 
 def test_law(attn_law_cell: Cell, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> None:
-    """It holds. What says nothing or cannot run is skipped, with the reason."""
+    """The law holds. One that says nothing or cannot run is skipped, with the reason."""
     cell, option = attn_law_cell, pytestconfig.getoption
     with settled():
         checked, broken = check_cell(cell.law, cell.backend, cell.dtype, option("attn_problems"), option("attn_seed"))

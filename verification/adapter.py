@@ -1,4 +1,4 @@
-"""What the author of a kernel imports and writes: a class with a name, a contract, a precision, and one method.
+"""The one module that the author of a kernel imports: for a class with a name, a contract, a precision, one method.
 
 `DenseAdapter` is for ``attend(q, k, v)``: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that
 reads and writes the paged cache itself, `BatchedAdapter` for dense batches under masks and the like. Asked as

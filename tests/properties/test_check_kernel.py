@@ -1,4 +1,4 @@
-"""The laws in a test of one's own: from any folder, of any kernel, and never green for nothing."""
+"""`check_kernel` works from any folder, for any kernel, and is never green for nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def right() -> Right:
     ids=["class", "one", "function", "name"],
 )
 def test_a_kernel_may_be_given_in_any_way(kernel: type[Right] | Right | str) -> None:
-    """And comes to the same."""
+    """The result is the same, and equal seeds give equal results."""
     checked = check_kernel(kernel, **FEW, dtypes="float32")
     assert (checked.kernel, checked.device, checked.counts) == ("theirs/right", "cpu", "2 held")
     assert [(cell.law, cell.dtype, cell.verified) for cell in checked.cells] == [
@@ -85,7 +85,7 @@ def test_a_kernel_may_be_given_in_any_way(kernel: type[Right] | Right | str) -> 
 
 
 def test_every_law_in_every_dtype() -> None:
-    """Of its contract; a cell says what came of it, and why it is not held."""
+    """A cell says what came of it, and why it is not held."""
     checked = check_kernel(Right, problems=2)
     assert {cell.dtype for cell in checked.cells} == {"float32", "float64"}
     laws = [cell.law for cell in checked.cells if cell.dtype == "float32"]
@@ -102,7 +102,7 @@ def test_every_law_in_every_dtype() -> None:
 
 
 def test_the_first_broken_law_is_told_whole() -> None:
-    """All are asked; of the others there is a line each. The call that it ends with breaks the law again."""
+    """All laws are asked, and the others get a line each. The call that is told breaks the law again."""
     laws = ("guards_stay_intact", "agrees_with_reference", "stays_in_convex_hull")
     with pytest.raises(AssertionError) as caught:
         check_kernel(Wrong, problems=25, laws=laws)
@@ -126,14 +126,14 @@ def test_the_first_broken_law_is_told_whole() -> None:
 
 
 def test_of_a_kernel_with_a_name_the_command_is_told() -> None:
-    """Which finds it again."""
+    """The command finds the kernel by its name."""
     command = "attn-verify replay --backend mask-one-future --law agrees_with_reference '{"
     with pytest.raises(CheckFailed, match=re.escape(command)):
         check_kernel("mask-one-future", laws="agrees_with_reference", dtypes="float16")
 
 
 def test_what_a_kernel_raises_is_shown() -> None:
-    """Its own lines, and none of ours."""
+    """The traceback has the lines of the kernel and none of ours."""
     with pytest.raises(CheckFailed) as caught:
         check_kernel(Raises, laws=("guards_stay_intact", "agrees_with_reference"), problems=30)
     message = str(caught.value)
@@ -144,7 +144,7 @@ def test_what_a_kernel_raises_is_shown() -> None:
 
 
 def test_problems_of_ones_own() -> None:
-    """JSON, files, problems; a law and a contract that do not speak of them say nothing."""
+    """They may be JSON, files or problems; a law that does not speak of them says nothing."""
     small = to_json(SMALL)
     checked = check_kernel(Right, problems=small, laws=("agrees_with_reference", "visible_nan_appears"))
     assert [(cell.dtype, cell.state, cell.verified) for cell in checked.cells] == [
@@ -168,7 +168,7 @@ def test_problems_of_ones_own() -> None:
     ],
 )
 def test_nothing_is_never_green(asked: dict[str, object], why: str) -> None:
-    """Neither is a law that says nothing, nor no problem, nor no law."""
+    """A law that says nothing, no problem and no law at all each fail."""
     with pytest.raises(CheckFailed, match="nothing was verified of theirs/right on cpu") as caught:
         check_kernel(Right, **asked)  # type: ignore[arg-type]
     assert why in str(caught.value)
@@ -177,7 +177,7 @@ def test_nothing_is_never_green(asked: dict[str, object], why: str) -> None:
 
 @NO_CUDA
 def test_a_device_that_is_not_here() -> None:
-    """Is no better: a kernel that could not run is not right."""
+    """A kernel that could not run is not called right."""
     with pytest.raises(CheckFailed, match="agrees_with_reference in float16 not run: no CUDA device"):
         check_kernel("sdpa/flash", device="cuda", laws="agrees_with_reference")
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_asked_is_a_line(asked: dict[str, object], said: str) -> 
 
 
 def test_what_is_no_kernel() -> None:
-    """The bare function of a kernel, and a name of nothing."""
+    """The bare function of a kernel is refused in one line, and so is a name that nothing has."""
     with pytest.raises(TypeError, match=r"must be an adapter, its class or its name; has no name, device, contract"):
         check_kernel(written)  # type: ignore[arg-type]
     with pytest.raises(UnknownBackend, match="'nobody'"):
@@ -215,7 +215,7 @@ def test_what_is_no_kernel() -> None:
 
 
 def test_it_leaves_no_trace_and_minds_none() -> None:
-    """Of the neighbours in its process: dtypes, errors of NumPy, threads, random numbers."""
+    """The process's default dtype, NumPy errors, threads and random numbers may be anything, and stay as they are."""
     torch.manual_seed(3)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_default_dtype(torch.float64)
@@ -254,7 +254,7 @@ THEIR_TEST = """
 
 @pytest.mark.parametrize("mode", ["prepend", "importlib"])
 def test_from_any_folder(tmp_path: Path, mode: str) -> None:
-    """A kernel that takes every prefill for one at the end of its context is told on three tokens; mended it passes."""
+    """A kernel that aligns every prefill bottom-right is shown on three tokens; mended, it passes."""
     at_the_end, mended = (
         "k.shape[2] - batch.q.shape[2]",
         "(k.shape[2] - batch.q.shape[2]) * (batch.alignment != 'top_left')",
@@ -273,7 +273,7 @@ def test_from_any_folder(tmp_path: Path, mode: str) -> None:
 
 
 def test_it_needs_no_pytest() -> None:
-    """And asking for the package loads nothing heavy."""
+    """Importing the package loads nothing heavy either."""
     program = """
         import sys, properties
         assert not {"torch", "numpy", "hypothesis"} & set(sys.modules)

@@ -1,4 +1,4 @@
-"""The laws as tests of somebody else's, and a suite of somebody else's that does not ask for them."""
+"""The plugin makes laws tests of somebody else's, and changes nothing in a suite that does not ask for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BY_ENTRY_POINT = pytest.mark.skipif(PLUGIN not in entry_points(group="pytest11")
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Pytest in that folder, with the project on the path."""
+    """Run pytest in that folder, with the project on the path."""
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments)
     path = os.pathsep.join(map(str, (ROOT, TUTORIAL)))
     environment = {"PYTHONPATH": path, "PATH": "", "ATTN_CHECK_SHAPES": "0", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -38,7 +38,7 @@ def laws(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_broken_law_fails_its_test() -> None:
-    """With the violation, the problem in words, and the command that replays it; the others pass."""
+    """Its message has the violation, the problem in words, and the command that replays it; the others pass."""
     asked = ("--attn-backend", "my_kernel:MyKernel", "--attn-dtype", "float16", "-k", "agrees_with_ or cache_is")
     came = laws(*asked, "--attn-problems", "40", "--attn-seed", "1")
     assert came.returncode == 1, came.stdout + came.stderr
@@ -56,14 +56,14 @@ WRONG = {
 
 @pytest.mark.parametrize("option", WRONG)
 def test_what_nobody_can_be_asked(option: str) -> None:
-    """Is said, and is no run in which everything is skipped."""
+    """A misspelt option is told, and gives no run in which everything is skipped."""
     value, said = WRONG[option]
     with pytest.raises(pytest.UsageError, match=re.escape(said)):
         plugin.pytest_generate_tests(metafunc(**{option: [value]}))
 
 
 def test_a_device_that_it_does_not_have() -> None:
-    """Nor is this."""
+    """Options that leave no cell are told as well."""
     with pytest.raises(pytest.UsageError, match="no law speaks of what --attn-backend"):
         plugin.pytest_generate_tests(
             metafunc(attn_backend=["verification.adapters.nested:Jagged"], attn_device=["cuda"])
@@ -71,13 +71,13 @@ def test_a_device_that_it_does_not_have() -> None:
 
 
 def metafunc(**given: list[str]) -> Any:
-    """Of a test that wants a law, with these options."""
+    """Return what pytest says of a test that wants a law, with these options."""
     options = {"attn_backend": [], "attn_device": [], "attn_dtype": []} | given
     return SimpleNamespace(fixturenames=["attn_law_cell"], config=SimpleNamespace(getoption=options.__getitem__))
 
 
 def test_an_unknown_backend_is_a_line() -> None:
-    """No traceback."""
+    """It is told without a traceback."""
     came = laws("--attn-backend", "nobody")
     assert came.returncode == 2
     assert "backend: 'nobody'" in came.stderr + came.stdout
@@ -85,7 +85,7 @@ def test_an_unknown_backend_is_a_line() -> None:
 
 
 def test_a_run_in_which_nothing_was_verified_is_not_green() -> None:
-    """Each law that says nothing is skipped with the reason; where no other held, the exit code is that of no tests."""
+    """Laws that say nothing are skipped with the reason; where no other held, the exit code is that of no tests."""
     asked = ("--attn-backend", "my_kernel:MyKernel", "--attn-dtype", "float16", "--attn-problems", "3", "-rs")
     came = laws(*asked, "-k", "visible_nan")
     assert "says nothing: each of 3 problems was outside it" in came.stdout
@@ -136,7 +136,7 @@ def suite(tmp_path: Path) -> Path:
 
 @BY_ENTRY_POINT
 def test_a_suite_that_does_not_ask_is_as_it_was(suite: Path) -> None:
-    """It is loaded by its entry point, and brings nothing but itself: no torch, no Hypothesis, no NumPy."""
+    """The plugin is loaded by its entry point, once, and brings nothing but itself: no torch, no NumPy."""
     loaded = []
     for arguments in ((), ("-p", f"no:{PLUGIN}"), ("-p", PLUGIN)):
         came = run(suite, *arguments)
@@ -150,7 +150,7 @@ def test_a_suite_that_does_not_ask_is_as_it_was(suite: Path) -> None:
 @BY_ENTRY_POINT
 @pytest.mark.parametrize("listed", ["--help", "--fixtures", "--markers"])
 def test_every_name_that_it_adds_has_the_prefix(suite: Path, listed: str) -> None:
-    """Options and fixtures; markers it has none."""
+    """It adds six options and a fixture, and no marker."""
     with_it, without = (
         set(re.findall(r"^ *(--?[a-z][\w-]*|[a-z]\w+(?= )|@\S+)", run(suite, listed, *off).stdout, re.M))
         for off in ((), ("-p", f"no:{PLUGIN}"))
@@ -188,7 +188,7 @@ FIXTURE = """
 
 @NO_CUDA
 def test_the_fixture(tmp_path: Path) -> None:
-    """Takes its numbers from the options, and skips what has no device here, unless it must be there."""
+    """It takes its numbers from the options, and skips where there is no device, unless there has to be one."""
     (tmp_path / "test_theirs.py").write_text(dedent(FIXTURE))
     came = run(tmp_path, "-p", PLUGIN, "-rs", "--attn-problems", "7")
     assert "1 failed, 1 passed, 1 skipped" in came.stdout, came.stdout + came.stderr
@@ -200,7 +200,7 @@ def test_the_fixture(tmp_path: Path) -> None:
 
 
 def test_the_option_and_the_function_try_as_many() -> None:
-    """By default; the plugin writes the number down, so that it need not load the function."""
+    """The plugin writes the default down, so that it need not load the function."""
     parser = pytest.Parser(_ispytest=True)
     plugin.pytest_addoption(parser)
     assert parser.parse([]).attn_problems == PROBLEMS

@@ -1,4 +1,4 @@
-"""The one public module of an author: what it hands on, and that nobody needs another."""
+"""`verification.adapter` hands on all that an author needs: no adapter and no page imports another module of ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = {path.name: path.read_text() for folder in (ADAPTERS, ROOT / "docs") for
 
 
 def needed(text: str) -> list[tuple[str, str]]:
-    """Modules of ours that a text imports, and the names from each."""
+    """Return the modules of ours that a text imports, and the names from each."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -40,14 +40,14 @@ def needed(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", SHOWN | FILES)
 def test_an_author_needs_no_other(name: str) -> None:
-    """Our own adapters, the file of the tutorial, and whatever the pages show."""
+    """Our own adapters, the file of the tutorial and the blocks of the pages keep to it."""
     for module, imported in needed((SHOWN | FILES)[name]):
         beside = name in FILES and module.startswith("verification.adapters.")
         assert beside or imported in ALLOWED.get(module, ()), (module, imported)
 
 
 def test_the_pages_show_something() -> None:
-    """And the adapters are seen."""
+    """The test above has something to look at."""
     assert len(SHOWN) >= 5
     assert {"my_kernel.py", "vllm_cpu.py", "sdpa.py"} <= FILES.keys()
     assert all(needed(FILES[name]) for name in ("my_kernel.py", "vllm_cpu.py", "sdpa.py"))
@@ -59,7 +59,7 @@ OWED_TOO = ("Problem", "Tensors", "Scoring", "NotPortable", "FORMATS", "FEATURES
 
 
 def test_what_it_lists_is_there() -> None:
-    """Each of it once."""
+    """Each name exists, and is listed once."""
     assert len(adapter.__all__) == len(set(adapter.__all__))
     assert all(hasattr(adapter, name) for name in adapter.__all__)
     assert {*OWED, *OWED_TOO} <= set(adapter.__all__)

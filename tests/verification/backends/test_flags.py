@@ -1,4 +1,4 @@
-"""Switches of torch, set for a while in a process that is somebody else's."""
+"""Switches of torch are set for a while in a process that is somebody else's, and put back."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ torch.set_num_threads(2)
 
 @pytest.mark.parametrize("theirs", THEIRS)
 def test_every_switch_is_put_back(theirs: str) -> None:
-    """However somebody set them."""
+    """They are as they were, however somebody set them."""
     if "fp32_precision" in THEIRS[theirs] and not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has no precision of its own for each product")
     rest = "before = state()\nwith settled():\n    assert torch.get_num_threads() == 1\n    assert state() != before\n"
@@ -58,7 +58,7 @@ def test_every_switch_is_put_back(theirs: str) -> None:
 
 
 def test_numpy_is_at_its_defaults() -> None:
-    """For the reference, which underflows."""
+    """The reference underflows, and somebody may have made that an error."""
     with np.errstate(all="raise"):
         with settled():
             assert np.float16(6e-8) * np.float16(0.5) == 0
