@@ -4,25 +4,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from properties.check import check_cell
+from properties.message import explain_broken
+from properties.plugin import VERIFIED
 from properties.run.cells import Cell
-from properties.run.round import fuzz
-from verification.backends.flags import settle
-from verification.problem.describe import describe
-from verification.problem.json_io import to_json
+from verification.backends.flags import settled
 
 
-def test_law(law_cell: Cell, request: pytest.FixtureRequest) -> None:
-    """It holds."""
-    option = request.config.getoption
-    if reason := law_cell.cannot_run():
-        (pytest.fail if option("require_cuda") else pytest.skip)(reason)
-    settle()
-    seed, examples = option("problem_seed"), option("problems")
-    result, broken, _ = fuzz(law_cell.law, law_cell.backend, law_cell.dtype, seed, examples)
+def test_law(attn_law_cell: Cell, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> None:
+    """The law holds. One that says nothing or cannot run is skipped, with the reason."""
+    cell, option = attn_law_cell, pytestconfig.getoption
+    with settled():
+        checked, broken = check_cell(cell.law, cell.backend, cell.dtype, option("attn_problems"), option("attn_seed"))
+    record_property(VERIFIED, checked.verified)
     if broken:
-        law, violation = law_cell.law.statement, broken.violation
-        command = f"attn-verify replay --backend {law_cell.source} '{to_json(broken.problem)}'"
-        pytest.fail(f"{law}\n{violation}\n{describe(broken.problem)}\n{command}", pytrace=False)
-    assert result.problems == examples
+        pytest.fail(explain_broken(cell.law, broken, cell.source, cell.backend.device), pytrace=False)
+    if checked.state == "not run" and option("attn_require_cuda"):
+        pytest.fail(checked.why)
+    if checked.state != "held":
+        pytest.skip(f"{checked.state}: {checked.why}")

@@ -19,9 +19,9 @@ from verification.backends.flags import settle
 
 @pytest.fixture(scope="session")
 def cuda_device(request: pytest.FixtureRequest) -> None:
-    """Skips visibly, or fails where --require-cuda asks for a device."""
+    """Skips visibly, or fails where --attn-require-cuda asks for a device."""
     if not torch.cuda.is_available():
-        (pytest.fail if request.config.getoption("require_cuda") else pytest.skip)("no CUDA device")
+        (pytest.fail if request.config.getoption("attn_require_cuda") else pytest.skip)("no CUDA device")
 
 
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 (the hook's signature)

@@ -1,9 +1,14 @@
-"""What a kernel author writes to be asked: a class with a name, a contract, a precision, and one method.
+"""The one module that the author of a kernel imports: for a class with a name, a contract, a precision, one method.
 
 `DenseAdapter` is for ``attend(q, k, v)``: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that
 reads and writes the paged cache itself, `BatchedAdapter` for dense batches under masks and the like. Asked as
 ``--backend module:Class``, or by the name of an entry point of the group ``attention_verification.backends``.
 `attn-verify script` cuts the class out of its module: it stands at the top, and is made without arguments.
+
+Besides the bases, this module hands on what their methods are given (`Problem` with its `Scoring`, `Tensors`, `Batch`)
+and what a declaration is made of: `Contract`, `Precision` and ready ones for kinds of kernels (`FLASH_ON_CPU`, ...);
+`FORMATS`, the dtypes by name, and `INPUT`, which is the problem's own; `FEATURES`, what a contract may name as its
+``scoring``; `slopes` of alibi; of FlexAttention, `uncompiled` and `flex_eager_precision`.
 """
 
 from __future__ import annotations
@@ -16,12 +21,51 @@ from torch import Tensor
 
 from verification.backends.contract import Contract, named_promises
 from verification.backends.dense import Dense, DenseBackend
+from verification.backends.kernels import flex_eager_precision, uncompiled
+from verification.backends.profiles import (
+    FLASH_ON_CPU,
+    FLASH_ON_MATRIX_UNITS,
+    FLUSHING_FLASH,
+    MATH,
+    SPLIT_FLASH,
+    SPLIT_ON_CPU,
+)
 from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
-from verification.oracle.precision import Precision
-from verification.problem import Problem
-from verification.problem.scoring import slopes
+from verification.oracle.precision import INPUT, Precision
+from verification.problem import Problem, Scoring
+from verification.problem.formats import FORMATS
+from verification.problem.scoring import FEATURES, slopes
 from verification.tensors.materialize import Tensors
+
+__all__ = [
+    "FEATURES",
+    "FLASH_ON_CPU",
+    "FLASH_ON_MATRIX_UNITS",
+    "FLUSHING_FLASH",
+    "FORMATS",
+    "INPUT",
+    "MATH",
+    "SPLIT_FLASH",
+    "SPLIT_ON_CPU",
+    "Adapter",
+    "Batch",
+    "BatchedAdapter",
+    "Call",
+    "Contract",
+    "DenseAdapter",
+    "NotPortable",
+    "PagedAdapter",
+    "Precision",
+    "Problem",
+    "Returned",
+    "Scoring",
+    "Tensors",
+    "flex_eager_precision",
+    "promising",
+    "slopes",
+    "uncompiled",
+]
 
 
 def promising(*dtypes: str, **promises: Unpack[Promises]) -> Contract:
@@ -74,20 +118,28 @@ class DenseAdapter(Adapter):
 
 @dataclass(frozen=True)
 class Batch:
-    """A dense call: ``q [B, H, Lq, D]``, ``k`` and ``v [B, G, Lk, D]``, and what `Scoring` says of the scores.
-    ``slopes`` are alibi's, ``[H]`` in float32; None where there is none, as ``mask`` and ``sinks`` are.
-    """
+    """A dense call, and what `Scoring` says of the scores: all that a `BatchedAdapter` is given."""
 
     q: Tensor
+    """Queries, ``[B, H, Lq, D]``."""
     k: Tensor
+    """Keys, ``[B, G, Lk, D]``."""
     v: Tensor
+    """Values, ``[B, G, Lk, D]``."""
     alignment: str
+    """Where the diagonal lies: "top_left", "bottom_right", or "none" where every query sees every key."""
     scale: float
+    """Factor of the products of queries and keys."""
     softcap: float
+    """Bound of ``softcap * tanh(score / softcap)``; 0 for none."""
     window: int
+    """How many keys a query sees, its own position's and those before it; 0 for all."""
     mask: Tensor | None
+    """``[B, H, Lq, Lk]``, or 1 wide on some axes: boolean, true where a key is seen, or what is added to the scores."""
     sinks: Tensor | None
+    """A logit a head that joins each row, ``[H]``; its weight goes nowhere."""
     slopes: Tensor | None
+    """Alibi's slopes, ``[H]`` in float32."""
 
     def visible(self) -> Tensor:
         """``[Lq, Lk]`` by causality and window alone, for kernels that take it as a mask."""

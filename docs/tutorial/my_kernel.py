@@ -1,7 +1,6 @@
 import torch
 
-from verification.adapter import DenseAdapter, promising
-from verification.oracle.precision import Precision
+from verification.adapter import DenseAdapter, Precision, promising
 
 
 def attention(q, k, v, causal, scale):

@@ -115,9 +115,11 @@ def fuzz(
     examples: int,
     round_: int = 0,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    shrink: bool = True,
 ) -> Round:
     """``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems whatever
-    the device. Raises ClaimError.
+    the device. Raises ClaimError. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn.
     """
     check_bitwise(backend.contract)
     tally, start = _Tally(law, backend, stop), time.monotonic()
@@ -125,13 +127,14 @@ def fuzz(
     seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
-        try_each(strategy, tally.check, seed, examples, shrink=True)
+        try_each(strategy, tally.check, seed, examples, shrink=shrink)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
             raise
     except Violation as violation:
         lines = lines_run(violation)
-        _made_small(tally)
+        if shrink:
+            _made_small(tally)
     except Stopped:
         if tally.broken and isinstance(tally.broken.violation, Hang):
             _made_small_in_a_hurry(tally)

@@ -1,77 +1,65 @@
-"""The least that a kernel promises, and how more of it is said."""
+"""`verification.adapter` hands on all that an author needs: no adapter and no page imports another module of ours."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
-from typing import Any
+from textwrap import dedent
 
 import pytest
 
-from properties.claims import ClaimError, check_bitwise
-from verification.adapter import promising
-from verification.backends.contract import Contract
+from verification import adapter
 
-PAGE = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
-
-
-def test_the_declarations_of_the_page_are_some() -> None:
-    """And the lines that it shows are what is said."""
-    names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    assert len(blocks) == 2
-    exec(blocks[0], names)
-    assert names["contract"].refused == {"q", "k", "v"}
-    exec(blocks[1], names)
-    assert [names["contract"].in_phase(phase).nonfinite for phase in ("prefill", "decode")] == [False, True]
-    with pytest.raises(ValueError, match=r"^dtypes: ") as raised:
-        promising("fp16")
-    assert str(raised.value) in PAGE
-    claims = Contract(("float16",), bitwise=frozenset({"same_call_same_bit"}))
-    with pytest.raises(ClaimError) as said:
-        check_bitwise(claims)
-    assert f"error: {said.value}\n" in PAGE
+ROOT = Path(__file__).parents[2]
+ADAPTERS = ROOT / "verification" / "adapters"
+PAGES = (ROOT / "docs" / "tutorial.md", ROOT / "docs" / "pytest.md")
+OURS = ("attn_core", "verification", "properties", "tests", "benchmarks")
+# Beside it a test has the function that asks, and an adapter what lies in its own folder.
+ALLOWED = {"verification.adapter": set(adapter.__all__), "properties": {"check_kernel"}}
 
 
-def test_the_least() -> None:
-    """Numbers, for finite input."""
-    assert promising("float16") == Contract(("float16",), refuses=False, range_events=False, nonfinite=False)
+def blocks(page: Path) -> list[str]:
+    return [dedent(text) for text in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)]
 
 
-def test_more() -> None:
-    """Any field, in the form that is nearest at hand."""
-    contract = promising("float16", "float32", scoring={"window"}, refuses=["q"], by_phase={"decode": {"blind": "nan"}})
-    assert (contract.dtypes, contract.scoring, contract.refuses) == (("float16", "float32"), {"window"}, {"q"})
-    assert [contract.in_phase(phase).blind for phase in contract.phases] == ["zeros", "nan"]
+SHOWN = {f"{page.name}, block {i}": text for page in PAGES for i, text in enumerate(blocks(page))}
+FILES = {path.name: path.read_text() for folder in (ADAPTERS, ROOT / "docs") for path in sorted(folder.rglob("*.py"))}
 
 
-@pytest.mark.parametrize(
-    ("dtypes", "promises", "error", "line"),
-    [
-        (("fp16",), {}, ValueError, "dtypes: 'fp16' (must be one of 'float16', "),
-        ((), {}, ValueError, "dtypes: () (must name at least one dtype)"),
-        (
-            ("float16",),
-            {"scorng": {"window"}},
-            TypeError,
-            "promising: 'scorng' (must be a field that it takes; the nea",
-        ),
-        (
-            ("float16",),
-            {"unifrm": True},
-            TypeError,
-            "promising: 'unifrm' (must be a field that it takes; the nearest is",
-        ),
-        (("float16",), {"zzz": 1}, TypeError, "promising: 'zzz' (must be a field that it takes: bitwise, refuses, "),
-        (("float16",), {"dtypes": ("float32",)}, TypeError, "promising: 'dtypes' (must be a field that it takes"),
-        (("float16",), {"blind": "zero"}, ValueError, "blind: 'zero' (must be one of "),
-    ],
-)
-def test_what_is_misspelt_is_one_line(
-    dtypes: tuple[str, ...], promises: dict[str, Any], error: type[Exception], line: str
-) -> None:
-    """With the nearest name, where there is one."""
-    with pytest.raises(error) as raised:
-        promising(*dtypes, **promises)
-    assert str(raised.value).startswith(line)
-    assert "\n" not in str(raised.value)
+def needed(text: str) -> list[tuple[str, str]]:
+    """Return the modules of ours that a text imports, and the names from each."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(str(node.module), alias.name) for alias in node.names]
+    return [(module, name) for module, name in found if module.split(".")[0] in OURS]
+
+
+@pytest.mark.parametrize("name", SHOWN | FILES)
+def test_an_author_needs_no_other(name: str) -> None:
+    """Our own adapters, the file of the tutorial and the blocks of the pages keep to it."""
+    for module, imported in needed((SHOWN | FILES)[name]):
+        beside = name in FILES and module.startswith("verification.adapters.")
+        assert beside or imported in ALLOWED.get(module, ()), (module, imported)
+
+
+def test_the_pages_show_something() -> None:
+    """The test above has something to look at."""
+    assert len(SHOWN) >= 5
+    assert {"my_kernel.py", "vllm_cpu.py", "sdpa.py"} <= FILES.keys()
+    assert all(needed(FILES[name]) for name in ("my_kernel.py", "vllm_cpu.py", "sdpa.py"))
+
+
+# What a class of an author is made of, and what its methods are given.
+OWED = ("DenseAdapter", "PagedAdapter", "BatchedAdapter", "Batch", "promising", "Contract", "Precision", "INPUT")
+OWED_TOO = ("Problem", "Tensors", "Scoring", "NotPortable", "FORMATS", "FEATURES", "slopes", "FLASH_ON_CPU")
+
+
+def test_what_it_lists_is_there() -> None:
+    """Each name exists, and is listed once."""
+    assert len(adapter.__all__) == len(set(adapter.__all__))
+    assert all(hasattr(adapter, name) for name in adapter.__all__)
+    assert {*OWED, *OWED_TOO} <= set(adapter.__all__)

@@ -7,12 +7,16 @@ from torch import Tensor
 from torch.nn.attention.experimental._paged_attention import PagedAttention
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from verification.adapter import PagedAdapter, promising
-from verification.backends.kernels import flex_eager_precision, uncompiled
-from verification.problem import Problem
-from verification.problem.formats import FORMATS
-from verification.problem.scoring import slopes
-from verification.tensors.materialize import Tensors
+from verification.adapter import (
+    FORMATS,
+    PagedAdapter,
+    Problem,
+    Tensors,
+    flex_eager_precision,
+    promising,
+    slopes,
+    uncompiled,
+)
 
 # "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
 # a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.

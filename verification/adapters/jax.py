@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from verification.adapter import DenseAdapter, promising
-from verification.oracle.precision import INPUT, Precision
+from verification.adapter import INPUT, DenseAdapter, Precision, promising
 
 # XLA compiles for each size. So calls are padded to a few of them, and say their lengths as its documentation has it.
 _LENGTHS, _HEADS = (4, 32, 128, 640), 16

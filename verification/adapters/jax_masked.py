@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from verification.adapter import Batch, BatchedAdapter, promising
-from verification.oracle.precision import INPUT, Precision
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
 
 
 def _array(x: Tensor) -> Any:

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verification.adapter import Batch, BatchedAdapter, promising
-from verification.oracle.precision import INPUT, Precision
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
 
 # Bits that both know, for the one format that NumPy, by which they talk, does not.
 _BITS = {torch.bfloat16: (torch.uint16, mx.bfloat16)}

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import DenseAdapter, promising
-from verification.oracle.precision import Precision
-from verification.problem.formats import FORMATS
+from verification.adapter import FORMATS, DenseAdapter, Precision, promising
 
 
 def jagged(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:

@@ -11,8 +11,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from verification.adapter import DenseAdapter, promising
-from verification.oracle.precision import INPUT, Precision
+from verification.adapter import INPUT, DenseAdapter, Precision, promising
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE}
 

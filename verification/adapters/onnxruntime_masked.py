@@ -10,9 +10,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from verification.adapter import Batch, BatchedAdapter, promising
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
 from verification.adapters.onnxruntime import session_of
-from verification.oracle.precision import INPUT, Precision
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT}
 

@@ -10,8 +10,7 @@ import torch
 from openvino import opset13  # type: ignore[import-untyped, import-not-found, unused-ignore]
 from torch import Tensor
 
-from verification.adapter import DenseAdapter, promising
-from verification.oracle.precision import INPUT, Precision
+from verification.adapter import INPUT, DenseAdapter, Precision, promising
 
 _TYPES = {torch.float16: openvino.Type.f16, torch.bfloat16: openvino.Type.bf16, torch.float32: openvino.Type.f32}
 

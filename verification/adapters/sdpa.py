@@ -10,12 +10,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import Batch, BatchedAdapter, promising
-from verification.backends.profiles import FLASH_ON_CPU
-from verification.oracle.precision import Precision
-from verification.problem.formats import FORMATS
+from verification.adapter import FLASH_ON_CPU, FORMATS, Batch, BatchedAdapter, Precision, promising
 
-_ROWS = torch.contiguous_format
 # The page: a boolean mask shows where it is True, a float mask is added; ``is_causal`` is top-left, and not to be given
 # with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
 MASKED = promising(

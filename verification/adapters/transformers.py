@@ -10,10 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from verification.adapter import DenseAdapter, promising
-from verification.backends.profiles import FLASH_ON_CPU
-from verification.oracle.precision import INPUT, Precision
-from verification.problem.formats import FORMATS
+from verification.adapter import FLASH_ON_CPU, FORMATS, INPUT, DenseAdapter, Precision, promising
 
 # What the functions read of a layer: a kv head for each head, no dropout.
 _LAYER: Any = SimpleNamespace(num_key_value_groups=1, training=False, is_causal=True)

@@ -10,9 +10,7 @@ from torch import Tensor
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward as gemma2
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward as gpt_oss
 
-from verification.adapter import Batch, BatchedAdapter, promising
-from verification.backends.contract import Contract
-from verification.oracle.precision import Precision
+from verification.adapter import Batch, BatchedAdapter, Contract, Precision, promising
 
 
 def _with(feature: str) -> Contract:

@@ -8,11 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verification.adapter import PagedAdapter, promising
-from verification.backends.kernels import FUSED_HEAD_DIMS, HALVES
-from verification.backends.profiles import FLASH_ON_MATRIX_UNITS
-from verification.problem import Problem
-from verification.tensors.materialize import Tensors
+from verification.adapter import FLASH_ON_MATRIX_UNITS, PagedAdapter, Problem, Tensors, promising
 
 
 class Varlen(PagedAdapter):
@@ -22,9 +18,10 @@ class Varlen(PagedAdapter):
 
     name = "torch/varlen_attn"
     contract = promising(
-        *HALVES,
+        "float16",
+        "bfloat16",
         phases=("prefill",),
-        head_dims=FUSED_HEAD_DIMS,
+        head_dims=(16, 64, 80, 128),  # fused kernels load rows of a multiple of 16 bytes
         alignments=("bottom_right",),
         undefined=frozenset({"layout: strided", "cache: own dtype"}),
     )

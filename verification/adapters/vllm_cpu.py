@@ -7,12 +7,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from verification.adapter import PagedAdapter, promising
+from verification.adapter import PagedAdapter, Precision, Problem, Tensors, promising, slopes
 from verification.adapters.vllm_kernels import Paged
-from verification.oracle.precision import Precision
-from verification.problem import Problem
-from verification.problem.scoring import slopes
-from verification.tensors.materialize import Tensors
 
 DTYPES = ("float16", "bfloat16", "float32")
 # Between the tensors all is float32. Some processors make the result bfloat16 by an instruction that takes subnormal

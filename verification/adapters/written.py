@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verification.adapter import Batch, BatchedAdapter, promising
-from verification.oracle.precision import Precision
-from verification.problem.formats import FORMATS
-from verification.problem.scoring import FEATURES
+from verification.adapter import FEATURES, FORMATS, Batch, BatchedAdapter, Precision, promising
 
 EVERYTHING = promising(
     *FORMATS,

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, reduce
 
+import numpy as np
 import torch
+
+# All that `exact_float32` changes, as attributes of `torch.backends`. The last four are of releases of torch that have
+# a precision for each kind of product; they come last, since the others change them too.
+_SWITCHES = (
+    "cudnn.allow_tf32",
+    "cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "cuda.matmul.allow_bf16_reduced_precision_reduction",
+    "cuda.matmul.fp32_precision",
+    "mkldnn.matmul.fp32_precision",
+    "cudnn.conv.fp32_precision",
+    "cudnn.rnn.fp32_precision",
+)
 
 
 def exact_float32() -> None:
@@ -20,6 +36,37 @@ def settle() -> None:
     exact_float32()
     torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
     gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Make torch exact and single-threaded while it lasts, as `settle` does for good, and put everything back: for a
+    process that is somebody else's. NumPy is at its defaults meanwhile, since the reference underflows on purpose.
+    """
+    before = _switches()
+    try:
+        exact_float32()
+        torch.set_num_threads(1)
+        with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+            yield
+    finally:
+        for put_back in before:
+            put_back()
+
+
+def _switches() -> list[Callable[[], None]]:
+    """Return what puts each switch back. One that torch refuses to read is left out: where somebody set its parts one
+    by one, it has no value, and the parts are switches of their own.
+    """
+    found: list[Callable[[], None]] = [partial(torch.set_num_threads, torch.get_num_threads())]
+    with suppress(RuntimeError):
+        found.append(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
+    for path in _SWITCHES:
+        *owners, name = path.split(".")
+        with suppress(AttributeError, RuntimeError):
+            owner = reduce(getattr, owners, torch.backends)
+            found.append(partial(setattr, owner, name, getattr(owner, name)))
+    return found
 
 
 def recorded_flags() -> dict[str, str]:

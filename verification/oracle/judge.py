@@ -36,7 +36,7 @@ def successful_outputs(observation: Observation) -> dict[str, Array]:
     and where an output is unknown or has another shape or dtype than its row of `table.OUTPUTS` says.
     """
     if observation.error is not None:
-        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}")
+        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}") from observation.error
     problem = observation.arena.inputs.problem
     for name in {"out": None} | observation.outputs:
         if name not in OUTPUTS:

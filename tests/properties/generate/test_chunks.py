@@ -14,7 +14,7 @@ from properties.run.round import fuzz
 from properties.shrink.reduce import simpler
 from tests.properties.generated import over
 from tests.verification.samples import CHUNKED
-from verification.adapters.chunks import EAGER, FLEX, SDPA
+from verification.backends.chunks import EAGER, FLEX, SDPA
 from verification.backends.token_by_token import TokenByToken
 from verification.problem import Problem
 from verification.problem.validate import check_problem, is_valid

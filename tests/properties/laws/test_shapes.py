@@ -13,7 +13,7 @@ from properties.laws.shapes import other_shapes_do_not_matter
 from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST
 from tests.verification.samples import CHUNKED, DECODE, PREFILL, one_head
-from verification.adapters.chunks import EAGER
+from verification.backends.chunks import EAGER
 from verification.backends.protocol import Call, Wrapped
 from verification.problem import Problem
 from verification.problem.validate import check_problem

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.verification.adapters.laws import NAMES, keeps_the_laws
+from verification.adapter import NotPortable
 from verification.adapters.varlen import Varlen
-from verification.backends.kernels import HALVES
-from verification.backends.protocol import NotPortable
 
 
-@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("dtype", Varlen.contract.dtypes)
 @pytest.mark.usefixtures("cuda_device")
 def test_keeps_the_laws(dtype: str) -> None:
     keeps_the_laws(Varlen(), dtype, laws=(*NAMES, "chunks_equal_one_shot"))

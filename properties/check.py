@@ -1,0 +1,177 @@
+"""`check_kernel` asks a kernel the laws in somebody's own test. Nothing in here needs pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from inspect import isfunction, signature
+from pathlib import Path
+from typing import TypeAlias
+
+from hypothesis.errors import Unsatisfiable
+
+from properties.checked import Checked, CheckedCell, CheckFailed
+from properties.law import Law, OutsideLaw
+from properties.laws import LAWS
+from properties.message import failure_message
+from properties.run.round import Broken, fuzz
+from verification.backends.flags import settled
+from verification.backends.protocol import Backend, NotPortable
+from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
+from verification.oracle.judge import Violation
+from verification.problem import Problem
+from verification.problem.formats import FORMATS
+from verification.records.findings import load, locate, read
+
+# Problems for each law in each dtype: most bugs break some law on so many, and a kernel takes seconds.
+PROBLEMS = 25
+_PARTS = [name for name in vars(Backend) if name[0] != "_"]
+Kernel: TypeAlias = Backend | Callable[[], Backend] | str
+GivenProblem: TypeAlias = Problem | str | Path
+
+
+def check_kernel(
+    kernel: Kernel,
+    *,
+    problems: int | GivenProblem | Iterable[GivenProblem] = PROBLEMS,
+    laws: str | Iterable[str] | None = None,
+    dtypes: str | Iterable[str] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+) -> Checked:
+    """Ask a kernel every law that speaks of it, in every dtype of its contract, on its own device.
+
+    ``kernel`` is an adapter, its class, a function that makes one, or a name: ``"module:attribute"``, or one that
+    `attn-verify backends` lists. ``laws`` and ``dtypes`` are names, by default all of them. ``problems`` is how many
+    are drawn for each law in each dtype, and equal seeds draw equal ones; or it is those to be asked about, each a
+    `Problem`, JSON, or the file of a problem or a finding.
+
+    The kernel runs in this process, whose switches of torch and NumPy are put back at the end.
+
+    Raises CheckFailed, an AssertionError, where a law is broken or nothing was verified: all laws are asked, and the
+    first that is broken is told whole, on the smallest problem found. Raises ValueError, in one line, for a law, a
+    dtype or a device that the kernel cannot be asked, TypeError for what is no kernel, and UnknownBackend for a name
+    that nothing has.
+    """
+    __tracebackhide__ = True
+    backend = _opened(kernel, device)
+    given = None if isinstance(problems, int) else _given(problems)
+    cells: list[CheckedCell] = []
+    first: tuple[Law, Broken] | None = None
+    with settled():
+        for law, dtype in _asked(backend, laws, dtypes, given):
+            if isinstance(problems, int):
+                cell, broken = check_cell(law, backend, dtype, problems, seed, shrink=first is None)
+            else:
+                cell, broken = _check_given(law, backend, dtype, given or ())
+            cells.append(cell)
+            first = first or ((law, broken) if broken else None)
+    checked = Checked(backend.name, backend.device, tuple(cells))
+    if first:
+        raise CheckFailed(failure_message(checked, *first, kernel), checked)
+    if not checked.verified:
+        reasons = [f"{cell.law} in {cell.dtype} {cell.state}: {cell.why}" for cell in cells]
+        raise CheckFailed("\n".join([f"nothing was verified of {backend.name} on {backend.device}", *reasons]), checked)
+    return checked
+
+
+def check_cell(
+    law: Law, backend: Backend, dtype: str, problems: int, seed: int, *, shrink: bool = True
+) -> tuple[CheckedCell, Broken | None]:
+    """Try one law on so many fresh problems. Where it breaks, the problem and the violation are returned too."""
+    if problems < 1:
+        raise ValueError(f"problems: {problems} (must be at least 1)")
+    if reason := cannot_run(backend.device):
+        return CheckedCell(law.name, dtype, "not run", why=reason), None
+    try:
+        result, broken, _ = fuzz(law, backend, dtype, seed, problems, shrink=shrink)
+    except Unsatisfiable:
+        return CheckedCell(law.name, dtype, "says nothing", why="no problem was drawn that the contract defines"), None
+    if broken:
+        return _broken_cell(law, dtype, broken), broken
+    if not result.verified:
+        why = f"each of {result.problems} problems was outside it"
+        return CheckedCell(law.name, dtype, "says nothing", why=why), None
+    return CheckedCell(law.name, dtype, "held", result.verified, result.ratio), None
+
+
+def _check_given(
+    law: Law, backend: Backend, dtype: str, problems: Sequence[Problem]
+) -> tuple[CheckedCell, Broken | None]:
+    """Ask one law about those of ``problems`` that it and the contract speak of."""
+    if reason := cannot_run(backend.device):
+        return CheckedCell(law.name, dtype, "not run", why=reason), None
+    ratios = []
+    for problem in problems:
+        in_contract = problem.dtype == dtype and backend.contract.speaks_of(problem)
+        if not in_contract or not law.speaks_of(problem, backend.device):
+            continue
+        try:
+            ratios.append(law.ask(backend, problem).ratio)
+        except OutsideLaw:
+            pass
+        except Violation as violation:
+            broken = Broken(problem, violation)
+            return _broken_cell(law, dtype, broken), broken
+    if not ratios:
+        return CheckedCell(law.name, dtype, "says nothing", why="each of the problems is outside it"), None
+    return CheckedCell(law.name, dtype, "held", len(ratios), max(ratios)), None
+
+
+def _broken_cell(law: Law, dtype: str, broken: Broken) -> CheckedCell:
+    return CheckedCell(law.name, dtype, "broken", why=str(broken.violation).splitlines()[0])
+
+
+def _opened(kernel: Kernel, device: str | None) -> Backend:
+    """Return the backend on that device, or on its own. Raises UnknownBackend, TypeError and ValueError."""
+    if device is not None and device not in DEVICES:
+        raise ValueError(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
+    if isinstance(kernel, str):
+        return backend_named(kernel, device or devices_of(kernel)[0])
+    makes = isinstance(kernel, type) or (isfunction(kernel) and not signature(kernel).parameters)
+    backend: Backend = kernel() if makes else kernel  # type: ignore[operator, assignment]
+    if missing := [part for part in _PARTS if not hasattr(backend, part)]:
+        raise TypeError(f"kernel: {backend!r} (must be an adapter, its class or its name; has no {', '.join(missing)})")
+    try:
+        return backend if device in (None, backend.device) else backend.on(str(device))
+    except NotPortable as error:
+        raise ValueError(str(error)) from None
+
+
+def _given(problems: GivenProblem | Iterable[GivenProblem]) -> list[Problem]:
+    """Return the problems themselves. Raises ProblemError, which is a ValueError of one line."""
+    if isinstance(problems, Problem):
+        return [problems]
+    if isinstance(problems, str):
+        return [read(problems).problem]
+    if isinstance(problems, Path):
+        return [load(locate(problems)).problem]
+    return [problem for each in problems for problem in _given(each)]
+
+
+def _asked(
+    backend: Backend,
+    laws: str | Iterable[str] | None,
+    dtypes: str | Iterable[str] | None,
+    given: Sequence[Problem] | None,
+) -> list[tuple[Law, str]]:
+    """Return the laws and dtypes to try. Raises ValueError for what is misspelt, and for what the kernel has not."""
+    by_name, contract = {law.name: law for law in LAWS}, backend.contract
+    speaking = [law.name for law in LAWS if law.asks(backend)]
+    promised = [dtype for dtype in contract.dtypes if given is None or any(p.dtype == dtype for p in given)]
+    rule = f"must speak of {backend.name} on {backend.device}"
+    chosen = speaking if laws is None else _chosen("laws", laws, list(by_name), speaking, rule)
+    rule = f"must be of the contract of {backend.name}: {', '.join(contract.dtypes)}"
+    formats = promised if dtypes is None else _chosen("dtypes", dtypes, list(FORMATS), contract.dtypes, rule)
+    return [(by_name[name], dtype) for name in chosen for dtype in formats]
+
+
+def _chosen(
+    what: str, names: str | Iterable[str], known: Sequence[str], allowed: Sequence[str], rule: str
+) -> list[str]:
+    names = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{what}: {name!r} (must be one of {', '.join(known)})")
+        if name not in allowed:
+            raise ValueError(f"{what}: {name!r} ({rule})")
+    return names

@@ -1,0 +1,82 @@
+"""Broken laws in plain text, for a test that fails."""
+
+from __future__ import annotations
+
+from inspect import isfunction
+from pathlib import Path
+from shlex import quote
+from textwrap import indent, shorten
+from traceback import format_exception
+
+import torch
+
+from properties.checked import Checked
+from properties.law import Law
+from properties.run.round import Broken
+from verification.oracle.diagnosis import explanations
+from verification.oracle.judge import Violation
+from verification.problem.describe import describe
+from verification.problem.json_io import to_json
+from verification.tensors.inputs import make_inputs
+
+# More reasons than these are none.
+_MOST_REASONS = 4
+# Columns of a line for one more broken law.
+_LINE = 110
+_HOME = Path(__file__).parents[1]
+_HARNESS = (*(_HOME / name for name in ("attn_core", "properties", "verification")), Path(torch.__file__).parent)
+
+
+def failure_message(checked: Checked, law: Law, broken: Broken, kernel: object) -> str:
+    """Return the first broken law whole, a line for each other, and how many cells came to what."""
+    first, *others = checked.in_state("broken")
+    lines = [f"{checked.kernel} on {checked.device} breaks {first.law} in {first.dtype}"]
+    lines += ["", explain_broken(law, broken, kernel, checked.device), ""]
+    found: dict[str, list[str]] = {}
+    for cell in others:
+        found.setdefault(cell.law, [cell.why]).append(cell.dtype)
+    lines += ["Broken too:"] * bool(found)
+    for name, (why, *dtypes) in found.items():
+        lines.append("  " + shorten(f"{name} in {', '.join(dtypes)}: {why}", _LINE))
+    return "\n".join([*lines, f"Cells: {checked.counts}"])
+
+
+def explain_broken(law: Law, broken: Broken, kernel: object, device: str) -> str:
+    """Return the law's statement, how it was broken, what the kernel raised, the problem in words, and how it is tried
+    again.
+    """
+    violation, problem = broken.violation, broken.problem
+    lines = [indent(law.statement, "  "), "", str(violation)]
+    if violation.difference and (as_if := explanations(make_inputs(problem), violation.difference.worst)):
+        lines.append(f"It is as if {', or '.join(as_if[:_MOST_REASONS])}.")
+    if violation.__cause__:
+        lines += ["", *(line.rstrip() for line in format_exception(_cut(violation.__cause__)))]
+    if broken.lines:
+        lines += ["", "Only when it breaks, these lines run:", *(f"  {line}" for line in broken.lines)]
+    lines += ["", "It breaks on this problem:", indent(describe(problem), "  ")]
+    return "\n".join([*lines, "", "Replay it:", f"  {replay_line(law, to_json(problem), kernel, device)}"])
+
+
+def replay_line(law: Law, problem: str, kernel: object, device: str) -> str:
+    """Return the command for a kernel that has a name, and the call for one that only its own test knows."""
+    elsewhere = device != "cpu"
+    if isinstance(kernel, str):
+        where = f" --device {device}" if elsewhere else ""
+        return f"attn-verify replay --backend {quote(kernel)}{where} --law {law.name} {quote(problem)}"
+    name = kernel.__name__ if isinstance(kernel, type) or isfunction(kernel) else f"{type(kernel).__name__}(...)"
+    where = f', device="{device}"' if elsewhere else ""
+    return f'check_kernel({name}, laws="{law.name}", problems={problem!r}{where})'
+
+
+def _cut(error: BaseException) -> BaseException:
+    """Leave of what a kernel raised its own frames, behind those of the harness and of torch that called it, and none
+    of the violations that were found before it.
+    """
+    kept = error.__traceback__
+    while kept and any(Path(kept.tb_frame.f_code.co_filename).is_relative_to(folder) for folder in _HARNESS):
+        kept = kept.tb_next
+    at = error
+    while at.__context__ is not None and not isinstance(at.__context__, Violation):
+        at = at.__context__
+    at.__context__ = None
+    return error.with_traceback(kept or error.__traceback__)
