@@ -1,66 +1,106 @@
-"""What a law is."""
+"""Laws: what must hold of every backend, and the decorator that makes a function one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import getdoc
 from typing import get_args
 
+from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
 PHASES: tuple[str, ...] = get_args(Phase)
-Check = Callable[[Backend, Problem], Verdict]
+DEVICES = ("cpu", "cuda")
+CLAIM = "the contract's claim that it holds to the bit (bitwise)"
 
 
 class OutsideLaw(Exception):
-    """The law says nothing about this problem. Counted apart: such a problem was not verified."""
+    """Raised where a law says nothing about a problem: such a problem is counted apart, as not verified."""
+
+    def __init__(self, reason: str) -> None:
+        """``reason`` is a short sentence: a cell that says nothing shows it."""
+        super().__init__(reason)
+        self.reason = reason
 
 
-class _InContract(Wrapped):
-    """Not asked about what its contract leaves undefined: a law may come to such a problem from another."""
+@dataclass(frozen=True)
+class Asked(Wrapped):
+    """A backend as a law asks it: only about what its contract defines, since a law may come to other problems than the
+    one that was drawn. ``to_the_bit`` says that the contract claims this law to the last bit.
+    """
+
+    to_the_bit: bool = False
 
     def prepare(self, problem: Problem) -> Call:
+        """Raises OutsideLaw where the contract leaves something about ``problem`` undefined."""
         if not self.contract.defines(problem):
-            raise OutsideLaw
+            raise OutsideLaw(_left_open(self.contract, problem))
         return super().prepare(problem)
+
+
+Check = Callable[[Asked, Problem], Verdict]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a law stands on and not every backend promises. ``words`` name it: they are read after "needs";
+    ``met(backend, dtype)`` says whether it is promised for that dtype.
+    """
+
+    words: str
+    met: Callable[[Backend, str], bool]
 
 
 @dataclass(frozen=True)
 class Law:
-    """``check(backend, problem)`` raises `Violation`, or returns what it measured.
-
-    ``phases`` and ``devices`` are those it speaks of. ``bad_input`` laws get problems with a misuse. ``plain`` laws get
-    problems whose caches have the problem's dtype and which hold neither NaN nor Inf where they are seen. Of a law
-    ``to_the_bit`` a contract may say that it holds so; else it holds within the bound.
-    """
+    """A function that checks one problem, and which problems and backends it is for. Made by the decorator `law`."""
 
     check: Check
+    """Returns what it measured, or raises `Violation` where the law breaks, `OutsideLaw` where it says nothing."""
     phases: tuple[str, ...] = PHASES
-    devices: tuple[str, ...] = ("cpu", "cuda")
-    bad_input: bool = False
+    """Phases of the problems that it speaks of."""
+    devices: tuple[str, ...] = DEVICES
+    """Devices on which it is asked."""
     plain: bool = False
+    """Its problems hold neither NaN nor Inf where they are seen, and their caches have the problem's own dtype."""
+    bad_input: bool = False
+    """Its problems have a misuse, which has to be refused."""
     to_the_bit: bool = False
+    """A contract may claim that it holds to the last bit; without the claim it holds within the bound."""
+    only_if_claimed: bool = False
+    """It says nothing of a backend whose contract does not claim it to the last bit."""
     scoring: tuple[str, ...] = ()
+    """Features of `Scoring` of which the contract must have one; empty where none is needed."""
+    needs: tuple[Need, ...] = ()
+    """What else it needs: without it no problem has anything to say, and there is no cell."""
 
     @property
     def name(self) -> str:
+        """The function's name. It is part of the seed of a cell: another name tries other problems."""
         return self.check.__name__
 
     @property
     def statement(self) -> str:
-        """The mathematics, from the docstring of the check."""
+        """The mathematics, from the docstring of the function."""
         return getdoc(self.check) or ""
 
+    def __call__(self, backend: Backend, problem: Problem) -> Verdict:
+        """Do what `ask` does: a law is called as the function that it was made of."""
+        return self.ask(backend, problem)
+
     def ask(self, backend: Backend, problem: Problem) -> Verdict:
-        """`check` within what the backend's contract defines. Raises Violation or OutsideLaw."""
-        return self.check(_InContract(backend), problem)
+        """Check one problem within what the backend's contract defines. Raises Violation or OutsideLaw."""
+        if need := self.lacks(backend, problem.dtype):
+            raise OutsideLaw(f"the law needs {need}")
+        return self.check(Asked(backend, self.is_claimed(backend.contract)), problem)
 
     def breaks(self, backend: Backend, problem: Problem) -> bool:
-        """Whether it does there; where it says nothing it does not."""
+        """Return whether the law breaks there; where it says nothing it does not."""
         try:
             self.ask(backend, problem)
         except Violation:
@@ -69,13 +109,72 @@ class Law:
             pass
         return False
 
-    def asks(self, backend: Backend) -> bool:
-        """Whether there is anything to ask it."""
+    def is_claimed(self, contract: Contract) -> bool:
+        """Return whether the contract claims that the law holds to the last bit."""
+        return self.to_the_bit and self.name in contract.bitwise
+
+    def asks(self, backend: Backend, dtype: str = "") -> bool:
+        """Return whether the law can say anything of ``backend`` in ``dtype``, or in any of its dtypes where none is
+        given. Where it cannot it has no cell.
+        """
         contract = backend.contract
-        has_any = not self.scoring or not contract.scoring.isdisjoint(self.scoring)
-        return backend.device in self.devices and not set(self.phases).isdisjoint(contract.phases) and has_any
+        if backend.device not in self.devices or set(self.phases).isdisjoint(contract.phases):
+            return False
+        return any(not self.lacks(backend, name) for name in ((dtype,) if dtype else contract.dtypes))
+
+    def lacks(self, backend: Backend, dtype: str) -> str:
+        """Return the first thing that the law needs and ``backend`` does not promise; empty where there is none."""
+        contract = backend.contract
+        if self.scoring and contract.scoring.isdisjoint(self.scoring):
+            return " or ".join(self.scoring)
+        if self.only_if_claimed and not self.is_claimed(contract):
+            return CLAIM
+        return next((need.words for need in self.needs if not need.met(backend, dtype)), "")
 
     def speaks_of(self, problem: Problem, device: str) -> bool:
-        """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
+        """Return whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
         special = bool(problem.specials) or problem.cache_format != problem.dtype
         return problem.phase in self.phases and device in self.devices and not (self.plain and special)
+
+    def requirements(self) -> list[str]:
+        """Return all that it needs, in words."""
+        phases = [f"phase {' or '.join(self.phases)}"] if self.phases != PHASES else []
+        devices = [f"device {' or '.join(self.devices)}"] if self.devices != DEVICES else []
+        scoring = [" or ".join(self.scoring)] if self.scoring else []
+        return [*phases, *devices, *scoring, *[CLAIM] * self.only_if_claimed, *(need.words for need in self.needs)]
+
+
+def law(
+    *,
+    phases: tuple[str, ...] = PHASES,
+    devices: tuple[str, ...] = DEVICES,
+    plain: bool = False,
+    bad_input: bool = False,
+    to_the_bit: bool = False,
+    only_if_claimed: bool = False,
+    scoring: tuple[str, ...] = (),
+    needs: tuple[Need, ...] = (),
+) -> Callable[[Check], Law]:
+    """Make a function a `Law` with these fields: its name is the law's name, its docstring the law's mathematics.
+    Nothing else has to be said of it anywhere: `properties.laws` finds it in its file.
+    """
+    return partial(
+        Law,
+        phases=phases,
+        devices=devices,
+        plain=plain,
+        bad_input=bad_input,
+        to_the_bit=to_the_bit,
+        only_if_claimed=only_if_claimed,
+        scoring=scoring,
+        needs=needs,
+    )
+
+
+def _left_open(contract: Contract, problem: Problem) -> str:
+    """Return why the contract defines no answer to ``problem``."""
+    if not contract.aligns(problem):
+        return f"the contract has no {problem.causal_alignment} alignment"
+    if not contract.fits_length(problem):
+        return f"the contract takes no more than {contract.longest} tokens a sequence"
+    return f"the contract leaves this undefined: {contract.leaves_open(problem)[0]}"

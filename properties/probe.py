@@ -15,7 +15,7 @@ from hypothesis.errors import Flaky
 from properties.generate.options import HEAD_DIMS
 from properties.generate.profile import try_each
 from properties.generate.strategies import MASKS, problems_within
-from properties.law import Law, OutsideLaw
+from properties.law import Asked, Law, OutsideLaw
 from properties.laws import LAWS
 from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Wrapped
@@ -135,8 +135,8 @@ def probe(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     yield tried("refuses", "", declared.refuses, BY_NAME["bad_input_is_refused"], refusing, first)
     yield tried("range_events", "", declared.range_events, BY_NAME["logs_what_is_owed"], warning, first)
     for law in LAWS:
-        if law.to_the_bit and law.asks(Promising(backend, base)):
-            claimed = replace(base, bitwise=frozenset({law.name}))
+        claimed = replace(base, bitwise=frozenset({law.name}))
+        if law.to_the_bit and law.asks(Promising(backend, claimed)):
             yield tried("bitwise", law.name, law.name in declared.bitwise, law, claimed, first)
 
 
@@ -186,9 +186,9 @@ def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int
 def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
     """The law of such problems alone."""
 
-    def check(backend: Backend, problem: Problem) -> Verdict:
+    def check(backend: Asked, problem: Problem) -> Verdict:
         if not wanted(problem):
-            raise OutsideLaw
+            raise OutsideLaw("the problem does not have what is probed")
         return law.check(backend, problem)
 
     return replace(law, check=check)

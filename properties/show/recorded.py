@@ -81,7 +81,7 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
     else:
         recording = Recording(backend)
         about = _about(finding.problem, law, backend, _violation(finding.problem, law, recording))
-        same_bits = law.name in backend.contract.bitwise
+        same_bits = law.is_claimed(backend.contract)
         text = script_for(case_of(recording.steps, backend, law.bad_input, same_bits), backend, about)
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")

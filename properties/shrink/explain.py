@@ -53,8 +53,8 @@ def _choices(problem: Problem, dtypes: tuple[str, ...]) -> Iterator[tuple[str, l
     if not problem.numbers:
         if not problem.cache_dtype:
             yield "dtype", with_("dtype", tuple(dtype for dtype in FORMATS if dtype in dtypes))
-        yield "scores", with_("scores", SCORES)
-        yield "values", with_("values", VALUES)
+        yield "scores", with_("score_fill", SCORES)
+        yield "values", with_("value_fill", VALUES)
     if problem.phase == "prefill" and problem.query_lens != problem.key_lens:
         yield "causal alignment", with_("causal_alignment", ("top_left", "bottom_right"))
     if problem.num_blocks:
