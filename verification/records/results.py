@@ -81,7 +81,7 @@ class CellResult:
         """Return what became of the cell."""
         if self.failure:
             return State.BROKEN
-        if self.verified:
+        if self.verified > 0:
             return State.HELD
         if self.problems:
             return State.SAYS_NOTHING

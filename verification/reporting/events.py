@@ -179,8 +179,8 @@ def read_events(path: Path) -> list[Event]:
                     events.append(from_line(line, version))
                 except ProblemError as error:
                     raise ProblemError(f"line {i}: {error}") from None
-        if not events:
-            raise ProblemError("line 1: missing")
+        if not events or not isinstance(events[0], RunStarted):
+            raise ProblemError(f"line 1: must be run_started, version 1 to {VERSION}")
     except (OSError, UnicodeDecodeError, ProblemError) as error:
         raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
     return events
@@ -190,7 +190,7 @@ def _version_of(line: str) -> int:
     """Return the version that the first line of a file names. Raises ProblemError for one that nobody knows."""
     data = parsed(line, "event")
     if not isinstance(data, dict) or data.get("event") != "run_started":
-        raise ProblemError(f"event: must be run_started, version 1 to {VERSION}")
+        return VERSION  # the line is refused for what it is
     version: int = integer(1, VERSION)("version", data.get("version"))
     return version
 
@@ -239,7 +239,7 @@ _ENDED: dict[str, Reader] = {
 
 def _state(where: str, value: Any) -> State:
     """Return the state whose word it is. Raises ProblemError."""
-    return State(one_of([*State])(where, value))
+    return State(one_of([*map(str, State)])(where, value))
 
 
 _CELL: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "why"), text), "state": _state}

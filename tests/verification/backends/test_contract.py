@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from properties.law import OutsideLaw
-from properties.laws.equivalence import devices_agree
+from properties.laws.devices import devices_agree
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.contract import Contract
 from verification.backends.dense import dense_contract
