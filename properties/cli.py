@@ -1,7 +1,7 @@
 """The command line, ``attn-verify``: what can be asked, in which words. `properties.commands` answers.
 
-Exit codes: 0 nothing found, 1 a law is broken, 2 the question makes no sense, 3 nothing could be verified, 130 a run
-was interrupted before anything was found.
+Exit codes: 0 nothing found, 1 a law is broken, 2 the question makes no sense, 3 nothing could be verified, or not all
+that was asked, 130 a run was interrupted before anything was found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BEGAN = time.monotonic()
 
 app = typer.Typer(
     name="attn-verify",
-    help="Is this paged-attention kernel right? Exit codes: 0 nothing found, 1 violation, 2 usage, 3 nothing verified.",
+    help="Is this paged-attention kernel right? Exit codes: 0 nothing found, 1 violation, 2 usage, 3 not verified.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,6 +72,9 @@ def fuzz(
     backend: Backends = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes (default: one a core)")] = None,
     require_cuda: Annotated[bool, typer.Option("--require-cuda", help="fail where there is no CUDA device")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="the budget may end before every cell was reached: no exit code 3 for it")
+    ] = False,
     table: Annotated[str, typer.Option(help="laws or matrix")] = "laws",
     findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
     corpus: Annotated[Path | None, typer.Option(help="is replayed first (default: the one shipped with us)")] = None,
@@ -94,6 +97,7 @@ def fuzz(
         backends=backend or ["attn_core/eager"],
         workers=workers,
         require_cuda=require_cuda,
+        partial=partial,
         table=table,
         findings=findings,
         corpus=corpus,

@@ -1,9 +1,10 @@
-"""What a law is."""
+"""Laws: what must hold of every backend, and the decorator that makes a function one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import getdoc
 from typing import get_args
 
@@ -14,64 +15,108 @@ from verification.problem import Problem
 from verification.problem.problem import Phase
 
 PHASES: tuple[str, ...] = get_args(Phase)
-Check = Callable[[Backend, Problem], Verdict]
+DEVICES = ("cpu", "cuda")
+CLAIM = "the contract's claim that it holds to the bit (bitwise)"
 
 
 class OutsideLaw(Exception):
-    """The law says nothing about this problem. Counted apart: such a problem was not verified."""
+    """Raised where a law says nothing about a problem: such a problem is counted apart, as not verified."""
+
+    def __init__(self, reason: str) -> None:
+        """``reason`` is a short sentence: a cell that says nothing shows it."""
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
-class _InContract(Wrapped):
-    """A backend that shows a law its contract for one phase. It is not asked about what that leaves undefined, to which
-    a law may come from another problem; nor, in another phase, about anything that is not promised there.
+class Asked(Wrapped):
+    """A backend as a law asks it about problems of one phase, with its contract for that phase. It is asked only about
+    what its contract defines, since a law may come to other problems than the one that was drawn.
     """
 
     phase: str
+    to_the_bit: bool = False
+    """The contract claims this law to the last bit."""
 
     @property
     def contract(self) -> Contract:
+        """Return the contract for that phase."""
         return self.inner.contract.in_phase(self.phase)
 
     def prepare(self, problem: Problem) -> Call:
-        promised = self.contract.defines if problem.phase == self.phase else self.contract.speaks_of
-        if not promised(problem):
-            raise OutsideLaw
+        """Prepare a call. Raises OutsideLaw where the contract leaves something about ``problem`` undefined, and where
+        the problem is of another phase and nothing is promised about it there.
+        """
+        if problem.phase == self.phase and not self.contract.defines(problem):
+            raise OutsideLaw(_left_open(self.contract, problem))
+        if problem.phase != self.phase and not self.inner.contract.speaks_of(problem):
+            raise OutsideLaw(f"the contract promises nothing about such a {problem.phase}")
         return super().prepare(problem)
+
+
+Check = Callable[[Asked, Problem], Verdict]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a law stands on and not every backend promises. ``words`` name it: they are read after "needs";
+    ``met(backend, dtype)`` says whether it is promised for that dtype.
+    """
+
+    words: str
+    met: Callable[[Backend, str], bool]
 
 
 @dataclass(frozen=True)
 class Law:
-    """``check(backend, problem)`` raises `Violation`, or returns what it measured.
-
-    ``phases`` and ``devices`` are those it speaks of. ``bad_input`` laws get problems with a misuse. ``plain`` laws get
-    problems whose caches have the problem's dtype and which hold neither NaN nor Inf where they are seen. Of a law
-    ``to_the_bit`` a contract may say that it holds so; else it holds within the bound.
-    """
+    """A function that checks one problem, and which problems and backends it is for. Made by the decorator `law`."""
 
     check: Check
+    """Returns what it measured, or raises `Violation` where the law breaks, `OutsideLaw` where it says nothing."""
     phases: tuple[str, ...] = PHASES
-    devices: tuple[str, ...] = ("cpu", "cuda")
-    bad_input: bool = False
+    """Phases of the problems that it speaks of."""
+    devices: tuple[str, ...] = DEVICES
+    """Devices on which it is asked."""
     plain: bool = False
+    """Its problems hold neither NaN nor Inf where they are seen, and their caches have the problem's own dtype."""
+    bad_input: bool = False
+    """Its problems have a misuse, which has to be refused."""
     to_the_bit: bool = False
+    """A contract may claim that it holds to the last bit; without the claim it holds within the bound."""
+    only_if_claimed: bool = False
+    """It says nothing of a backend whose contract does not claim it to the last bit."""
     scoring: tuple[str, ...] = ()
+    """Features of `Scoring` of which the contract must have one; empty where none is needed."""
+    needs: tuple[Need, ...] = ()
+    """What else it needs: without it no problem has anything to say, and there is no cell."""
 
     @property
     def name(self) -> str:
+        """The function's name. It is part of the seed of a cell: another name tries other problems."""
         return self.check.__name__
 
     @property
     def statement(self) -> str:
-        """The mathematics, from the docstring of the check."""
+        """The mathematics, from the docstring of the function."""
         return getdoc(self.check) or ""
 
+    def __call__(self, backend: Backend, problem: Problem) -> Verdict:
+        """Do what `ask` does: a law is called as the function that it was made of."""
+        return self.ask(backend, problem)
+
     def ask(self, backend: Backend, problem: Problem) -> Verdict:
-        """Return what `check` measures within the backend's contract for that phase. Raises Violation or OutsideLaw."""
-        return self.check(_InContract(backend, problem.phase), problem)
+        """Check one problem within what the backend's contract defines. Raises Violation or OutsideLaw."""
+        asked = self.asked(backend, problem.phase)
+        if need := self.lacks(asked, problem.dtype):
+            raise OutsideLaw(f"the law needs {need}")
+        return self.check(asked, problem)
+
+    def asked(self, backend: Backend, phase: str) -> Asked:
+        """Return the backend as this law asks it about problems of ``phase``."""
+        return Asked(backend, phase, self.is_claimed(backend.contract.in_phase(phase)))
 
     def breaks(self, backend: Backend, problem: Problem) -> bool:
-        """Whether it does there; where it says nothing it does not."""
+        """Return whether the law breaks there; where it says nothing it does not."""
         try:
             self.ask(backend, problem)
         except Violation:
@@ -80,13 +125,72 @@ class Law:
             pass
         return False
 
-    def asks(self, backend: Backend) -> bool:
-        """Tell whether there is anything to ask it, in some phase."""
-        phases = [backend.contract.in_phase(phase) for phase in self.phases if phase in backend.contract.phases]
-        has_any = not self.scoring or any(not own.scoring.isdisjoint(self.scoring) for own in phases)
-        return backend.device in self.devices and bool(phases) and has_any
+    def is_claimed(self, contract: Contract) -> bool:
+        """Return whether the contract claims that the law holds to the last bit."""
+        return self.to_the_bit and self.name in contract.bitwise
+
+    def asks(self, backend: Backend, dtype: str = "") -> bool:
+        """Return whether the law can say anything of ``backend`` in ``dtype``, or in any of its dtypes where none is
+        given. Where it cannot it has no cell.
+        """
+        contract = backend.contract
+        phases = (self.asked(backend, phase) for phase in contract.phases if phase in self.phases)
+        dtypes = (dtype,) if dtype else contract.dtypes
+        return backend.device in self.devices and any(not self.lacks(x, name) for x in phases for name in dtypes)
+
+    def lacks(self, backend: Backend, dtype: str) -> str:
+        """Return the first thing that the law needs and ``backend`` does not promise; empty where there is none."""
+        contract = backend.contract
+        if self.scoring and contract.scoring.isdisjoint(self.scoring):
+            return " or ".join(self.scoring)
+        if self.only_if_claimed and not self.is_claimed(contract):
+            return CLAIM
+        return next((need.words for need in self.needs if not need.met(backend, dtype)), "")
 
     def speaks_of(self, problem: Problem, device: str) -> bool:
-        """Whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
+        """Return whether a run would ask it about such a problem there; it may still say nothing (`OutsideLaw`)."""
         special = bool(problem.specials) or problem.cache_format != problem.dtype
         return problem.phase in self.phases and device in self.devices and not (self.plain and special)
+
+    def requirements(self) -> list[str]:
+        """Return all that it needs, in words."""
+        phases = [f"phase {' or '.join(self.phases)}"] if self.phases != PHASES else []
+        devices = [f"device {' or '.join(self.devices)}"] if self.devices != DEVICES else []
+        scoring = [" or ".join(self.scoring)] if self.scoring else []
+        return [*phases, *devices, *scoring, *[CLAIM] * self.only_if_claimed, *(need.words for need in self.needs)]
+
+
+def law(
+    *,
+    phases: tuple[str, ...] = PHASES,
+    devices: tuple[str, ...] = DEVICES,
+    plain: bool = False,
+    bad_input: bool = False,
+    to_the_bit: bool = False,
+    only_if_claimed: bool = False,
+    scoring: tuple[str, ...] = (),
+    needs: tuple[Need, ...] = (),
+) -> Callable[[Check], Law]:
+    """Make a function a `Law` with these fields: its name is the law's name, its docstring the law's mathematics.
+    Nothing else has to be said of it anywhere: `properties.laws` finds it in its file.
+    """
+    return partial(
+        Law,
+        phases=phases,
+        devices=devices,
+        plain=plain,
+        bad_input=bad_input,
+        to_the_bit=to_the_bit,
+        only_if_claimed=only_if_claimed,
+        scoring=scoring,
+        needs=needs,
+    )
+
+
+def _left_open(contract: Contract, problem: Problem) -> str:
+    """Return why the contract defines no answer to ``problem``."""
+    if not contract.aligns(problem):
+        return f"the contract has no {problem.causal_alignment} alignment"
+    if not contract.fits_length(problem):
+        return f"the contract takes no more than {contract.longest} tokens a sequence"
+    return f"the contract leaves this undefined: {contract.leaves_open(problem)[0]}"

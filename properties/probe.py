@@ -16,7 +16,7 @@ from properties.claims import check_bitwise
 from properties.generate.options import HEAD_DIMS
 from properties.generate.profile import try_each
 from properties.generate.strategies import MASKS, can_misuse, problems_within
-from properties.law import Law, OutsideLaw
+from properties.law import Asked, Law, OutsideLaw
 from properties.laws import LAWS
 from verification.backends.contract import Contract
 from verification.backends.promises import ARGUMENTS
@@ -162,8 +162,8 @@ def _points(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     warning = replace(base, range_events=True)
     yield tried("range_events", "", declared.range_events, BY_NAME["logs_what_is_owed"], warning, first)
     for law in LAWS:
-        if law.to_the_bit and law.asks(Promising(backend, base)):
-            claimed = replace(base, bitwise=frozenset({law.name}))
+        claimed = replace(base, bitwise=frozenset({law.name}))
+        if law.to_the_bit and law.asks(Promising(backend, claimed)):
             yield tried("bitwise", law.name, law.name in declared.bitwise, law, claimed, first)
 
 
@@ -220,9 +220,9 @@ def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int
 def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
     """The law of such problems alone."""
 
-    def check(backend: Backend, problem: Problem) -> Verdict:
+    def check(backend: Asked, problem: Problem) -> Verdict:
         if not wanted(problem):
-            raise OutsideLaw
+            raise OutsideLaw("the problem does not have what is probed")
         return law.check(backend, problem)
 
     return replace(law, check=check)

@@ -50,7 +50,7 @@ def by_dtype(results: Sequence[CellResult]) -> list[Row]:
         counts = (f"{count:,}" for count in (place.problems, outside, left_out, place.verified))
         entries = ", ".join(sorted({_entry(r) for r in place.results if r.failure}))
         broken = f"{place.broken} of {len(place.ran)}: {entries}" if entries else "-"
-        rows.append((_name(place.results[0]), dtype, *counts, f"{place.score:.3f}", broken))
+        rows.append((_name(place.results[0]), dtype, *counts, f"{place.ratio:.3f}", broken))
     return rows
 
 
@@ -69,8 +69,8 @@ def _cell(results: Sequence[CellResult]) -> str:
     held = [r for r in place.ran if not r.failure]
     if not any(r.verified for r in held):
         return ", ".join(broken) or "says nothing"
-    score = Place(held).score
-    return ", ".join([f"{score:.3f}" if score else "holds", *broken])
+    ratio = Place(held).ratio
+    return ", ".join([f"{ratio:.3f}" if ratio else "holds", *broken])
 
 
 def _name(result: CellResult) -> str:

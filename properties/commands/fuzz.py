@@ -12,7 +12,8 @@ from rich.console import Console
 
 from properties.errors import UsageError
 from properties.run.cells import Cell, cells
-from properties.run.session import Plan, cores, run
+from properties.run.plan import Plan
+from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import FORMATS
@@ -39,6 +40,7 @@ def fuzzed(
     backends: Sequence[str],
     workers: int | None,
     require_cuda: bool,
+    partial: bool,
     table: str,
     findings: Path,
     corpus: Path | None,
@@ -46,17 +48,12 @@ def fuzzed(
     crash_after: float | None,
     json: bool,
 ) -> int:
-    """The exit code. Raises UsageError, UnknownBackend, ProblemError, WorkerDied."""
+    """Run what the options ask for. Return the exit code of the run; 3 where all is well, but a report could not be
+    written. Raises UsageError, UnknownBackend, ProblemError, WorkerDied.
+    """
     if minutes is not None and examples is not None:
         raise UsageError(f"--minutes: {minutes:g} with --examples {examples} (one of them is the budget)")
-    for option, values, allowed in (
-        ("--dtype", dtypes, tuple(FORMATS)),
-        ("--device", devices, DEVICES),
-        ("--table", [table], ("laws", "matrix")),
-    ):
-        for value in values:
-            if value not in allowed:
-                raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
+    _check_choices(dtypes, devices, table)
     corpus = corpus or CORPUS
     load_folder(corpus)  # a file that cannot be read is said so now, and not by a worker later
     settle()
@@ -70,21 +67,44 @@ def fuzzed(
         findings=findings,
         corpus=corpus,
         require_cuda=require_cuda,
+        partial=partial,
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
     console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
+    files = _files(reports, console)
+    reporters: list[Reporter] = [Terminal(console, began, table), files]
+    code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
+    return NOT_VERIFIED if code == NOTHING and files.not_written else code
+
+
+def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) -> None:
+    """Raise UsageError where an option has a value that is not among its choices."""
+    for option, values, allowed in (
+        ("--dtype", dtypes, tuple(FORMATS)),
+        ("--device", devices, DEVICES),
+        ("--table", [table], ("laws", "matrix")),
+    ):
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
+
+
+def _files(folder: Path, console: Console) -> Files:
+    """Return the reporter that writes files. Raises UsageError where it cannot: a run without reports is not begun."""
     step = os.environ.get("GITHUB_STEP_SUMMARY")
 
     def complain(line: str) -> None:
         console.print(line, style="bold red", markup=False, highlight=False)
 
-    files = Files(reports, complain, Path(step) if step else None)
-    reporters: list[Reporter] = [Terminal(console, began, table), files]
-    return run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
+    try:
+        return Files(folder, complain, Path(step) if step else None)
+    except OSError as error:
+        raise UsageError(f"--reports: {error.filename or folder} ({error.strerror or error})") from None
 
 
 def _asked(found: list[Cell], dtypes: Sequence[str], only: Sequence[str]) -> list[Cell]:
+    """Return the cells that the options ask for. Raises UsageError where there are none."""
     chosen = [
         cell
         for cell in found

@@ -9,24 +9,28 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from properties.law import PHASES
+from properties.law import Law
 from properties.laws import LAWS
 from verification.catalogue import backend_named, cannot_run, implementations
 from verification.faults import FAULTS
 
 
 def list_laws(json: bool) -> int:
-    rows = [
-        {"name": law.name, "statement": law.statement, "phases": law.phases, "devices": law.devices} for law in LAWS
-    ]
+    """Show every law with what it needs of a backend: where that is missing it has no cell."""
     if json:
-        return _as_json(rows)
+        return _as_json([_law(law) for law in LAWS])
     table = Table("law", "what must hold", show_lines=True)
     for law in LAWS:
-        only = "" if law.phases == PHASES else f" ({', '.join(law.phases)})"
-        table.add_row(f"{law.name}{only}", law.statement)
+        needs = [f"needs: {'; '.join(law.requirements())}"] if law.requirements() else []
+        table.add_row(law.name, "\n".join([law.statement, *needs]))
     Console().print(table, markup=False)
     return 0
+
+
+def _law(law: Law) -> dict[str, Any]:
+    """Return a law as plain data."""
+    names = ("name", "statement", "phases", "devices", "plain", "bad_input", "to_the_bit", "scoring")
+    return {name: getattr(law, name) for name in names} | {"needs": law.requirements()}
 
 
 def list_backends(faults: bool, json: bool) -> int:

@@ -30,20 +30,20 @@ def replayed(
         asked = backend_given(finding, backend, device, crash_after)
         if reason := cannot_run(asked.device):
             raise UsageError(f"device: {asked.device!r} ({reason})")
-        score, failures = replay(finding.problem, asked, laws, backend or finding.backend)
+        ratio, failures = replay(finding.problem, asked, laws, backend or finding.backend)
         # A file replays as the file that it is; what was given as text has none.
         kept = "" if text.lstrip().startswith("{") else text
         failures = [replace(failure, kept=kept) for failure in failures]
         if json:
-            console.out(json_lib.dumps({"problem": text, "score": score, "broken": [f.to_dict() for f in failures]}))
+            console.out(json_lib.dumps({"problem": text, "ratio": ratio, "broken": [f.to_dict() for f in failures]}))
         else:
             for failure in failures:
                 console.print(render_failure(failure))
-            said = "no law says anything of it" if score is None else f"largest err/bound {score:.3f}"
+            said = "no law says anything of it" if ratio is None else f"largest err/bound {ratio:.3f}"
             verdict = f"{len(failures)} laws broken" if failures else said
             name = text if kept else "the problem"
             console.print(f"{name}: {asked.name} on {asked.device}: {verdict}", markup=False, highlight=False)
-        codes.append(VIOLATION if failures else NOT_VERIFIED if score is None else NOTHING)
+        codes.append(VIOLATION if failures else NOT_VERIFIED if ratio is None else NOTHING)
     return VIOLATION if VIOLATION in codes else max(codes)
 
 

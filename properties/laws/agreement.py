@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from properties.law import OutsideLaw
+from properties.law import Need, OutsideLaw, law
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend
@@ -19,12 +19,14 @@ from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import Inputs, make_inputs
 
 
+@law()
 def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:
     """|out - exact| <= bound for every output element; NaN and Inf exactly where the exact result has them."""
     inputs = make_inputs(problem)
     return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
 
 
+@law()
 def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
     """exact finite and representable => out finite, whatever lies in places that the row does not see."""
     inputs = make_inputs(problem)
@@ -39,21 +41,29 @@ def finite_stays_finite(backend: Backend, problem: Problem) -> Verdict:
     return Verdict()
 
 
+NAN_SHOWN = Need(
+    "visible NaN that is promised to appear (nonfinite)",
+    lambda backend, _: backend.contract.nonfinite and "special: nan seen" not in backend.contract.undefined,
+)
+WARNINGS = Need("warnings of its range (range_events)", lambda backend, _: backend.contract.range_events)
+
+
+@law(needs=(NAN_SHOWN,))
 def visible_nan_appears(backend: Backend, problem: Problem) -> Verdict:
     """k_b or v_b is NaN and query a sees b => out_a is NaN (all dims for k, that dim for v); all else is in bound."""
-    contract = backend.contract
-    if not contract.nonfinite or "special: nan seen" in contract.undefined or problem.scoring.shapes_rows:
-        raise OutsideLaw
+    if problem.scoring.shapes_rows:
+        raise OutsideLaw("a mask, window, softcap, alibi or sink changes what a NaN reaches")
     inputs = _with_visible_nan(make_inputs(problem))
     return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
 
 
+@law(plain=True)
 def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
     """min_b v_bd <= out_ad <= max_b v_bd over the visible b, up to the rounding of a weighted mean; 0 if none is."""
     if problem.scoring.shapes_rows:  # the bound knows that hull
-        raise OutsideLaw
+        raise OutsideLaw("a mask, window, softcap, alibi or sink changes the hull")
     if backend.contract.blind != "zeros" and has_blind_rows(problem):  # whose hull is a point
-        raise OutsideLaw
+        raise OutsideLaw("a row that sees nothing has no hull, and the contract promises no zeros there")
     inputs = make_inputs(problem)
     output, expectation = successful_output(observe(backend, inputs)), expected_from(backend, inputs)
     low, high, room = np.zeros(output.shape), np.zeros(output.shape), np.zeros(output.shape)
@@ -78,10 +88,9 @@ def stays_in_convex_hull(backend: Backend, problem: Problem) -> Verdict:
     return Verdict()
 
 
+@law(needs=(WARNINGS,))
 def logs_what_is_owed(backend: Backend, problem: Problem) -> Verdict:
     """events(backend) = events(reference): each check warns iff max > 1e4 or min < -1e4 or a NaN or Inf is there."""
-    if not backend.contract.range_events:
-        raise OutsideLaw
     inputs = make_inputs(problem)
     observation = observe(backend, inputs)
     successful_output(observation)
@@ -102,7 +111,7 @@ def _with_visible_nan(inputs: Inputs) -> Inputs:
         seen = zip(inputs.cu_seqlens_k.tolist(), problem.query_lens, problem.key_lens, strict=False)
         rows = np.array([start for start, queries, keys in seen if queries and keys])
     if not len(rows):
-        raise OutsideLaw
+        raise OutsideLaw("no key that is already there is seen, so no NaN can be put into one")
     array = getattr(inputs, name).copy()
     flat = array.reshape(-1, *array.shape[-2:])
     flat[rng.choice(rows), rng.integers(array.shape[-2]), rng.integers(array.shape[-1])] = np.nan

@@ -6,27 +6,41 @@ from dataclasses import replace
 
 import numpy as np
 
-from properties.law import OutsideLaw
-from properties.laws.pairs import judge_pair
+from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.needs import A_CACHE, A_DECODE, A_PREFILL, BOTTOM_RIGHT
+from properties.laws.pairs import judge_close, judge_pair
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend, NotPortable
+from verification.backends.protocol import Backend
 from verification.backends.token_by_token import as_decodes
-from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation, sequences, store
-from verification.oracle.judge import Verdict, Violation, judge_same_bits, successful_output
-from verification.oracle.predicted_events import excuse_uncomputed
+from verification.oracle.judge import Verdict, judge_same_bits, successful_output
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
+from verification.problem.labels import OF
 from verification.problem.table import TENSORS
 from verification.tensors.inputs import Array, Inputs, make_inputs
 
 
-def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:
+def _has_groups(backend: Backend, _: str) -> bool:
+    """Return whether heads may share a kv head, and the same sizes may have a kv head for each."""
+    contract = backend.contract
+    if contract.compiled_sizes:
+        sizes = contract.compiled_sizes
+        return any(heads > kv_heads and (heads, heads, *rest) in sizes for heads, kv_heads, *rest in sizes)
+    defined = {f"H/G: {ratio}" for ratio in OF["H/G"]} - contract.undefined
+    return "H/G: 1" in defined and len(defined) > 1
+
+
+GROUPS = Need("heads that share a kv head, and heads that do not (H/G)", _has_groups)
+
+
+@law(to_the_bit=True, needs=(GROUPS,))
+def gqa_equals_expanded_mha(backend: Asked, problem: Problem) -> Verdict:
     """out(k, v with G heads) = out(k', v' with H heads), k'_h = k_{h // (H/G)}, v'_h = v_{h // (H/G)}."""
     n_rep = problem.num_heads // problem.num_kv_heads
     if n_rep == 1:
-        raise OutsideLaw
+        raise OutsideLaw("there are as many kv heads as heads already")
     inputs = make_inputs(problem)
     expanded = replace(
         inputs,
@@ -37,25 +51,26 @@ def gqa_equals_expanded_mha(backend: Backend, problem: Problem) -> Verdict:
             if "G" in row.axes
         },
     )
-    return judge_pair(backend, gqa_equals_expanded_mha.__name__, inputs, expanded)
+    return judge_pair(backend, inputs, expanded)
 
 
-def decode_is_the_last_row_of_prefill(backend: Backend, problem: Problem) -> Verdict:
+@law(phases=("decode",), plain=True, needs=(A_PREFILL, BOTTOM_RIGHT))
+def decode_is_the_last_row_of_prefill(backend: Asked, problem: Problem) -> Verdict:
     """|decode(q, cache)_i - prefill(..., q_i; cached k, v)_last| <= bound + bound'."""
-    if "prefill" not in backend.contract.phases:
-        raise OutsideLaw
     inputs = make_inputs(problem)
     whole = all(len(slots) == length for slots, length in zip(inputs.visible_slots, problem.key_lens, strict=True))
     if problem.scoring.asks_positions and not whole:  # a prefill's keys lie side by side
-        raise OutsideLaw
+        raise OutsideLaw("a block of the context is missing, and a window or alibi asks how far its keys lie")
     prefill, last = _as_prefill(inputs)
-    return _judge_close(backend, inputs, np.arange(problem.num_sequences), prefill, last)
+    return judge_close(backend, inputs, np.arange(problem.num_sequences), prefill, last)
 
 
-def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
+RAGGED = Need("sequences of unequal lengths (not dense_batches)", A_CACHE.met)
+
+
+@law(phases=("prefill",), plain=True, needs=(RAGGED, BOTTOM_RIGHT))
+def chunks_equal_one_shot(backend: Asked, problem: Problem) -> Verdict:
     """Bottom-right: |prefill(q_c.., k, v) - prefill(q, k, v)_c..| <= bound + bound' for queries from any c on."""
-    if backend.contract.dense_batches:  # chunks are ragged
-        raise OutsideLaw
     whole = replace(
         problem, query_lens=problem.key_lens, causal_alignment="bottom_right", layout="contiguous", numbers=()
     )
@@ -73,18 +88,18 @@ def chunks_equal_one_shot(backend: Backend, problem: Problem) -> Verdict:
         q=inputs.q[kept],
         cu_seqlens_q=np.cumsum((0, *lengths)).astype(inputs.cu_seqlens_q.dtype),
     )
-    return _judge_close(backend, chunk, np.arange(len(kept)), inputs, kept)
+    return judge_close(backend, chunk, np.arange(len(kept)), inputs, kept)
 
 
-def a_chunk_is_its_decodes(backend: Backend, problem: Problem) -> Verdict:
+@law(phases=("chunked",), needs=(A_DECODE,))
+def a_chunk_is_its_decodes(backend: Asked, problem: Problem) -> Verdict:
     """|chunked(q)_a - decode(q_a, the context up to a's position)| <= bound + bound'."""
-    if "decode" not in backend.contract.phases:
-        raise OutsideLaw
     inputs, rows = make_inputs(problem), np.arange(problem.num_queries)
-    return _judge_close(backend, inputs, rows, as_decodes(inputs), rows)
+    return judge_close(backend, inputs, rows, as_decodes(inputs), rows)
 
 
-def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True, only_if_claimed=True, plain=True)
+def values_scale_exactly(backend: Asked, problem: Problem) -> Verdict:
     """out(q, k, 2^n v) = 2^n out(q, k, v), where no weighted value and no output leaves its normal range."""
     inputs = make_inputs(problem)
     top = FORMATS[problem.cache_format].largest
@@ -92,7 +107,7 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     factor = 2.0 if np.nanmax(held, initial=0.0) <= top / 2 else 0.5
     scaled = {name: (getattr(inputs, name) * factor).astype(getattr(inputs, name).dtype) for name in ("v", "v_cache")}
     if not all(np.array_equal(array / factor, getattr(inputs, name), equal_nan=True) for name, array in scaled.items()):
-        raise OutsideLaw
+        raise OutsideLaw("a value leaves the range in which it can be scaled exactly")
     output, other = (successful_output(observe(backend, x)) for x in (inputs, replace(inputs, **scaled)))
     # What is rounded up to the smallest normal number was rounded on the subnormals' grid.
     smallest = 2 * FORMATS[problem.dtype].smallest_normal
@@ -100,8 +115,8 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
     with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
         expected = (output.astype(np.float64) * factor).astype(output.dtype)
     comparable = normal & _all_products_normal(expected_from(backend, inputs))
-    if values_scale_exactly.__name__ not in backend.contract.bitwise or not comparable.any():
-        raise OutsideLaw
+    if not comparable.any():
+        raise OutsideLaw("every output, or a product that it is made of, is below the normal range")
     judge_same_bits(
         np.where(comparable, other, 0), np.where(comparable, expected, 0), f"values times {factor}", problem.query_lens
     )
@@ -109,70 +124,22 @@ def values_scale_exactly(backend: Backend, problem: Problem) -> Verdict:
 
 
 _WIDER = {"float16": "float32", "bfloat16": "float32", "float32": "float64"}
+WIDER = Need("the next wider dtype as well", lambda backend, dtype: _WIDER.get(dtype) in backend.contract.dtypes)
 
 
-def wider_dtypes_agree(backend: Backend, problem: Problem) -> Verdict:
+@law(needs=(WIDER,))
+def wider_dtypes_agree(backend: Asked, problem: Problem) -> Verdict:
     """|out(x in a dtype) - out(the same numbers in the next wider one)| <= bound + bound'."""
-    wider = _WIDER.get(problem.dtype)
-    if wider not in backend.contract.dtypes or problem.cache_dtype:
-        raise OutsideLaw
+    wider = _WIDER[problem.dtype]
+    if problem.cache_dtype:
+        raise OutsideLaw("the cache has a dtype of its own, which has no wider one")
     inputs = make_inputs(problem)
     fmt = FORMATS[wider].numpy
     names = (name for name, row in TENSORS.items() if row.dtype(problem) == FORMATS[problem.dtype].numpy)
     given = {name: x for name in names if (x := getattr(inputs, name)) is not None}
     arrays = {name: x.astype(fmt) for name, x in given.items()}
     other = replace(inputs, problem=replace(problem, dtype=wider), **arrays)
-    return _judge_close(backend, inputs, np.arange(problem.num_queries), other, np.arange(problem.num_queries))
-
-
-def devices_agree(backend: Backend, problem: Problem) -> Verdict:
-    """|out(device) - out(cpu)| <= bound + bound', and both log the same events, those within rounding of 1e4 apart."""
-    inputs = make_inputs(problem)
-    try:
-        on_cpu = backend.on("cpu")
-    except NotPortable:
-        raise OutsideLaw from None
-    there, here = observe(backend, inputs), observe(on_cpu, inputs)
-    expectation = expected_from(backend, inputs)
-    room = expectation.bound + expected_from(on_cpu, inputs).bound
-    verdict = _judge_difference(successful_output(there), successful_output(here), expectation, room)
-    if backend.contract.range_events:
-        uncomputed = backend.contract.uncomputed + on_cpu.contract.uncomputed
-        predictions = excuse_uncomputed(expectation.predictions, uncomputed)
-        open_ = {p.tensor for p in predictions if p.allowed and not p.owed}
-        found, wanted = ({(e.tensor, e.dropped) for e in x.events if e.tensor not in open_} for x in (there, here))
-        if found != wanted:
-            raise Violation(f"events {sorted(found, key=str)}, and on the CPU {sorted(wanted, key=str)}")
-    return verdict
-
-
-def _judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, other_rows: Array) -> Verdict:
-    """``rows`` of one answer and ``other_rows`` of the other differ by no more than both may be off."""
-    answer, another = (successful_output(observe(backend, x)) for x in (inputs, other))
-    expectation = expected_from(backend, inputs)
-    room = expectation.bound[rows] + expected_from(backend, other).bound[other_rows]
-    return _judge_difference(answer[rows], another[other_rows], expectation, room)
-
-
-def _judge_difference(got: Array, wanted: Array, expectation: Expectation, room: Array) -> Verdict:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        limit = expectation.roundings.output.overflow
-        apart = _distance(got, wanted, limit)
-        score = np.where(apart == 0, 0.0, apart / room)
-    score = np.where(np.isinf(room), 0.0, np.where(np.isnan(score), np.inf, score))
-    worst = float(score.max(initial=0.0))
-    if worst > 1.0:
-        wrong = score > 1
-        message = f"{int(wrong.sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}"
-        lengths, index = expectation.query_lens, int(score.argmax())
-        raise Violation(message, difference(wrong, got, wanted, room, index, lengths))
-    return Verdict(worst)
-
-
-def _distance(got: Array, wanted: Array, overflow: float) -> Array:
-    """0 for NaN and NaN, NaN for NaN and a number; an infinity stands for what rounds to it."""
-    a, b = (np.clip(x.astype(np.float64), -overflow, overflow) for x in (got, wanted))
-    return np.where((np.isnan(a) & np.isnan(b)) | (a == b), 0.0, np.abs(a - b))
+    return judge_close(backend, inputs, np.arange(problem.num_queries), other, np.arange(problem.num_queries))
 
 
 def _as_prefill(inputs: Inputs) -> tuple[Inputs, Array]:

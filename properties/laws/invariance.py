@@ -3,57 +3,79 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
-import torch
 
-from properties.law import OutsideLaw
+from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.needs import A_CACHE
 from properties.laws.pairs import judge_pair, rows_of
-from verification.backends.observe import observe, observe_call
-from verification.backends.protocol import Backend, Wrapped
-from verification.isolation.isolated import Isolated
+from verification.backends.observe import observe_call
+from verification.backends.protocol import Backend
 from verification.oracle.expectation import expected_memory, sequences, store
 from verification.oracle.judge import Verdict, judge_memory, successful_output
 from verification.problem import Problem
-from verification.problem.table import CACHES, INDICES, TOKENS
+from verification.problem.problem import CacheLayout, Layout
+from verification.problem.table import CACHES, TOKENS
 from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.tensors.materialize import materialize
 
 # What a contract leaves undefined that does not take hidden NaN or large numbers.
 _HIDDEN_POISON = {"special: not seen", *(f"poison around {x}: {kind}" for x in "kv" for kind in ("nan", "large"))}
+_LAYOUTS = {f"layout: {name}" for name in get_args(Layout)} - {"layout: contiguous"}
+_CACHE_LAYOUTS = {f"cache layout: {name}" for name in get_args(CacheLayout)} - {"cache layout: contiguous"}
 
 
-def poison_is_invisible(backend: Backend, problem: Problem) -> Verdict:
+def _has_layouts(backend: Backend, _: str) -> bool:
+    """Return whether tensors or caches may lie otherwise than contiguously."""
+    contract = backend.contract
+    caches = set() if contract.dense_batches or contract.compiled_sizes else _CACHE_LAYOUTS
+    return not (_LAYOUTS | caches) <= contract.undefined
+
+
+HIDDEN_KEYS = Need(
+    "NaN in hidden keys (nonfinite), or a paged cache",
+    lambda backend, _: backend.contract.nonfinite or not backend.contract.dense_batches,
+)
+LAYOUTS = Need("more layouts than the contiguous one", _has_layouts)
+INDEX_DTYPES = Need(
+    "indices: int32 and int64", lambda backend, _: not backend.contract.undefined & {"indices: int32", "indices: int64"}
+)
+
+
+@law(to_the_bit=True, needs=(HIDDEN_KEYS,))
+def poison_is_invisible(backend: Asked, problem: Problem) -> Verdict:
     """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
     keys, guards, table entries past ceil(context/S). K and V are poisoned apart.
     """
-    if backend.contract.dense_batches and not backend.contract.nonfinite:  # of hidden keys, the future law asks
-        raise OutsideLaw
     _without_means(backend, problem)
     poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
     clean = make_inputs(replace(problem, poison=("zero", "zero")))
-    return judge_pair(backend, poison_is_invisible.__name__, _with_tame_tails(clean), replace(problem, poison=poison))
+    return judge_pair(backend, _with_tame_tails(clean), replace(problem, poison=poison))
 
 
-def block_ids_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True, needs=(A_CACHE,))
+def block_ids_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(pi(cache), pi(tables), pi(slots)) = out(cache, tables, slots) for a permutation pi of the blocks."""
     if problem.num_blocks < 2:
-        raise OutsideLaw
+        raise OutsideLaw("there is no other block to change places with")
     inputs = make_inputs(problem)
-    return judge_pair(backend, block_ids_do_not_matter.__name__, inputs, _permuted(inputs))
+    return judge_pair(backend, inputs, _permuted(inputs))
 
 
-def batch_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True)
+def batch_does_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out_i(batch) = out_i(sequence i alone)."""
     if problem.num_sequences < 2:
-        raise OutsideLaw
+        raise OutsideLaw("one sequence has no other to depend on")
     inputs = make_inputs(problem)
     i = problem.seed % problem.num_sequences
-    return judge_pair(backend, batch_does_not_matter.__name__, inputs, _alone(inputs, i), rows_of(problem, i))
+    return judge_pair(backend, inputs, _alone(inputs, i), rows_of(problem, i))
 
 
-def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True, phases=("prefill", "chunked"))
+def the_future_does_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """q_c for c > a, and k_b, v_b for b that a does not see, change => no out_c, c <= a, nor another sequence does."""
     _without_means(backend, problem)
     inputs = make_inputs(problem)
@@ -71,30 +93,32 @@ def the_future_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
             array[hidden] = 7
     kept = np.delete(np.arange(problem.num_queries), np.s_[rows.start + row + 1 : rows.stop])
     after = replace(inputs, **changed)
-    return judge_pair(backend, the_future_does_not_matter.__name__, inputs, after, kept, kept)
+    return judge_pair(backend, inputs, after, kept, kept)
 
 
-def strides_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True, needs=(LAYOUTS,))
+def strides_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(x) = out(x') when x and x' hold equal numbers at other strides."""
     if (problem.layout, problem.cache_layout) == ("contiguous", "contiguous"):
-        raise OutsideLaw
+        raise OutsideLaw("the tensors are contiguous already")
     inputs = make_inputs(problem)
     contiguous = replace(problem, layout="contiguous", cache_layout="contiguous")
-    return judge_pair(backend, strides_do_not_matter.__name__, replace(inputs, problem=contiguous), inputs)
+    return judge_pair(backend, replace(inputs, problem=contiguous), inputs)
 
 
-def index_dtype_does_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True, needs=(INDEX_DTYPES,))
+def index_dtype_does_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(int32 indices) = out(int64 indices)."""
     inputs = make_inputs(problem)
-    if backend.contract.undefined & {"indices: int32", "indices: int64"}:
-        raise OutsideLaw
     other = np.int32 if problem.index_dtype == "int64" else np.int64
     limits = np.iinfo(np.int32)
-    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in INDICES}
-    return judge_pair(backend, index_dtype_does_not_matter.__name__, inputs, replace(inputs, **converted))
+    names = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
+    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in names}
+    return judge_pair(backend, inputs, replace(inputs, **converted))
 
 
-def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True)
+def same_call_same_bits(backend: Asked, problem: Problem) -> Verdict:
     """f(x) = f(x) for a fresh f, for one that has just answered another x' of the same shape, and once more; and the
     cache after it is as after one call.
     """
@@ -112,38 +136,15 @@ def same_call_same_bits(backend: Backend, problem: Problem) -> Verdict:
     arena = materialize(inputs, backend.device)
     used, again = observe_call(call, arena), observe_call(call, arena)
     for observation, what in ((used, "after another call"), (again, "the same call again")):
-        verdict = judge_pair(backend, same_call_same_bits.__name__, inputs, successful_output(observation), what=what)
+        verdict = judge_pair(backend, inputs, successful_output(observation), what=what)
     judge_memory(again.memory, expected_memory(arena, store(inputs)), arena.spans, CACHES)
     return verdict
 
 
-# Where workers fill all cores a second thread waits for its turn: such a problem takes as long as ten of another law.
-_ONE_IN = 8
-
-
-def threads_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
-    """out(1 thread) = out(2 threads), of torch's in this process."""
-    if problem.seed % _ONE_IN:
-        raise OutsideLaw
-    asked: Backend = backend
-    while isinstance(asked, Wrapped):
-        if isinstance(asked, Isolated):  # whose threads are its own
-            raise OutsideLaw
-        asked = asked.inner
-    inputs, before = make_inputs(problem), torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        output = successful_output(observe(backend, inputs))
-        torch.set_num_threads(1)
-        return judge_pair(backend, threads_do_not_matter.__name__, inputs, output, what="two threads")
-    finally:
-        torch.set_num_threads(before)
-
-
-def _without_means(backend: Backend, problem: Problem) -> None:
-    """A row that sees nothing and gives the mean of all values depends on what nobody sees."""
+def _without_means(backend: Asked, problem: Problem) -> None:
+    """Raise OutsideLaw where a row sees nothing and gives the mean of all values: it depends on what nobody sees."""
     if backend.contract.blind == "mean" and has_blind_rows(problem):
-        raise OutsideLaw
+        raise OutsideLaw("a row that sees nothing gives the mean of all values, hidden ones too")
 
 
 def _with_tame_tails(inputs: Inputs) -> Inputs:
@@ -214,7 +215,7 @@ def _hidden_keys(inputs: Inputs, i: int, row: int, first: int) -> slice:
     hidden = slice(rows.start + row + 1, rows.stop)
     seen = [slots[:first] if j == i else slots for j, slots in enumerate(inputs.visible_slots)]
     if np.isin(inputs.slot_mapping[hidden], np.concatenate(seen)).any():
-        raise OutsideLaw
+        raise OutsideLaw("what lies in the future of one sequence is seen by another")
     return hidden
 
 
@@ -228,5 +229,5 @@ def _some_row_with_a_future(inputs: Inputs) -> tuple[int, int, int]:
         if row + 1 < len(sequence.q) or count < len(sequence.keys)
     ]
     if not candidates:
-        raise OutsideLaw
+        raise OutsideLaw("no query has a future: each is the last and sees every key")
     return candidates[problem.seed % len(candidates)]

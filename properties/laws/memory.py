@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from properties.law import OutsideLaw
+from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.needs import A_CACHE
 from verification.backends.observe import observe, observe_call
 from verification.backends.protocol import Backend
 from verification.oracle.expectation import expected_memory, store
@@ -14,29 +15,37 @@ from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import apply_misuse, materialize
 from verification.tensors.observation import Observation
 
+REFUSALS = Need("bad input that is refused (refuses)", lambda backend, _: bool(backend.contract.refuses))
 
-def cache_is_exact(backend: Backend, problem: Problem) -> Verdict:
+
+@law(needs=(A_CACHE,))
+def cache_is_exact(backend: Asked, problem: Problem) -> Verdict:
     """cache'[s] = cast(k[max{n : slot_n = s}]) for every slot named, and cache'[s] = cache[s] bit for bit elsewhere."""
     if not problem.num_blocks:
-        raise OutsideLaw
+        raise OutsideLaw("the call has no cache")
     return _judge(_observe(backend, problem), CACHES)
 
 
-def guards_stay_intact(backend: Backend, problem: Problem) -> Verdict:
+@law()
+def guards_stay_intact(backend: Asked, problem: Problem) -> Verdict:
     """No byte outside the tensors handed over changes."""
     return _judge(_observe(backend, problem), ())
 
 
-def inputs_stay_unmodified(backend: Backend, problem: Problem) -> Verdict:
+@law()
+def inputs_stay_unmodified(backend: Asked, problem: Problem) -> Verdict:
     """q, k, v and every index tensor hold after the call what they held before."""
     return _judge(_observe(backend, problem), (*TOKENS, *INDICES))
 
 
-def bad_input_is_refused(backend: Backend, problem: Problem) -> Verdict:
+@law(bad_input=True, needs=(REFUSALS,))
+def bad_input_is_refused(backend: Asked, problem: Problem) -> Verdict:
     """A bad argument, of those refused => ValueError or TypeError that names it, and not one byte has changed."""
     misuse = MISUSES.get(problem.misuse)
-    if misuse is None or misuse.argument not in backend.contract.refused:
-        raise OutsideLaw
+    if misuse is None:
+        raise OutsideLaw("the call is a good one")
+    if misuse.argument not in backend.contract.refused:
+        raise OutsideLaw(f"the contract does not promise to refuse a bad {misuse.argument} (refuses)")
     arena = apply_misuse(misuse, materialize(make_inputs(problem), backend.device))
     observation = observe_call(backend.prepare(problem), arena)
     error = observation.error

@@ -7,7 +7,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from properties.law import OutsideLaw
+from properties.law import Need, OutsideLaw, law
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend
@@ -24,6 +24,19 @@ _NEVER = log(2e12) / 2
 _NEARLY_EXACT = 0.1
 
 
+def _rounds_finely(backend: Backend, dtype: str) -> bool:
+    """Return whether elements can be so exact before the last rounding. Before it each may be off by the unit of the
+    accumulator and by that of the probabilities, relative; a unit in the last place is at most 2^(1 - precision).
+    """
+    roundings = backend.precision.resolve(dtype)
+    unit = max(roundings.total_unit, roundings.probabilities_cast)
+    return unit * 2.0 ** (roundings.output.precision - 1) < _NEARLY_EXACT
+
+
+FINE_SUMS = Need("sums and probabilities much finer than the output (precision)", _rounds_finely)
+
+
+@law(plain=True, needs=(FINE_SUMS,))
 def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
     """|mean s (out - exact) / ulp(exact)| <= t for s = 1 and s = sign(exact). Truncation has a mean of 1/2; t is the
     mean of the bound before the last rounding, and what chance allows to that one.
@@ -36,7 +49,7 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
     number = int(counted.sum())
     room = float(before[counted].mean()) + sqrt(_NEVER / number) if number else 1.0
     if room >= 0.5:  # where truncation would go through nothing is said
-        raise OutsideLaw
+        raise OutsideLaw("too few elements are known well enough before their last rounding")
     off = (output.astype(np.float64) - expectation.exact) / ulp
     signed = {"up": off, "away from 0": np.sign(expectation.exact) * off}
     means = {side: float(x[counted].mean()) for side, x in signed.items()}

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from properties.law import OutsideLaw
+from properties.law import Asked, OutsideLaw, law
 from properties.laws.pairs import judge_pair
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.backends.protocol import Backend
 from verification.oracle.judge import Verdict, judge_output, successful_output
 from verification.problem import Problem
 from verification.problem.edit import with_lengths
 from verification.tensors.inputs import make_inputs
 
 
-def other_shapes_do_not_matter(backend: Backend, problem: Problem) -> Verdict:
+@law(to_the_bit=True)
+def other_shapes_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """f(x') = f(x') and f(x) is what is owed, asked as x', x, x', where x' is x cut to a token a sequence: the shapes
     that a compiler may take for fixed.
     """
     shorter = _of_one_token(problem)
     if (shorter.query_lens, shorter.key_lens) == (problem.query_lens, problem.key_lens):
-        raise OutsideLaw
+        raise OutsideLaw("no sequence has more than a token to leave out")
     inputs, short = make_inputs(problem), make_inputs(shorter)
     before = successful_output(observe(backend, short))
     judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
-    return judge_pair(backend, other_shapes_do_not_matter.__name__, short, before, what="before a longer call")
+    return judge_pair(backend, short, before, what="before a longer call")
 
 
 def _of_one_token(problem: Problem) -> Problem:

@@ -17,26 +17,27 @@ class Cell:
     law: Law
     dtype: str
     backend: Backend
-    source: str = ""  # by which the catalogue knows the backend
+    source: str = ""
+    """Name under which the catalogue has the backend."""
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """In words, as results have it."""
+        """Return law, dtype, device and implementation, as results have them."""
         return self.law.name, self.dtype, self.backend.device, self.backend.name
 
     @property
     def id(self) -> str:
-        """To be matched by a person."""
+        """Return the text in which a person's ``--only`` is looked for."""
         return "-".join(self.identity)
 
     def cannot_run(self) -> str:
-        """Why not; empty where it can."""
+        """Return why not; empty where it can."""
         return cannot_run(self.backend.device)
 
 
 def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell]:
-    """Of these implementations, on each of the devices that they have. Laws that do not speak of a device or of a
-    phase have no cell there. Raises UnknownBackend and ClaimError.
+    """Return the cells of these implementations on each of the devices that they have. A law that a contract rules out
+    has no cell. Raises UnknownBackend and ClaimError.
     """
     backends = {
         (source, device): backend_named(source, device)
@@ -51,5 +52,5 @@ def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell
         for (source, _), backend in backends.items()
         for dtype in backend.contract.dtypes
         for law in LAWS
-        if law.asks(backend)
+        if law.asks(backend, dtype)
     ]

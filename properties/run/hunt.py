@@ -45,5 +45,5 @@ def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...]) -> Iterato
     dtypes = cycle(dtype for dtype in _DTYPES if dtype in backend.contract.dtypes)
     for i, (examples, dtype) in enumerate(zip(rounds, dtypes, strict=False)):
         for law in LAWS:
-            if law.asks(backend):
+            if law.asks(backend, dtype):
                 yield fuzz(law, backend, dtype, base_seed + i, examples)

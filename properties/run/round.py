@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Broken:
 
 
 class Round(NamedTuple):
-    """What a round came to, and which features its problems had."""
+    """A round: what it came to, and which features its problems had."""
 
     result: CellResult
     broken: Broken | None
@@ -59,17 +60,17 @@ class _Tally:
     backend: Backend
     stop: Callable[[], bool]
     problems: int = 0
-    outside: int = 0
     digest: int = 0
-    scores: list[float] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    ratios: list[float] = field(default_factory=list)
     labels: list[list[int]] = field(default_factory=list)
     broken: Broken | None = None
     found: float = 0.0
     hangs_left: int = 0
 
     def breaks(self, problem: Problem) -> bool:
-        """Whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of, since
-        a kernel's refusal of others is not what was found.
+        """Return whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of,
+        since a kernel's refusal of others is not what was found.
         """
         if not self.backend.contract.speaks_of(problem):
             return False
@@ -80,8 +81,8 @@ class _Tally:
         return False
 
     def check(self, problem: Problem) -> None:
-        """Counts until the first violation; what Hypothesis tries after it is shrinking. Ends where the backend hangs:
-        Hypothesis would look at such a problem hundreds of times.
+        """Check one problem, and count it until the first violation: what Hypothesis tries after it is shrinking. Ends
+        the round where the backend hangs, since Hypothesis would look at such a problem hundreds of times.
         """
         if self.stop():
             raise Stopped
@@ -92,8 +93,9 @@ class _Tally:
             self.labels.append(labels(problem))
         try:
             verdict = self.law.ask(self.backend, problem)
-        except OutsideLaw:
-            self.outside += counting
+        except OutsideLaw as outside:
+            if counting:
+                self.reasons[outside.reason] += 1
         except Violation as violation:
             self.broken = Broken(problem, violation)
             self.found = self.found or time.monotonic()
@@ -104,7 +106,7 @@ class _Tally:
             raise
         else:
             if counting:
-                self.scores.append(verdict.ratio)
+                self.ratios.append(verdict.ratio)
 
 
 def fuzz(
@@ -118,8 +120,9 @@ def fuzz(
     *,
     shrink: bool = True,
 ) -> Round:
-    """``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems whatever
-    the device. Raises ClaimError. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn.
+    """Try ``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems
+    whatever the device. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn. Raises
+    ClaimError.
     """
     check_bitwise(backend.contract)
     tally, start = _Tally(law, backend, stop), time.monotonic()
@@ -144,21 +147,22 @@ def fuzz(
         backend.device,
         backend.name,
         problems=tally.problems,
-        outside=tally.outside,
-        score=max(tally.scores, default=0.0),
+        outside=tally.reasons.total(),
+        ratio=max(tally.ratios, default=0.0),
         seconds=time.monotonic() - start,
         found_after=tally.found - start if tally.found else 0.0,
         digest=tally.digest,
-        histogram=histogram(tally.scores) if any(tally.scores) else (),
+        histogram=histogram(tally.ratios) if any(tally.ratios) else (),
         failure=str(tally.broken.violation) if tally.broken else "",
+        reasons=dict(tally.reasons),
     )
     broken = Broken(tally.broken.problem, tally.broken.violation, lines) if tally.broken else None
     return Round(result, broken, Coverage.of(tally.labels))
 
 
 def _made_small(tally: _Tally) -> None:
-    """Hypothesis ends with the smallest failing problem, which is the last one tallied; then fewer tokens, then numbers
-    that a person can read.
+    """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied; then come fewer
+    tokens, then numbers that a person can read.
     """
     assert tally.broken is not None
     with suppress(Stopped):
@@ -166,7 +170,9 @@ def _made_small(tally: _Tally) -> None:
 
 
 def _made_small_in_a_hurry(tally: _Tally) -> None:
-    """With less time for an answer and few looks. What comes of it counts if the law breaks there with all the time."""
+    """Make the broken problem small with less time for an answer and few looks. What comes of it counts if the law
+    breaks there with all the time.
+    """
     first = tally.broken
     assert first is not None
     tally.hangs_left = MOST_HANGS
@@ -181,7 +187,7 @@ def _made_small_in_a_hurry(tally: _Tally) -> None:
 
 
 def _fingerprint(problem: Problem) -> int:
-    """Of the integers in a problem: Python hashes those alike in every process."""
+    """Return a hash of the integers in a problem: Python hashes those alike in every process."""
     return hash(
         (
             problem.seed,

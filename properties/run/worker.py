@@ -1,4 +1,4 @@
-"""What a worker process does: one round of one cell, or the corpus of one backend in one dtype.
+"""Work of one worker process: one round of one cell, or the corpus of one backend in one dtype.
 
 Everything comes and goes by name or as plain data, since backends do not travel between processes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -27,34 +28,40 @@ from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import Finding, load_folder, shown
-from verification.records.results import CellResult
+from verification.records.results import REPLAY, CellResult
 from verification.tensors.inputs import make_inputs
 
-CORPUS = "corpus"
+CORPUS = REPLAY
 _BY_NAME = {law.name: law for law in LAWS}
 
 
 @dataclass(frozen=True)
 class Task:
-    """``examples`` problems of round ``round_`` of a cell; or, where the law is `CORPUS`, the files of a folder.
-
-    ``crash_after``: seconds in which a backend that is not ours answers, or has crashed; None where all are trusted.
-    """
+    """A round of a cell; or, where the law is `CORPUS`, the files of a folder."""
 
     law: str
+    """Name of the law."""
     dtype: str
+    """Format of q, k and v."""
     source: str
+    """Name under which the catalogue has the backend."""
     device: str
+    """Where it is asked."""
     seed: int = 0
+    """The seed of the run."""
     examples: int = 0
+    """How many problems the round has."""
     round_: int = 0
+    """Number of the round: each tries other problems."""
     corpus: Path | None = None
+    """The folder of problems that are replayed; None in a round of a law."""
     crash_after: float | None = None
+    """Seconds in which a backend that is not ours answers, or has crashed; None where all are trusted."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of it."""
+    """What came of a task."""
 
     result: CellResult
     failures: tuple[Failure, ...]
@@ -90,8 +97,8 @@ def run_task(task: Task) -> Done:
 def failure_of(
     law: Law, backend: Backend, broken: Broken, source: str, stop: Callable[[], bool] = lambda: False
 ) -> Failure:
-    """For a person: what else the law breaks on is looked for as long as nobody wants to stop. ``source`` is the name
-    under which the catalogue has the backend, and a replay finds it.
+    """Return a broken law as a person needs it: what else it breaks on is looked for as long as nobody wants to stop.
+    ``source`` is the name under which the catalogue has the backend, and a replay finds it.
     """
 
     def breaks(problem: Problem) -> bool:
@@ -106,42 +113,45 @@ def failure_of(
 
 
 def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = "") -> tuple[float | None, list[Failure]]:
-    """A problem under every law that speaks of it: the largest err/bound, None where none said anything; and what
+    """Ask every law that speaks of a problem. Return the largest err/bound, None where none said anything, and what
     broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
     is not asked.
     """
-    scores, failures = [], []
+    ratios, failures = [], []
     for law in laws if backend.contract.speaks_of(problem) else ():
         if not law.speaks_of(problem, backend.device):
             continue
         try:
-            scores.append(law.ask(backend, problem).ratio)
+            ratios.append(law.ask(backend, problem).ratio)
         except OutsideLaw:
             continue
         except Violation as violation:
-            scores.append(0.0)
+            ratios.append(0.0)
             failures.append(failure_of(law, backend, Broken(problem, violation), source or backend.name))
             if isinstance(violation, Hang):  # under the other laws it would take as long again, each
                 break
-    return max(scores, default=None), failures
+    return max(ratios, default=None), failures
 
 
 def in_dtype(problem: Problem, dtype: str) -> Problem | None:
-    """The same problem there; None where its numbers or its cache are of its own dtype."""
+    """Return the same problem in ``dtype``; None where its numbers or its cache are of its own dtype."""
     if problem.dtype == dtype:
         return problem
     return None if problem.numbers or problem.cache_dtype else replace(problem, dtype=dtype)
 
 
 def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
-    start, problems, outside, scores, failures = time.monotonic(), 0, 0, [0.0], []
+    start, problems, ratios, failures, reasons = time.monotonic(), 0, [0.0], list[Failure](), Counter[str]()
     for name, finding in load_folder(corpus).items():
         problem = in_dtype(finding.problem, task.dtype)
         if problem is None or _Stop.is_set():
             continue
-        score, found = replay(problem, backend, LAWS, task.source)
-        problems, outside = problems + 1, outside + (score is None)
-        scores.append(score or 0.0)
+        ratio, found = replay(problem, backend, LAWS, task.source)
+        problems += 1
+        if ratio is None:
+            asked = backend.contract.speaks_of(problem)
+            reasons["no law says anything about it" if asked else "the contract does not speak of it"] += 1
+        ratios.append(ratio or 0.0)
         failures += [replace(failure, kept=shown(corpus / name)) for failure in found]
     broken = "; ".join(f"{failure.kept}: {failure.finding.law}" for failure in failures)
     # Of many files that break one law, the smallest says it best; the laws in their own order.
@@ -149,5 +159,6 @@ def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
     failures = [next(group) for _, group in groupby(failures, key=lambda failure: failure.finding.law)]
     seconds = time.monotonic() - start
     identity = (CORPUS, task.dtype, backend.device, backend.name)
-    result = CellResult(*identity, problems, outside, max(scores), seconds, failure=broken)
+    counted = CellResult(*identity, problems, reasons.total(), max(ratios), seconds)
+    result = replace(counted, failure=broken, reasons=dict(reasons))
     return Done(result, tuple(failures), Coverage.of([]))

@@ -73,7 +73,7 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
         recorder = Recorder(backend.device)
         with listening(recorder):
             about = _about(finding.problem, law, backend, _violation(finding.problem, law, backend))
-        same_bits = law.name in backend.contract.in_phase(finding.problem.phase).bitwise
+        same_bits = law.is_claimed(backend.contract.in_phase(finding.problem.phase))
         text = script_for(case_of(recorder.steps, backend, law.bad_input, same_bits), backend, about)
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")

@@ -42,3 +42,12 @@ class Wrapped:
 
     def on(self, device: str) -> AttnCore | Wrapped:  # noqa: ARG002
         return self.elsewhere
+
+
+def nudged_where(condition: Callable[[Tensors], bool], **options: object) -> Wrapped:
+    """A hundredth off on some calls."""
+
+    def tamper(tensors: Tensors, output: Tensor) -> Tensor:
+        return output * 1.01 if condition(tensors) else output
+
+    return Wrapped(tamper, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How scores (err/bound) are distributed, in bins that add up over runs."""
+"""How ratios (err/bound) are distributed, in bins that add up over runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EDGES = 2.0 ** (np.arange(-24, 1) / 2)
 BINS = len(EDGES) + 2
 
 
-def histogram(scores: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
-    """Counts of zeros, of scores up to the first edge, up to the second, ..., and above 1."""
-    held = np.asarray(scores, np.float64)
-    # Half-open on the left, so that a score of exactly 1 is no alarm.
+def histogram(ratios: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
+    """Return counts of zeros, of ratios up to the first edge, up to the second, ..., and above 1."""
+    held = np.asarray(ratios, np.float64)
+    # Half-open on the left, so that a ratio of exactly 1 is no alarm.
     bins = np.where(held > 0, 1 + np.searchsorted(EDGES, held, side="left"), 0)
     return tuple(np.bincount(bins, minlength=BINS).tolist())

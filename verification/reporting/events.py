@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from verification.problem.reading import (
     INT64,
@@ -16,6 +16,7 @@ from verification.problem.reading import (
     integer,
     jsonable,
     mapping_of,
+    one_of,
     optional,
     parsed,
     record,
@@ -25,29 +26,38 @@ from verification.problem.reading import (
 from verification.records.coverage import Coverage
 from verification.records.failure import READERS as FAILURE_READERS
 from verification.records.failure import Failure
-from verification.records.results import CellResult
+from verification.records.results import CellResult, Identity, State
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """``minutes`` or ``examples`` a cell is the budget. ``machine`` and ``flags`` say what it ran on."""
+    """A run begins. What it never reaches is known by the cells that it names here."""
 
     started: str
+    """When, in ISO 8601 and UTC."""
     seed: int
+    """The number that repeats the run."""
     command: str = ""
+    """The command line."""
     minutes: float | None = None
+    """The budget, where it is a time."""
     examples: int | None = None
+    """The budget, where it is a number of problems a cell."""
     workers: int = 1
-    cells: int = 0
+    """How many processes try problems."""
+    cells: tuple[Identity, ...] = ()
+    """The cells that can run here, in order; empty where they are not known, as in files of version 1."""
     machine: dict[str, str] = field(default_factory=dict)
+    """What it runs on: versions, devices, switches, and what lies outside a contract."""
     version: int = VERSION
+    """Version of these events."""
 
 
 @dataclass(frozen=True)
 class RoundEnded:
-    """What one round of one cell came to. A cell that cannot run has one such event, with its reason."""
+    """A round of a cell ended. A cell that cannot run has one such event, with its reason."""
 
     result: CellResult
 
@@ -61,43 +71,80 @@ class LawBroken:
 
 @dataclass(frozen=True)
 class FaultHunted:
-    """A planted fault, hunted with the ordinary laws. ``law`` killed it; empty for a survivor."""
+    """A planted fault was hunted with the ordinary laws."""
 
     id: str
+    """Name of the fault."""
     sentence: str
+    """What is wrong."""
     citation: str = ""
+    """The public thread that the fault comes from."""
     law: str = ""
+    """The law that killed it; empty for a survivor."""
     dtype: str = ""
+    """Format in which it was killed."""
     problems: int = 0
+    """How many problems were tried until then."""
     seconds: float = 0.0
+    """How long that took."""
     tokens: int = 0
+    """Tokens of the smallest problem."""
     words: str = ""
+    """The smallest problem, in words."""
+
+
+@dataclass(frozen=True)
+class CellEnded:
+    """The run ended, and this is what a cell came to over all its rounds. Told of every cell, so that whoever reads the
+    lines need not add up rounds.
+    """
+
+    law: str
+    """Name of the law."""
+    dtype: str
+    """Format of q, k and v."""
+    device: str
+    """Where it ran."""
+    implementation: str
+    """Name of the backend."""
+    state: State
+    """What became of it, in a word."""
+    why: str = ""
+    """What goes with the word: how the law broke, why it says nothing, why the cell cannot run."""
 
 
 @dataclass(frozen=True)
 class RunEnded:
-    """``interrupted`` says that a person ended it. ``coverage`` counts pairs of features over all problems."""
+    """A run ended, by its budget, by a person or by an error."""
 
     seconds: float
+    """Wall time, without the start of the process."""
     exit_code: int
+    """The exit code of the command."""
     interrupted: bool = False
+    """A person ended it."""
     coverage: Coverage | None = None
+    """How often pairs of features were tried together."""
+    error: str = ""
+    """What ended the run, where neither its budget nor a person did."""
+    states: dict[str, int] = field(default_factory=dict)
+    """How many cells came to each `State`."""
 
 
-Event = RunStarted | RoundEnded | LawBroken | FaultHunted | RunEnded
+Event = RunStarted | RoundEnded | LawBroken | FaultHunted | CellEnded | RunEnded
 
 
 class Reporter(Protocol):
-    """Knows nothing of laws or backends: it hears of them."""
+    """Hears of a run by its events. It knows nothing of laws or backends."""
 
     def receive(self, event: Event) -> None: ...
 
 
 def to_line(event: Event) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     match event:
         case RoundEnded(result):
-            data = {name: value for name, value in result.to_dict().items() if value not in (0, "", (), [])}
+            data = {name: value for name, value in result.to_dict().items() if value not in (0, "", (), {})}
         case LawBroken(failure):
             data = failure.to_dict()
         case RunEnded():
@@ -108,44 +155,69 @@ def to_line(event: Event) -> str:
     return json.dumps({"event": _NAMES[type(event)], **jsonable(data)})
 
 
-def from_line(line: str) -> Event:
-    """What `to_line` wrote. Raises ProblemError, one line that names the field."""
+def from_line(line: str, version: int = VERSION) -> Event:
+    """Return what `to_line` wrote, in this release or in one of that version. Raises ProblemError, one line that names
+    the field.
+    """
     data = parsed(line, "event")
     kind = data.pop("event", None) if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in _READ:
         raise ProblemError(f"event: must be an object whose event is one of {', '.join(_READ)}")
-    event: Event = _READ[kind]("", data)
+    event: Event = _READ[kind]("", _from_version_1(kind, data) if version == 1 else data)
     return event
 
 
 def read_events(path: Path) -> list[Event]:
-    """All events of a file. Raises ProblemError, which names file, line and field."""
+    """Return all events of a file. Raises ProblemError, which names file, line and field."""
     events: list[Event] = []
     try:
         with path.open(encoding="utf-8") as lines:
+            version = VERSION
             for i, line in enumerate(lines, start=1):
                 try:
-                    events.append(from_line(line))
+                    version = _version_of(line) if i == 1 else version
+                    events.append(from_line(line, version))
                 except ProblemError as error:
                     raise ProblemError(f"line {i}: {error}") from None
-        if not events or not isinstance(events[0], RunStarted) or events[0].version != VERSION:
-            raise ProblemError(f"line 1: must be run_started, version {VERSION}")
+        if not events or not isinstance(events[0], RunStarted):
+            raise ProblemError(f"line 1: must be run_started, version 1 to {VERSION}")
     except (OSError, UnicodeDecodeError, ProblemError) as error:
         raise ProblemError(f"{path}: {str(error).splitlines()[0]}") from None
     return events
 
 
+def _version_of(line: str) -> int:
+    """Return the version that the first line of a file names. Raises ProblemError for one that nobody knows."""
+    data = parsed(line, "event")
+    if not isinstance(data, dict) or data.get("event") != "run_started":
+        return VERSION  # the line is refused for what it is
+    version: int = integer(1, VERSION)("version", data.get("version"))
+    return version
+
+
+def _from_version_1(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return ``data`` of version 1 as of now: a ratio was called a score, and cells were counted, not named."""
+    if kind == "run_started":
+        return {name: value for name, value in data.items() if name != "cells"} | {"version": VERSION}
+    if kind == "round_ended" and "score" in data:
+        return {("ratio" if name == "score" else name): value for name, value in data.items()}
+    return data
+
+
 _COUNT = integer(0, INT64 - 1)
+_IDENTITY = ("law", "dtype", "device", "implementation")
 _RESULT: dict[str, Reader] = {
-    **dict.fromkeys(("law", "dtype", "device", "implementation", "failure", "skipped"), text),
+    **dict.fromkeys((*_IDENTITY, "failure", "skipped"), text),
     **dict.fromkeys(("problems", "outside"), _COUNT),
-    **dict.fromkeys(("score", "seconds", "found_after"), finite),
+    **dict.fromkeys(("ratio", "seconds", "found_after"), finite),
     "digest": integer(0, 2**64 - 1),
     "histogram": tuple_of(_COUNT),
+    "reasons": mapping_of(_COUNT),
 }
 _STARTED: dict[str, Reader] = {
     **dict.fromkeys(("started", "command"), text),
-    **dict.fromkeys(("seed", "workers", "cells", "version"), _COUNT),
+    **dict.fromkeys(("seed", "workers", "version"), _COUNT),
+    "cells": tuple_of(tuple_of(text, len(_IDENTITY))),
     "minutes": optional(finite),
     "examples": optional(_COUNT),
     "machine": mapping_of(text),
@@ -160,12 +232,23 @@ _ENDED: dict[str, Reader] = {
     "exit_code": integer(0, 255),
     "interrupted": flag,
     "coverage": optional(lambda where, value: Coverage.from_dict(value)),  # noqa: ARG005 (it names its own fields)
+    "error": text,
+    "states": mapping_of(_COUNT),
 }
+
+
+def _state(where: str, value: Any) -> State:
+    """Return the state whose word it is. Raises ProblemError."""
+    return State(one_of([*map(str, State)])(where, value))
+
+
+_CELL: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "why"), text), "state": _state}
 _NAMES = {
     RunStarted: "run_started",
     RoundEnded: "round_ended",
     LawBroken: "law_broken",
     FaultHunted: "fault_hunted",
+    CellEnded: "cell_ended",
     RunEnded: "run_ended",
 }
 _READ: dict[str, Reader] = {
@@ -173,5 +256,6 @@ _READ: dict[str, Reader] = {
     "round_ended": lambda where, data: RoundEnded(record(CellResult, _RESULT, where, data)),
     "law_broken": lambda where, data: LawBroken(record(Failure, FAILURE_READERS, where, data)),
     "fault_hunted": lambda where, data: record(FaultHunted, _HUNTED, where, data),
+    "cell_ended": lambda where, data: record(CellEnded, _CELL, where, data),
     "run_ended": lambda where, data: record(RunEnded, _ENDED, where, data),
 }

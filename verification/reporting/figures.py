@@ -18,8 +18,8 @@ DASHES = ((), (6, 2), (2, 2), (6, 2, 2, 2))
 _BOUND = len(EDGES) + 0.5  # what lies behind it is above 1
 
 
-def score_figure(name: str, histograms: Sequence[tuple[int, ...]]) -> str:
-    """The shares of problems by err/bound, a line each. Equal figures are equal text; ``name`` keeps ids apart."""
+def ratio_figure(name: str, histograms: Sequence[tuple[int, ...]]) -> str:
+    """Draw the shares of problems by err/bound, a line each. Equal figures are equal text; ``name`` keeps ids apart."""
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
         figure = Figure(figsize=(4.6, 2.7))
         axes = figure.add_axes((0.15, 0.17, 0.84, 0.8))  # to lay it out would take longer than all the rest
@@ -46,7 +46,9 @@ def score_figure(name: str, histograms: Sequence[tuple[int, ...]]) -> str:
 
 
 def _for_page(svg: str) -> str:
-    """Without a prologue, metadata, rules for the whole page, or what two figures would both name; colours by name."""
+    """Return it without a prologue, metadata, rules for the whole page, or ids that two figures would share; its
+    colours are named.
+    """
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"|(?<=<g) id="[^"]*"| (width|height)="[\d.]+pt"', "", svg)
     svg = svg.replace("xlink:href", "href").replace("#000000", "currentColor").replace("#0000ff", "var(--bad)")

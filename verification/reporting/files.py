@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from errno import EWOULDBLOCK
 from pathlib import Path
-from typing import TextIO
 
-from verification.reporting.events import Event, RunEnded
+from filelock import FileLock, Timeout
+
+from verification.reporting.events import Event, RunEnded, RunStarted
 from verification.reporting.json_lines import JsonLines
 from verification.reporting.junit import junit
 from verification.reporting.markdown import markdown
@@ -14,50 +17,67 @@ from verification.reporting.page import page
 from verification.reporting.summary import Summary
 
 Complain = Callable[[str], None]
-EVENTS = "run.jsonl"
+EVENTS, LOCK = "run.jsonl", ".lock"
 AT_THE_END: dict[str, Callable[[Summary], str]] = {"junit.xml": junit, "summary.md": markdown, "index.html": page}
 
 
 class Files:
-    """``run.jsonl`` as it goes on; the others when it ends. ``complain`` gets a line for each that is not written."""
+    """Writes ``run.jsonl`` as the run goes on, and the other reports when it starts and when it ends: what a killed run
+    leaves says that it did not end. ``complain`` gets a line for each file that cannot be written.
+    """
 
     def __init__(self, folder: Path, complain: Complain, step_summary: Path | None = None) -> None:
+        """Empty all files of an earlier run. Raises OSError where one cannot be written, and where another run is
+        writing into the same folder.
+        """
         self._folder, self._complain, self._step_summary = folder, complain, step_summary
         self._summary = Summary()
-        self._lines: JsonLines | None = None
-        self._stream: TextIO | None = None
+        self.not_written: set[Path] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / LOCK)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BlockingIOError(EWOULDBLOCK, "another run is writing there; name another folder") from None
+        try:
+            for name in AT_THE_END:
+                (folder / name).open("w").close()
             self._stream = (folder / EVENTS).open("w", encoding="utf-8")
-            self._lines = JsonLines(self._stream)
-        except OSError as error:
-            self._not_written(folder / EVENTS, error)
+        except OSError:
+            self._lock.release()
+            raise
+        self._lines: JsonLines | None = JsonLines(self._stream)
 
     def receive(self, event: Event) -> None:
+        """Write what there is to write of it."""
         self._summary.receive(event)
         if self._lines:
             try:
                 self._lines.receive(event)
             except OSError as error:
                 self._lines = None
-                self._not_written(self._folder / EVENTS, error)
+                self._say_not_written(self._folder / EVENTS, error)
+        if isinstance(event, RunStarted | RunEnded):
+            for name, report in AT_THE_END.items():
+                self._write(self._folder / name, report(self._summary))
         if isinstance(event, RunEnded):
-            self._ended()
+            self._end()
 
-    def _ended(self) -> None:
-        if self._lines and self._stream:
+    def _end(self) -> None:
+        with suppress(OSError):  # said already
             self._stream.close()
-        for name, report in AT_THE_END.items():
-            self._write(self._folder / name, report(self._summary))
         if self._step_summary:
             self._write(self._step_summary, markdown(self._summary), "a")
+        self._lock.release()
 
     def _write(self, path: Path, text: str, mode: str = "w") -> None:
         try:
             with path.open(mode, encoding="utf-8") as stream:
                 stream.write(text)
         except OSError as error:
-            self._not_written(path, error)
+            self._say_not_written(path, error)
 
-    def _not_written(self, path: Path, error: OSError) -> None:
-        self._complain(f"NOT WRITTEN: {path} ({error.strerror or error})")
+    def _say_not_written(self, path: Path, error: OSError) -> None:
+        if path not in self.not_written:
+            self._complain(f"NOT WRITTEN: {path} ({error.strerror or error})")
+        self.not_written.add(path)

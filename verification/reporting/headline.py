@@ -4,60 +4,72 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verification.records.results import CellResult
+from verification.records.results import CellResult, State
 from verification.reporting.summary import Summary
+from verification.reporting.tally import names, silent, tally
 
 
 @dataclass(frozen=True)
-class NotRun:
-    """``cells`` of one implementation that could not run, for one reason."""
+class Others:
+    """Cells that verified nothing, all of one state and for one reason."""
 
-    device: str
-    implementation: str
-    reason: str
-    cells: int
+    state: State
+    why: str
+    names: list[str]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """``state`` is good, idle (nobody can say) or bad. ``notes`` keep a good one from being read as more than it is."""
+    """``state`` is good, idle (nobody can say) or bad. ``notes`` keep a good one from being read as more than it is,
+    ``others`` are the cells that did not hold without being broken.
+    """
 
     state: str
     text: str
     notes: list[str]
-    not_run: list[NotRun]
+    others: list[Others]
     facts: dict[str, list[str]]
 
 
 def headline(summary: Summary) -> Headline:
-    """A broken law outweighs a survivor, which outweighs what did not break."""
+    """Return the verdict: a broken law outweighs a run that died, and that outweighs a planted fault that survived."""
+    state, text = _verdict(summary)
+    codes = [str(ending.exit_code) for ending in summary.endings if ending.exit_code and not ending.interrupted]
+    if codes and state == "good":
+        text = f"{text}, but exit code {', '.join(codes)}"
+    if codes:
+        state = "bad"
+    if summary.interrupted or summary.unended:
+        state = "idle" if state == "good" else state
+        text = f"{text}, {'interrupted' if summary.interrupted else 'not ended'}"
+    return Headline(state, text, _notes(summary), _others(summary), _facts(summary))
+
+
+def _verdict(summary: Summary) -> tuple[str, str]:
     broken = {failure.finding.law for failure in summary.failures}
     broken |= {result.law for result in without_finding(summary)}
     survivors = sum(not fault.law for fault in summary.faults)
+    unreached, cells = summary.states[State.NOT_REACHED], len(summary.results)
+    problems = _count(summary.verified, "problem")
     if broken:
-        state, text = "bad", f"{_count(len(broken), 'law')} broken"
-    elif survivors:
-        state, text = "bad", f"{survivors} of {_count(len(summary.faults), 'planted fault')} survived"
-    elif summary.verified:
-        state, text = "good", f"No violation in {_count(summary.verified, 'problem')}"
-    elif summary.faults:
-        state, text = "good", f"{_count(len(summary.faults), 'planted fault')} hunted, none survived"
-    else:
-        state, text = "idle", "Nothing was verified"
-    codes = [str(ending.exit_code) for ending in summary.endings if ending.exit_code and not ending.interrupted]
-    if codes and state != "bad":
-        state, text = "bad", f"{text}, but exit code {', '.join(codes)}"
-    running = len(summary.runs) - len(summary.endings)
-    if summary.interrupted or running > 0:
-        state, text = (
-            "idle" if state == "good" else state,
-            f"{text}, {'interrupted' if summary.interrupted else 'not ended'}",
-        )
-    return Headline(state, text, _notes(summary, running), _not_run(summary.results), _facts(summary))
+        return "bad", f"{_count(len(broken), 'law')} broken"
+    if summary.error:
+        return "bad", f"The run died after {_count(summary.verified, 'verified problem')}: {summary.error}"
+    if survivors:
+        return "bad", f"{survivors} of {_count(len(summary.faults), 'planted fault')} survived"
+    if summary.verified and unreached:
+        return "idle", f"{unreached:,} of {_count(cells, 'cell')} not reached, no violation in {problems}"
+    if summary.verified:
+        return "good", f"No violation in {problems}"
+    if summary.faults:
+        return "good", f"{_count(len(summary.faults), 'planted fault')} hunted, none survived"
+    return "idle", "Nothing was verified"
 
 
 def without_finding(summary: Summary) -> list[CellResult]:
-    """Broken cells of which no failing problem is known. A replay of many problems is one cell that names laws."""
+    """Return the broken cells of which no failing problem is known. A replay of many problems is one cell, which names
+    laws.
+    """
     found = [failure.finding for failure in summary.failures]
     return [
         result
@@ -72,37 +84,45 @@ def without_finding(summary: Summary) -> list[CellResult]:
 
 
 def duration(seconds: float) -> str:
-    """To be read, not to be added."""
+    """Return seconds to be read, not to be added."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def _notes(summary: Summary, running: int) -> list[str]:
+def _notes(summary: Summary) -> list[str]:
     outside = summary.problems - summary.verified
     killed = sum(bool(fault.law) for fault in summary.faults)
     notes = [
+        (bool(summary.error), f"The run died: {summary.error}"),
+        (bool(summary.error), f"The run died: {summary.error}"),
         (summary.interrupted, "A person ended the run before its budget was spent."),
-        (running > 0, f"{_count(running, 'run')} did not end: what is missing here may have broken."),
+        (summary.unended > 0, f"{_count(summary.unended, 'run')} did not end: what is missing here may have broken."),
         (not summary.verified and not summary.faults, "No problem was verified, so this says nothing of the kernel."),
+        (bool(summary.results), f"{tally(summary.results)}."),
         (outside > 0, f"{outside:,} more problems were tried of which their law says nothing."),
         (bool(summary.faults), f"{killed} of {_count(len(summary.faults), 'planted fault')} killed."),
     ]
     return [text for holds, text in notes if holds]
 
 
-def _not_run(results: list[CellResult]) -> list[NotRun]:
-    found: dict[tuple[str, str, str], int] = {}
+def _others(summary: Summary) -> list[Others]:
+    results = summary.results
+    unreached = names(results, State.NOT_REACHED)
+    skipped: dict[str, list[CellResult]] = {}
     for result in results:
-        if result.skipped:
-            key = result.device, result.implementation, result.skipped
-            found[key] = found.get(key, 0) + 1
-    return [NotRun(*key, cells) for key, cells in found.items()]
+        if result.state is State.NOT_RUN:
+            skipped.setdefault(result.skipped, []).append(result)
+    return [
+        *([Others(State.NOT_REACHED, summary.why_not_reached, unreached)] if unreached else []),
+        *(Others(State.SAYS_NOTHING, why, of_reason) for why, of_reason in silent(results).items()),
+        *(Others(State.NOT_RUN, why, names(of_reason, State.NOT_RUN)) for why, of_reason in skipped.items()),
+    ]
 
 
 def _facts(summary: Summary) -> dict[str, list[str]]:
-    """Names to values, several where runs differ."""
+    """Return names with their values, several where runs differ."""
     facts: dict[str, list[str]] = {}
     if summary.problems:
         facts["problems"] = [f"{summary.problems:,}"]
@@ -110,9 +130,8 @@ def _facts(summary: Summary) -> dict[str, list[str]]:
         facts["wall time"] = [duration(summary.seconds)]
         if summary.problems:
             facts["problems per second"] = [f"{summary.problems / summary.seconds:,.0f}"]
-    ran = sum(not result.skipped for result in summary.results)
     if summary.results:
-        facts["cells"] = [f"{ran:,} ran, {len(summary.results) - ran:,} not run"]
+        facts["cells"] = [f"{count:,} {state}" for state, count in summary.states.items()]
     said = [("seed", str(run.seed)) for run in summary.runs]
     said += [(name, value) for run in summary.runs for name, value in run.machine.items()]
     said += [("command", run.command) for run in summary.runs if run.command]

@@ -1,47 +1,65 @@
-"""JUnit XML: a suite an implementation and device, a case a cell. What could not run is skipped, with its reason."""
+"""JUnit XML: a suite an implementation and device, a case a cell. Whatever did not hold is no pass: a broken law is a
+failure, every other cell is skipped with its word and its reason.
+"""
 
 from __future__ import annotations
 
 import re
 from xml.etree import ElementTree
 
-from verification.records.results import CellResult
+from verification.records.results import CellResult, State
+from verification.reporting.headline import headline
 from verification.reporting.summary import Summary
+from verification.reporting.tally import counts
 
 
 def junit(summary: Summary) -> str:
-    """A test case a law and dtype; a broken one holds all that was found in it."""
+    """Return a test case for each law and dtype. A run that verified nothing, died or did not end has an error besides,
+    since nothing else in it need be red.
+    """
     root = ElementTree.Element("testsuites", name="attn-verify", time=f"{summary.seconds:.3f}")
     groups: dict[str, list[CellResult]] = {}
     for result in summary.results:
         groups.setdefault(f"{result.implementation} on {result.device}", []).append(result)
     for name, results in groups.items():
-        counts = {
-            "tests": str(len(results)),
-            "failures": str(sum(bool(result.failure) for result in results)),
-            "skipped": str(sum(bool(result.skipped) for result in results)),
-        }
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _safe(name), **counts})
-        for result in results:
-            _case(suite, name, result)
+        _suite(root, name, results, summary.why_not_reached)
+    if summary.error or summary.unended or not (summary.verified or summary.faults):
+        suite = ElementTree.SubElement(root, "testsuite", name="attn-verify", tests="1", errors="1")
+        case = ElementTree.SubElement(suite, "testcase", classname="attn-verify", name="the run")
+        ElementTree.SubElement(case, "error", message=_safe(headline(summary).text))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(suite: ElementTree.Element, group: str, result: CellResult) -> None:
+def _suite(root: ElementTree.Element, name: str, results: list[CellResult], not_reached: str) -> None:
+    states = counts(results)
+    held, broken = states[State.HELD], states[State.BROKEN]
+    tallied = {"tests": len(results), "failures": broken, "skipped": len(results) - held - broken}
+    attributes = {key: str(count) for key, count in tallied.items()}
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _safe(name), **attributes})
+    properties = ElementTree.SubElement(suite, "properties")
+    for state, count in states.items():
+        ElementTree.SubElement(properties, "property", name=state, value=str(count))
+    for result in results:
+        _case(suite, name, result, result.why or not_reached)
+
+
+def _case(suite: ElementTree.Element, group: str, result: CellResult, why: str) -> None:
     names = {"classname": _safe(group), "name": _safe(f"{result.law}[{result.dtype}]")}
     case = ElementTree.SubElement(suite, "testcase", names, time=f"{result.seconds:.3f}")
-    if result.skipped:
-        ElementTree.SubElement(case, "skipped", message=_safe(result.skipped))
-        return
-    if result.failure:
-        first = _safe(result.failure.splitlines()[0])
+    properties = ElementTree.SubElement(case, "properties")
+    ElementTree.SubElement(properties, "property", name="state", value=result.state)
+    if result.state is State.BROKEN:
+        first = _safe(f"{result.state}: {result.failure.splitlines()[0]}")
         ElementTree.SubElement(case, "failure", message=first).text = _safe(result.failure)
-    score = f", largest err/bound {result.score:.3f}" if result.score else ""
-    outside = f", {result.outside:,} of them outside the law" if result.outside else ""
-    ElementTree.SubElement(case, "system-out").text = f"{result.problems:,} problems{outside}{score}"
+    elif result.state is not State.HELD:
+        ElementTree.SubElement(case, "skipped", message=_safe(f"{result.state}: {why}"))
+    if result.problems:
+        ratio = f", largest err/bound {result.ratio:.3f}" if result.ratio else ""
+        outside = f", {result.outside:,} of them outside the law" if result.outside else ""
+        ElementTree.SubElement(case, "system-out").text = f"{result.problems:,} problems{outside}{ratio}"
 
 
 def _safe(text: str) -> str:
-    """XML 1.0 has no control characters, not even escaped."""
+    """Return a text without control characters: XML 1.0 has none, not even escaped."""
     return re.sub("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

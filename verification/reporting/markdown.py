@@ -6,15 +6,19 @@ from itertools import chain
 
 from verification.problem.describe import describe
 from verification.records.failure import Failure
-from verification.records.results import CellResult
+from verification.records.results import CellResult, State
+from verification.reporting.headline import headline
 from verification.reporting.summary import Summary
+from verification.reporting.tally import counts
 
 
 def markdown(summary: Summary) -> str:
-    """Verdict, matrix, findings."""
-    failures = summary.failures
-    verdict = f"{len(failures)} broken: {_laws(failures)}" if failures else "No violation"
+    """Return verdict, matrix, cells that verified nothing, and findings."""
+    failures, found = summary.failures, headline(summary)
+    verdict = f"{len(failures)} broken: {_laws(failures)}" if failures else _plain(found.text)
     lines = [f"## Attention laws: {verdict}", "", _plain(summary.totals()), "", *_matrix(summary.results)]
+    others = [f"- {each.state}, {_plain(each.why)}: {_plain(' '.join(each.names))}" for each in found.others]
+    lines += ["", *others] if others else []
     for failure in failures:
         lines += ["", *_finding(failure)]
     if summary.coverage:
@@ -40,13 +44,16 @@ def _matrix(results: list[CellResult]) -> list[str]:
 
 
 def _cell(results: list[CellResult]) -> str:
-    ran = [result for result in results if not result.skipped]
-    if not ran:
-        return f"not run: {_plain(results[0].skipped)}" if results else ""
-    broken = sum(bool(result.failure) for result in ran)
-    score = max(result.score for result in ran)
-    text = f"{sum(result.problems for result in ran):,} problems, err/bound {score:.3f}"
-    return f"**{broken} of {len(ran)} broken**, {text}" if broken else text
+    found = {state: count for state, count in counts(results).items() if count}
+    if set(found) == {State.NOT_RUN}:
+        return f"not run: {_plain(results[0].skipped)}"
+    broken = found.pop(State.BROKEN, 0)
+    parts = [f"**{broken} of {len(results)} broken**"] if broken else []
+    problems = sum(result.problems for result in results)
+    if problems:
+        parts.append(f"{problems:,} problems, err/bound {max(result.ratio for result in results):.3f}")
+    parts += [f"{count} {state}" for state, count in found.items() if state is not State.HELD]
+    return ", ".join(parts)
 
 
 def _finding(failure: Failure) -> list[str]:
@@ -64,5 +71,5 @@ def _finding(failure: Failure) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """On one line, and no markup of its own."""
+    """Return a text on one line, with no markup of its own."""
     return "".join(f"\\{c}" if c in "\\`*<>|[]_" else c for c in " ".join(text.split()))

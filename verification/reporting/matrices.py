@@ -5,54 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from verification.records.results import CellResult
+from verification.records.results import CellResult, State
+from verification.reporting.tally import counts
 
 
 @dataclass(frozen=True)
 class Place:
-    """All results of one place in a table. ``reasons`` say why some could not run."""
+    """All results of one place in a table."""
 
     results: Sequence[CellResult]
 
     @property
     def ran(self) -> list[CellResult]:
-        return [result for result in self.results if not result.skipped]
+        """Return the results of cells that tried a problem."""
+        return [result for result in self.results if result.problems]
 
     @property
     def broken(self) -> int:
-        return sum(bool(result.failure) for result in self.results)
+        """Return how many cells are broken."""
+        return sum(result.state is State.BROKEN for result in self.results)
 
     @property
     def problems(self) -> int:
-        return sum(result.problems for result in self.ran)
+        """Return how many problems were tried."""
+        return sum(result.problems for result in self.results)
 
     @property
     def verified(self) -> int:
-        return sum(result.verified for result in self.ran)
+        """Return how many problems were verified."""
+        return sum(result.verified for result in self.results)
 
     @property
-    def score(self) -> float:
-        return max((result.score for result in self.ran), default=0.0)
+    def ratio(self) -> float:
+        """Return the largest err/bound."""
+        return max((result.ratio for result in self.results), default=0.0)
 
     @property
     def reasons(self) -> list[str]:
-        return list(dict.fromkeys(result.skipped for result in self.results if result.skipped))
+        """Return why cells did not hold that are not broken either."""
+        silent = (State.SAYS_NOTHING, State.NOT_RUN)
+        return list(dict.fromkeys(result.why for result in self.results if result.state in silent))
 
     @property
-    def state(self) -> str:
-        """What could not run, or verified nothing, is never shown as passed."""
-        if not self.results:
-            return "empty"
-        if self.broken:
-            return "broken"
-        if not self.ran:
-            return "skipped"
-        return "good" if self.verified else "idle"
+    def states(self) -> dict[State, int]:
+        """Return the states that its cells came to, and how many came to each."""
+        return {state: count for state, count in counts(self.results).items() if count}
+
+    @property
+    def kind(self) -> str:
+        """Return a class of the style sheet: the one state of all its cells, else broken or mixed. A place is held only
+        where every cell of it is.
+        """
+        if len(self.states) > 1:
+            return "broken" if self.broken else "mixed"
+        return next((state.replace(" ", "-") for state in self.states), "empty")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A row a name, a column a dtype, and what all rows of a dtype came to."""
+    """A table: a row for each name, a column for each dtype, and what all rows of a dtype came to."""
 
     title: str
     dtypes: list[str]
@@ -61,12 +72,12 @@ class Grid:
 
 
 def device_grid(results: Sequence[CellResult]) -> Grid:
-    """Device and implementation x dtype."""
+    """Return device and implementation x dtype."""
     return _grid("", results, setting)
 
 
 def law_grids(results: Sequence[CellResult]) -> list[Grid]:
-    """Law x dtype, one grid for each device and implementation."""
+    """Return law x dtype, one grid for each device and implementation."""
     return [
         _grid(name, [result for result in results if setting(result) == name], lambda result: result.law)
         for name in dict.fromkeys(map(setting, results))
@@ -74,7 +85,7 @@ def law_grids(results: Sequence[CellResult]) -> list[Grid]:
 
 
 def setting(result: CellResult) -> str:
-    """Where it ran, as one name."""
+    """Return where it ran, as one name."""
     return f"{result.device}: {result.implementation}"
 
 

@@ -4,35 +4,80 @@ from __future__ import annotations
 
 import time
 
+from verification.records.results import REPLAY, CellResult, Identity
 from verification.reporting.events import RunStarted
 
 
 class Pace:
-    """``began`` is of `time.monotonic`. Whoever hears of problems and findings counts them here."""
+    """Counts what a reporter hears of. ``began`` is when the process started, by `time.monotonic`."""
 
     def __init__(self, began: float) -> None:
+        self.findings = 0
+        self.start_up = 0.0
+        """Seconds until a worker began with its first problem; 0 as long as none has handed over a round."""
         self._began = began
-        self._minutes: float | None = None
-        self._total = 0
-        self.problems = self.findings = 0
+        self._run = RunStarted("", 0)
+        self._tried: dict[Identity, CellResult] = {}
 
     def begin(self, run: RunStarted) -> None:
-        """The budget is known."""
-        self._minutes, self._total = run.minutes, run.cells * (run.examples or 0)
+        """Take note of the budget and of the cells that share it."""
+        self._run = run
+
+    def count(self, result: CellResult) -> None:
+        """Take note of a round."""
+        if not result.problems:
+            return
+        if not self._tried:
+            self.start_up = max(0.0, self._elapsed() - result.seconds)
+        before = self._tried.get(result.cell)
+        self._tried[result.cell] = before + result if before else result
+
+    @property
+    def problems(self) -> int:
+        """Return how many problems were tried."""
+        return sum(result.problems for result in self._tried.values())
 
     def share(self) -> float:
-        """Of the budget, what is spent."""
-        if self._minutes:
-            return min(1.0, self._elapsed() / (60 * self._minutes))
-        return min(1.0, self.problems / self._total) if self._total else 0.0
+        """Return which part of the budget is spent."""
+        if self._run.minutes:
+            return min(1.0, self._elapsed() / (60 * self._run.minutes))
+        left = sum(self._problems_left(cell) for cell in self._run.cells)
+        return self.problems / (self.problems + left) if self.problems else 0.0
 
     def line(self) -> str:
-        """In a few words."""
-        elapsed, share = self._elapsed(), self.share()
-        left = f"{_clock(elapsed / share - elapsed)} left" if share else "starting"
-        rate = self.problems / elapsed if elapsed else 0.0
+        """Return all of it in a few words."""
+        elapsed = self._elapsed()
+        rate = self.problems / max(elapsed - self.start_up, 0.1)
         found = f"{self.findings} finding{'' if self.findings == 1 else 's'}"
-        return f"[{_clock(elapsed)}] {self.problems:,} problems, {rate:.0f}/s, {found}, {left}"
+        return f"[{_clock(elapsed)}] {self.problems:,} problems, {rate:.0f}/s, {found}, {self._outlook()}"
+
+    def _outlook(self) -> str:
+        """Return how long it still takes. What so many problems a cell take is not known before each was reached: cells
+        differ a hundredfold.
+        """
+        if not self._tried:
+            return "starting"
+        reached = sum(cell in self._tried for cell in self._run.cells)
+        waiting = reached < len(self._run.cells)
+        said = [f"{reached} of {len(self._run.cells)} cells reached"] if waiting else []
+        if self._run.minutes:
+            said.insert(0, f"{_clock(60 * self._run.minutes - self._elapsed())} left")
+        elif not waiting:
+            said.append(f"{_clock(self._seconds_left())} left")
+        return ", ".join(said)
+
+    def _seconds_left(self) -> float:
+        """Return how long the problems that are left take, each cell at its own speed."""
+        tried = self._tried.items()
+        work = sum(self._problems_left(cell) * result.seconds / result.problems for cell, result in tried)
+        return work / self._run.workers
+
+    def _problems_left(self, cell: Identity) -> int:
+        """Return how many problems of a budget of examples are left; none once the law broke."""
+        tried = self._tried.get(cell, CellResult(*cell))
+        if tried.law == REPLAY or tried.failure:
+            return 0
+        return max(0, (self._run.examples or 0) - tried.problems)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began

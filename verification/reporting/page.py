@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from verification.problem.describe import describe
 from verification.records.failure import Failure
-from verification.records.results import CellResult, added
+from verification.records.results import CellResult, State, added
 from verification.reporting.broken import replay_command, script_command
-from verification.reporting.figures import DASHES, LINES, score_figure
+from verification.reporting.figures import DASHES, LINES, ratio_figure
 from verification.reporting.headline import duration, headline, without_finding
 from verification.reporting.matrices import device_grid, law_grids, setting
 from verification.reporting.pictures import Picture, picture
@@ -37,7 +37,7 @@ class Shown:
 
     @property
     def census(self) -> str:
-        """What all wrong elements have in common."""
+        """Return what all wrong elements have in common."""
         off = self.failure.difference
         if off is None:
             return ""
@@ -52,8 +52,8 @@ class Shown:
         return f"{said or 'other bits'}; mean signed error {_short(off.mean_error)}"
 
     @property
-    def score(self) -> float | None:
-        """err/bound of the worst element, where there is one."""
+    def ratio(self) -> float | None:
+        """Return err/bound of the worst element, where there is one."""
         worst = self.failure.difference.worst if self.failure.difference else None
         if worst is None or not worst.bound or not isfinite(worst.got - worst.exact):
             return None
@@ -61,15 +61,15 @@ class Shown:
 
 
 def page(summary: Summary) -> str:
-    """All of it. What comes from backends, files, laws or command lines is escaped."""
-    results = sorted(summary.results, key=lambda result: bool(result.skipped))  # what ran first
+    """Return the page. What comes from backends, files, laws or command lines is escaped."""
+    results = sorted(summary.results, key=lambda result: result.state is State.NOT_RUN)  # what ran first
     return _PAGE.render(
         summary=summary,
         headline=headline(summary),
         findings=[_shown(failure, i < _DRAWN) for i, failure in enumerate(summary.failures)],
         bare=without_finding(summary),
         devices=device_grid(results),
-        laws=law_grids([result for result in results if not result.skipped]),
+        laws=law_grids([result for result in results if result.state is not State.NOT_RUN]),
         figures=_figures(results),
         coverage=triangle(summary.coverage) if summary.coverage else None,
         faults=sorted(summary.faults, key=lambda fault: bool(fault.law)),  # survivors first
@@ -91,14 +91,14 @@ def _shown(failure: Failure, draws: bool) -> Shown:
 
 @dataclass(frozen=True)
 class Figures:
-    """By dtype; ``lines`` are the name, number of the colour and dashes of each line."""
+    """Figures by dtype; ``lines`` are the name, number of the colour and dashes of each line."""
 
     lines: list[tuple[str, int, str]]
     by_dtype: dict[str, Markup]
 
 
 def _figures(results: list[CellResult]) -> Figures:
-    """Summed over laws."""
+    """Return figures of the ratios of all laws together."""
     sums: dict[str, dict[str, tuple[int, ...]]] = {}
     for result in results:
         if any(result.histogram):
@@ -106,12 +106,12 @@ def _figures(results: list[CellResult]) -> Figures:
             of[setting(result)] = added(of.get(setting(result), ()), result.histogram)
     names = list(dict.fromkeys(name for of in sums.values() for name in of))
     lines = [(name, i % LINES + 1, " ".join(map(str, DASHES[i % len(DASHES)]))) for i, name in enumerate(names)]
-    drawn = {dtype: score_figure(dtype, [of.get(name, ()) for name in names]) for dtype, of in sums.items()}
+    drawn = {dtype: ratio_figure(dtype, [of.get(name, ()) for name in names]) for dtype, of in sums.items()}
     return Figures(lines, {dtype: Markup(svg) for dtype, svg in drawn.items()})
 
 
 def _number(value: float) -> str:
-    """As it is to be read back."""
+    """Return a number as it is to be read back."""
     return {"nan": "NaN", "inf": "Inf", "-inf": "-Inf"}.get(str(value), repr(value))
 
 

@@ -6,29 +6,34 @@ from collections.abc import Iterable, Sequence
 
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
-from verification.records.results import CellResult
+from verification.records.results import CellResult, Identity, State
 from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.tally import counts, tally
 
 
 class Summary:
-    """A reporter that adds up. Cells of one name are one cell, whichever run they come from."""
+    """A reporter that adds up. Cells of one name are one cell, whichever run they come from; a cell that a run named
+    when it started, and told no more of, was not reached.
+    """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.runs: list[RunStarted] = []
         self.endings: list[RunEnded] = []
         self.failures: list[Failure] = []
         self.faults: list[FaultHunted] = []
-        self._cells: dict[tuple[str, ...], CellResult] = {}
+        self._cells: dict[Identity, CellResult] = {}
         for event in events:
             self.receive(event)
 
     def receive(self, event: Event) -> None:
+        """Add one event. What `CellEnded` tells is known already."""
         match event:
             case RunStarted():
                 self.runs.append(event)
+                for cell in event.cells:
+                    self._add(CellResult(*cell))
             case RoundEnded(result):
-                before = self._cells.get(result.cell)
-                self._cells[result.cell] = before + result if before else result
+                self._add(result)
             case LawBroken(failure):
                 self.failures.append(failure)
             case FaultHunted():
@@ -36,55 +41,81 @@ class Summary:
             case RunEnded():
                 self.endings.append(event)
 
+    def _add(self, result: CellResult) -> None:
+        before = self._cells.get(result.cell)
+        self._cells[result.cell] = before + result if before else result
+
+    def result(self, cell: Identity) -> CellResult:
+        """Return what a cell has come to so far."""
+        return self._cells.get(cell, CellResult(*cell))
+
     @property
     def results(self) -> list[CellResult]:
-        """One a cell."""
+        """Return one result for each cell."""
         return list(self._cells.values())
 
     @property
+    def states(self) -> dict[State, int]:
+        """Return how many cells came to each state."""
+        return counts(self._cells.values())
+
+    @property
     def coverage(self) -> Coverage | None:
-        """Of all runs that have ended."""
+        """Return what was tried together, in all runs that have ended."""
         held = [ending.coverage for ending in self.endings if ending.coverage]
         return sum(held[1:], held[0]) if held else None
 
     @property
     def problems(self) -> int:
+        """Return how many problems were tried."""
         return sum(result.problems for result in self._cells.values())
 
     @property
     def verified(self) -> int:
+        """Return how many of them were verified: their law said something."""
         return sum(result.verified for result in self._cells.values())
 
     @property
     def seconds(self) -> float:
-        """Wall time, of all runs."""
+        """Return the wall time of all runs."""
         return sum(ending.seconds for ending in self.endings)
 
     @property
     def interrupted(self) -> bool:
+        """Return whether a person ended a run."""
         return any(ending.interrupted for ending in self.endings)
 
-    def devices(self) -> dict[str, tuple[list[CellResult], list[CellResult]]]:
-        """By device: the cells that ran, and those that could not."""
-        found: dict[str, tuple[list[CellResult], list[CellResult]]] = {}
-        for result in self._cells.values():
-            found.setdefault(result.device, ([], []))[bool(result.skipped)].append(result)
-        return found
+    @property
+    def unended(self) -> int:
+        """Return how many runs did not end."""
+        return max(0, len(self.runs) - len(self.endings))
+
+    @property
+    def error(self) -> str:
+        """Return what ended a run before its time; empty where nothing did."""
+        return next((ending.error for ending in self.endings if ending.error), "")
+
+    @property
+    def why_not_reached(self) -> str:
+        """Return why cells were not reached, where some were not."""
+        if self.unended:
+            return "the run did not end"
+        if self.error:
+            return "the run died first"
+        return "the run was interrupted first" if self.interrupted else "the budget ended first"
 
     def totals(self) -> str:
-        """One line, with a digest of the problems: equal where the same ones were tried, on whatever device."""
+        """Return one line: problems, a digest of them for each device, equal where the same ones were tried, and what
+        the cells came to.
+        """
         outside = self.problems - self.verified
         seeds = ", ".join(str(run.seed) for run in self.runs)
         parts = [f"seed {seeds}", f"{self.problems:,} problems, {outside:,} of them outside their law"]
-        for device, (ran, missing) in self.devices().items():
-            if ran:
-                parts.append(f"{device}: {len(ran)} cells, digest {_digest(ran):016x}")
-            if missing:
-                parts.append(f"{device}: {len(missing)} cells NOT RUN ({missing[0].skipped})")
-        broken = sum(bool(result.failure) for result in self._cells.values())
-        parts.append(f"{broken} cells BROKEN" if broken else "no violation")
-        if self.interrupted:
-            parts.append("INTERRUPTED")
+        for device in dict.fromkeys(result.device for result in self._cells.values()):
+            tried = [result for result in self._cells.values() if result.device == device and result.problems]
+            if tried:
+                parts.append(f"{device}: digest {_digest(tried):016x}")
+        parts.append(tally(self.results))
         return "; ".join(parts)
 
 

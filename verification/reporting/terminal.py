@@ -10,11 +10,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from verification.records.failure import Failure
+from verification.records.results import CellResult, State
 from verification.reporting.broken import render_failure
 from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.headline import headline
 from verification.reporting.pace import Pace
 from verification.reporting.summary import Summary
 from verification.reporting.tables import law_table, matrix_table
+from verification.reporting.tally import names, silent
 
 # Seconds between two lines of a log.
 _EVERY = 5.0
@@ -35,25 +38,32 @@ class Terminal:
             case RunStarted():
                 self._started(event)
             case RoundEnded(result):
-                self._pace.problems += result.problems
-                self._moved()
+                self._counted(result)
             case LawBroken(failure):
                 self._pace.findings += 1
                 self._console.print(_line(failure))
             case RunEnded():
-                self._ended()
+                self._ended(event)
 
     def _started(self, run: RunStarted) -> None:
         self._pace.begin(run)
         outside = {name: value for name, value in run.machine.items() if name.startswith("outside ")}
         machine = ", ".join(f"{name} {value}" for name, value in run.machine.items() if name not in outside)
         budget = f"{run.minutes:g} minutes" if run.minutes else f"{run.examples} problems a cell"
-        self._say(f"seed {run.seed}; {run.cells} cells, {budget}, {run.workers} workers; {machine}")
+        self._say(f"seed {run.seed}; {len(run.cells)} cells, {budget}, {run.workers} workers; {machine}")
         for name, value in outside.items():
             self._say(f"{name} {value}")
         if self._console.is_terminal:
             self._bar.start()
             self._bar.add_task("fuzzing", total=1.0)
+
+    def _counted(self, result: CellResult) -> None:
+        known = self._pace.start_up
+        self._pace.count(result)
+        if self._pace.start_up != known:
+            budget = self._summary.runs[-1].minutes
+            self._say(f"start-up took {self._pace.start_up:.0f} s" + (f" of the {60 * budget:g} s" if budget else ""))
+        self._moved()
 
     def _moved(self) -> None:
         if self._console.is_terminal:
@@ -62,23 +72,40 @@ class Terminal:
             self._told = time.monotonic()
             self._say(self._pace.line())
 
-    def _ended(self) -> None:
+    def _ended(self, end: RunEnded) -> None:
         self._bar.stop()
-        summary = self._summary
-        results = [result for result in summary.results if not result.skipped]
-        if self._table == "matrix" and summary.results:
-            self._console.print(matrix_table(summary.results, "dtype x device x implementation"))
-        else:
-            for group in dict.fromkeys((result.device, result.implementation) for result in results):
-                mine = [result for result in results if (result.device, result.implementation) == group]
-                self._console.print(law_table(mine, " ".join(group)))
-        for failures in _by_implementation(summary.failures):
+        self._tables()
+        self._failures()
+        self._others_than_held()
+        self._say(self._summary.totals())
+        seconds = time.monotonic() - self._began
+        start_up = f"{self._pace.start_up:.0f} of them" if self._pace.problems else "all of them"
+        pace = f"{seconds:.0f} s, {start_up} start-up, {self._summary.problems / seconds:.0f} problems/s"
+        self._say(f"{headline(self._summary).text}; exit code {end.exit_code}; {pace}")
+
+    def _tables(self) -> None:
+        results = self._summary.results
+        if self._table == "matrix" and results:
+            self._console.print(matrix_table(results, "dtype x device x implementation"))
+            return
+        results = [result for result in results if result.state is not State.NOT_RUN]
+        for group in dict.fromkeys((result.device, result.implementation) for result in results):
+            mine = [result for result in results if (result.device, result.implementation) == group]
+            self._console.print(law_table(mine, " ".join(group)))
+
+    def _others_than_held(self) -> None:
+        """Print which cells verified nothing, and why."""
+        for why, silent_ones in silent(self._summary.results).items():
+            self._say(f"{State.SAYS_NOTHING}: {' '.join(silent_ones)}: {why}")
+        if unreached := names(self._summary.results, State.NOT_REACHED):
+            self._say(f"{State.NOT_REACHED}, since {self._summary.why_not_reached}: {' '.join(unreached)}")
+
+    def _failures(self) -> None:
+        for failures in _by_implementation(self._summary.failures):
             clearest = min(failures, key=lambda each: (each.difference is None, each.finding.problem.num_tokens))
             self._console.print(render_failure(clearest))
             if len(failures) > 1:
                 self._console.print(_others([failure for failure in failures if failure is not clearest]))
-        seconds = time.monotonic() - self._began
-        self._say(f"{summary.totals()}; {seconds:.0f} s, {summary.problems / seconds:.0f} problems/s")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False)

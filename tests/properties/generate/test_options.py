@@ -9,7 +9,7 @@ import pytest
 from properties.generate.options import BAD_SLOTS, HEADS, Options, left_of, options
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
-from properties.law import Law, OutsideLaw
+from properties.law import OutsideLaw
 from properties.laws.invariance import index_dtype_does_not_matter, strides_do_not_matter
 from properties.laws.length import long_contexts_average
 from properties.probe import LABELS
@@ -65,7 +65,7 @@ def test_no_longer_than_it_takes() -> None:
     try_each(problems, lambda problem: lengths.extend((*problem.query_lens, *problem.key_lens)), 5, 60)
     assert max(lengths) in range(10, 21)
     with pytest.raises(OutsideLaw):
-        Law(long_contexts_average).ask(Wrapped(contract=replace(HONEST.contract, longest=20)), DECODE)
+        long_contexts_average(Wrapped(contract=replace(HONEST.contract, longest=20)), DECODE)
 
 
 def test_an_option_is_left_or_not() -> None:
@@ -91,10 +91,10 @@ def test_a_law_does_not_come_to_what_is_undefined() -> None:
     kept = Watched(contract=replace(HONEST.contract, undefined=frozenset({"layout: contiguous", "indices: int64"})))
     for law in (strides_do_not_matter, index_dtype_does_not_matter):
         with pytest.raises(OutsideLaw):
-            Law(law).ask(kept, replace(strided, index_dtype="int32"))
+            law(kept, replace(strided, index_dtype="int32"))
     assert set(asked) <= {"strided"}
-    Law(strides_do_not_matter).ask(HONEST, strided)
+    strides_do_not_matter(HONEST, strided)
     aligned = Watched(contract=replace(HONEST.contract, alignments=("bottom_right",)))
     with pytest.raises(OutsideLaw):
-        Law(strides_do_not_matter).ask(aligned, strided)
-    Law(index_dtype_does_not_matter).ask(aligned, DECODE)
+        strides_do_not_matter(aligned, strided)
+    index_dtype_does_not_matter(aligned, DECODE)

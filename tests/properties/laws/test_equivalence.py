@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from torch import Tensor
 
 from properties.law import OutsideLaw
 from properties.laws.equivalence import (
     chunks_equal_one_shot,
     decode_is_the_last_row_of_prefill,
-    devices_agree,
     gqa_equals_expanded_mha,
     values_scale_exactly,
     wider_dtypes_agree,
 )
-from tests.properties.wrapped import HONEST, LOOSE, Wrapped
+from tests.properties.wrapped import HONEST, LOOSE, Wrapped, nudged_where
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.backends.captured_events import RANGE_LOG
 from verification.oracle.judge import Violation
 from verification.problem import Problem
-from verification.tensors.materialize import Tensors
 
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
-
-
-def nudged_where(condition: Callable[[Tensors], bool], **options: object) -> Wrapped:
-    """A hundredth off on some calls."""
-
-    def tamper(tensors: Tensors, output: Tensor) -> Tensor:
-        return output * 1.01 if condition(tensors) else output
-
-    return Wrapped(tamper, **options)  # type: ignore[arg-type]
 
 
 @BOTH
@@ -115,30 +100,3 @@ def test_no_dtype_is_wider() -> None:
     for problem in (replace(PREFILL, dtype="float64"), replace(DECODE, dtype="float32", cache_dtype="float16")):
         with pytest.raises(OutsideLaw):
             wider_dtypes_agree(HONEST, problem)
-
-
-@BOTH
-def test_devices(problem: Problem) -> None:
-    """Outputs within both bounds."""
-    devices_agree(Wrapped(), problem)
-    with pytest.raises(Violation, match="differ by more than both"):
-        devices_agree(nudged_where(lambda _: True), problem)
-    with pytest.raises(Violation, match="differ by more than both"):
-        devices_agree(Wrapped(elsewhere=nudged_where(lambda _: True)), problem)
-
-
-def noisy(_: Tensors, output: Tensor) -> Tensor:
-    """One warning more."""
-    extra = {"tensor": "prefill_q_seq_0", "max": 2e4, "min": 0.0, "nonfinite": False}
-    logging.getLogger(RANGE_LOG).warning("overflow", extra=extra)
-    return output
-
-
-def test_devices_must_log_the_same() -> None:
-    """Unless the contract says that nothing is logged."""
-    devices_agree(Wrapped(), PREFILL)
-    for backend in (Wrapped(noisy), Wrapped(elsewhere=Wrapped(noisy))):
-        with pytest.raises(Violation, match="events"):
-            devices_agree(backend, PREFILL)
-        devices_agree(replace(backend, contract=replace(LOOSE, range_events=False)), PREFILL)
-    devices_agree(Wrapped(noisy, elsewhere=Wrapped(noisy)), PREFILL)

@@ -18,12 +18,10 @@ from properties.laws.invariance import (
     same_call_same_bits,
     strides_do_not_matter,
     the_future_does_not_matter,
-    threads_do_not_matter,
 )
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.protocol import Backend, Call
-from verification.isolation.isolated import open_backend
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
@@ -162,21 +160,3 @@ def test_honest_whatever_the_seed(problem: Problem, seed: int) -> None:
         law(HONEST, problem)
     if problem.phase == "prefill":
         the_future_does_not_matter(HONEST, problem)
-
-
-def test_a_second_thread_is_seen() -> None:
-    """And put away again; of a process of its own nothing is said."""
-
-    def depends(tensors: Tensors, output: Tensor) -> Tensor:  # noqa: ARG001
-        return output * torch.get_num_threads()
-
-    before = torch.get_num_threads()
-    problem = replace(PREFILL, seed=8)  # one of those that are asked
-    assert threads_do_not_matter(HONEST, problem).ratio < 1
-    with pytest.raises(Violation):
-        threads_do_not_matter(Wrapped(depends), problem)
-    assert torch.get_num_threads() == before
-    with pytest.raises(OutsideLaw):
-        threads_do_not_matter(open_backend("tests.properties.laws.test_invariance:HONEST", "cpu", 30.0), problem)
-    with pytest.raises(OutsideLaw):
-        threads_do_not_matter(HONEST, PREFILL)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from properties.law import Asked
 from properties.laws.pairs import judge_pair, rows_of
-from tests.properties.wrapped import HONEST, LOOSE, Wrapped
+from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL
 from verification.oracle.judge import Violation
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Tensors
 
-CLAIMED = "same_call_same_bits"
+CLAIMED, UNCLAIMED = Asked(HONEST, to_the_bit=True), Asked(HONEST)
 
 
 def test_rows_of_a_sequence() -> None:
@@ -31,16 +32,16 @@ def answer() -> np.ndarray:
         found.append(output.numpy().copy().reshape(4, 2, 4))
         return output
 
-    judge_pair(Wrapped(keep), CLAIMED, tensors, PREFILL)
+    judge_pair(Asked(Wrapped(keep), to_the_bit=True), tensors, PREFILL)
     return found[0]
 
 
-@pytest.mark.parametrize("law", [CLAIMED, "a law that nobody claims"])
-def test_inputs_problems_and_outputs_may_be_compared(law: str) -> None:
+@pytest.mark.parametrize("asked", [CLAIMED, UNCLAIMED])
+def test_inputs_problems_and_outputs_may_be_compared(asked: Asked) -> None:
     """All three ways to name the other call."""
     inputs = make_inputs(PREFILL)
     for other in (inputs, PREFILL, answer()):
-        judge_pair(HONEST, law, inputs, other)
+        judge_pair(asked, inputs, other)
 
 
 def test_claimed_bits() -> None:
@@ -48,16 +49,16 @@ def test_claimed_bits() -> None:
     inputs, other = make_inputs(PREFILL), answer()
     other.view(np.int16)[0, 0, 0] ^= 1
     with pytest.raises(Violation, match="other bits"):
-        judge_pair(HONEST, CLAIMED, inputs, other, what="nudged")
+        judge_pair(CLAIMED, inputs, other, what="nudged")
     other[0, 0, 0] *= np.float16(1.1)
     with pytest.raises(Violation, match="out of bound"):
-        judge_pair(Wrapped(contract=LOOSE), CLAIMED, inputs, other)
+        judge_pair(UNCLAIMED, inputs, other)
 
 
 def test_rows_are_compared_with_rows() -> None:
     """Sequence 1 alone is the last row of the batch."""
     inputs, other = make_inputs(PREFILL), answer()
-    judge_pair(HONEST, CLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
-    judge_pair(Wrapped(contract=LOOSE), CLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
+    judge_pair(CLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
+    judge_pair(UNCLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
     with pytest.raises(Violation):
-        judge_pair(HONEST, CLAIMED, inputs, other[:1], rows_of(PREFILL, 1))
+        judge_pair(CLAIMED, inputs, other[:1], rows_of(PREFILL, 1))

@@ -51,7 +51,7 @@ def test_every_law_reports_a_death(name: str) -> None:
 
     def check(problem: Problem) -> None:
         with suppress(OutsideLaw):
-            law.check(aborts, problem)
+            law.ask(aborts, problem)
 
     strategy = problems_within(aborts.contract, "float16", law.phases, law.plain, law.bad_input)
     with pytest.raises(Crash, match="the backend died of SIGABRT"):

@@ -15,8 +15,8 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import Finding
 from verification.records.histogram import BINS, histogram
-from verification.records.results import CellResult
-from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.records.results import CellResult, Identity, State
+from verification.reporting.events import CellEnded, Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
 from verification.reporting.summary import Summary
 
 HOSTILE = """<script>document.title='hacked'</script>"'&<img src=http://x.invalid/ onerror=alert(1)>"""
@@ -27,16 +27,15 @@ STARTED = RunStarted(
     command="attn-verify fuzz --minutes 2",
     minutes=2.0,
     workers=2,
-    cells=8,
     machine={"python": "3.12.4", "torch": "2.9.0", "cpu": "x86-64, 2 cores"},
 )
 ENDED = RunEnded(120.5, 1)
 
 
 def cell(law: str, dtype: str, device: str = "cpu", **changes: object) -> CellResult:
-    """One that ran, with scores spread evenly over half octaves; `changes` say otherwise."""
-    scores = histogram(2.0 ** -np.linspace(0.1, 11, 500))
-    held = CellResult(law, dtype, device, "attn_core/eager", 500, 20, 0.933, 2.0, digest=3, histogram=scores)
+    """One that ran, with ratios spread evenly over half octaves; `changes` say otherwise."""
+    ratios = histogram(2.0 ** -np.linspace(0.1, 11, 500))
+    held = CellResult(law, dtype, device, "attn_core/eager", 500, 20, 0.933, 2.0, digest=3, histogram=ratios)
     return replace(held, **changes)  # type: ignore[arg-type]
 
 
@@ -86,7 +85,7 @@ def events() -> list[Event]:
     """One run with violations, cells that could not run, planted faults and a pair that was never tried."""
     found = failures()
     broken = {(it.finding.law, it.finding.problem.dtype, it.finding.device) for it in found}
-    rounds: list[Event] = []
+    rounds: list[RoundEnded] = []
     for law in ("agrees_with_reference", "visible_nan_appears", "cache_is_exact"):
         for dtype in ("float16", "float32"):
             text = "3 of 32 elements out of bound" if (law, dtype, "cpu") in broken else ""
@@ -104,8 +103,13 @@ def events() -> list[Event]:
         2,
         "1 query",
     )
-    ended = replace(ENDED, coverage=coverage((0, 5), (9, 40), (30, 60)))
-    return [STARTED, *rounds, *map(LawBroken, found), killed, survivor, ended]
+    results = [each.result for each in rounds]
+    cells = tuple(result.cell for result in results if not result.skipped)
+    told = [CellEnded(*result.cell, result.state, result.why) for result in results]
+    states: dict[str, int] = {State.HELD: 4, State.BROKEN: 2, State.NOT_RUN: 6}
+    ended = replace(ENDED, coverage=coverage((0, 5), (9, 40), (30, 60)), states=states)
+    started = replace(STARTED, cells=cells)
+    return [started, *rounds, *map(LawBroken, found), killed, survivor, *told, ended]
 
 
 def summary() -> Summary:
@@ -129,7 +133,30 @@ def cut_off() -> Summary:
 
 def outside() -> Summary:
     """Whatever was tried, its law said nothing."""
-    return Summary([STARTED, RoundEnded(cell("cache_is_exact", "float16", problems=9, outside=9)), RunEnded(5.0, 0)])
+    reasons = {"the call has no cache": 7, "another reason": 2}
+    result = cell("cache_is_exact", "float16", problems=9, outside=9, ratio=0.0, reasons=reasons)
+    return Summary([STARTED, RoundEnded(result), RunEnded(5.0, 3)])
+
+
+def cells() -> tuple[Identity, ...]:
+    """Of two laws in two dtypes."""
+    return tuple((law, dtype, "cpu", "x") for law in ("first", "second") for dtype in ("float16", "float32"))
+
+
+def unreached(*ends: Event) -> Summary:
+    """One of four cells was."""
+    reached = replace(cell("first", "float16"), implementation="x")
+    return Summary([replace(STARTED, cells=cells()), RoundEnded(reached), *ends])
+
+
+def five() -> Summary:
+    """A cell of each state."""
+    held, silent = replace(cell("first", "float16"), implementation="x"), outside().results[0]
+    broken = replace(held, law="second", failure="3 of 32 elements out of bound")
+    silent = replace(silent, law="first", dtype="float32", implementation="x")
+    missing = CellResult("first", "float16", "cuda", "x", skipped="no CUDA device")
+    events = [RoundEnded(result) for result in (held, broken, silent, missing)]
+    return Summary([replace(STARTED, cells=cells()), *events, replace(ENDED, exit_code=1)])
 
 
 def only_corpus() -> Summary:
@@ -156,16 +183,18 @@ def hostile() -> Summary:
     off = Difference(worst, 1, 1, 0, 0, 1, 0, 0, nan)
     finding = Finding(one_head(), HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     result = CellResult(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 5, 0, float("inf"), histogram=(1,) * BINS, failure=HOSTILE)
+    silent = CellResult(HOSTILE, "float32", HOSTILE, HOSTILE, 5, 5, reasons={HOSTILE: 5})
     skipped = CellResult(HOSTILE, "float16", HOSTILE, HOSTILE, skipped=HOSTILE)
     return Summary(
         [
-            replace(STARTED, command=HOSTILE, started=HOSTILE, machine={HOSTILE: HOSTILE}),
+            replace(STARTED, command=HOSTILE, started=HOSTILE, machine={HOSTILE: HOSTILE}, cells=((HOSTILE,) * 4,)),
             RoundEnded(result),
+            RoundEnded(silent),
             RoundEnded(skipped),
-            RoundEnded(replace(result, score=nan, device="cpu")),
+            RoundEnded(replace(result, ratio=nan, device="cpu")),
             LawBroken(Failure(finding, HOSTILE, off, *[(HOSTILE,)] * 3, HOSTILE, HOSTILE)),
             FaultHunted(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, words=HOSTILE),
             FaultHunted(HOSTILE, HOSTILE, HOSTILE),
-            ENDED,
+            replace(ENDED, error=HOSTILE),
         ]
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.verification.reporting.samples import events
+from tests.verification.reporting.samples import STARTED, cells, events
 from verification.problem.reading import ProblemError
-from verification.reporting.events import RunStarted, from_line, read_events, to_line
+from verification.records.results import CellResult, State
+from verification.reporting.events import RoundEnded, RunStarted, from_line, read_events, to_line
 from verification.reporting.summary import Summary
 
 LINES = [to_line(event) for event in events()]
-KINDS = ("run_started", "round_ended", "law_broken", "fault_hunted", "run_ended")
+KINDS = ("run_started", "round_ended", "law_broken", "fault_hunted", "cell_ended", "run_ended")
 
 
 def test_there_and_back() -> None:
@@ -70,8 +71,9 @@ def test_every_field_is_checked(kind: str, tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ([LINES[0], LINES[1][: len(LINES[1]) // 2]], r"line 2: event: not JSON"),
-        ([LINES[1]], r"line 1: must be run_started, version 1"),
-        (['{"event": "run_started", "version": 2, "started": "", "seed": 1}'], "version 1"),
+        ([LINES[1]], r"line 1: must be run_started, version 1 to 2"),
+        (['{"event": "run_started", "version": 3, "started": "", "seed": 1}'], r"line 1: version: 3 \(must be"),
+        (['{"event": "run_started", "started": "", "seed": 1}'], r"line 1: version: None \(must be"),
         (["[" * 100_000], "line 1: event: not JSON"),
         (['{"event": ["run_started"]}'], "event: must be an object whose event is one of"),
         (['{"event": "run_started", "event": "x"}'], "'event': given twice"),
@@ -85,6 +87,60 @@ def test_hostile_files(tmp_path: Path, lines: list[str], message: str) -> None:
         read_events(written(tmp_path, *lines))
     assert str(caught.value).startswith(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+VERSION_1 = (
+    (
+        '{"event": "run_started", "started": "2026-03-01T12:00:00+00:00", "seed": 5, "command": "", "minutes": null, '
+        '"examples": 3, "workers": 2, "cells": 2, "machine": {"torch": "2.9.0"}, "version": 1}'
+    ),
+    (
+        '{"event": "round_ended", "law": "cache_is_exact", "dtype": "float16", "device": "cpu", "implementation": "x", '
+        '"problems": 3, "outside": 1, "score": 0.25, "seconds": 0.5}'
+    ),
+    (
+        '{"event": "round_ended", "law": "says_nothing", "dtype": "float16", "device": "cpu", "implementation": "x", '
+        '"problems": 3, "outside": 3}'
+    ),
+    '{"event": "run_ended", "seconds": 1.0, "exit_code": 0, "interrupted": false, "coverage": null}',
+)
+
+
+def test_files_of_version_1_are_read(tmp_path: Path) -> None:
+    """A ratio was called a score. Cells were counted and not named, so those that were not reached are not known."""
+    events_read = read_events(written(tmp_path, *VERSION_1))
+    started = events_read[0]
+    assert isinstance(started, RunStarted)
+    assert (started.version, started.cells, started.seed) == (2, (), 5)
+    held, silent = Summary(events_read).results
+    assert (held.ratio, held.verified, held.state) == (0.25, 2, "held")
+    assert (silent.state, silent.why) == ("says nothing", "every problem was outside the law")
+    again = written(tmp_path, *map(to_line, events_read))
+    assert read_events(again) == events_read
+    with pytest.raises(ProblemError, match="line 2: 'score': unknown field"):
+        read_events(written(tmp_path, LINES[0], VERSION_1[1]))
+
+
+def test_a_cell_ends_in_a_state() -> None:
+    """One of five words."""
+    line = first("cell_ended")
+    assert line["state"] in list(State)
+    with pytest.raises(ProblemError, match=r"state: 'passed' \(must be one of 'held', 'broken', 'says nothing',"):
+        from_line(json.dumps(line | {"state": "passed"}))
+
+
+def test_what_a_run_named_and_never_told_of_was_not_reached() -> None:
+    """However its file ends, and though another run, elsewhere, could not have run it."""
+    started = replace(STARTED, cells=cells())
+    assert {result.state for result in Summary([started]).results} == {State.NOT_REACHED}
+    missing = RoundEnded(CellResult(*cells()[0], skipped="no CUDA device"))
+    elsewhere = [replace(STARTED, cells=()), missing]
+    for told in ([*elsewhere, started], [started, *elsewhere]):
+        assert Summary(told).states[State.NOT_REACHED] == 4
+    reached = RoundEnded(CellResult(*cells()[0], problems=2))
+    for told in ([*elsewhere, started, reached], [started, reached, *elsewhere]):
+        assert Summary(told).result(cells()[0]).state is State.HELD
+        assert Summary(told).states[State.NOT_REACHED] == 3
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

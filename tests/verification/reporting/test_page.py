@@ -15,7 +15,7 @@ from verification.problem import Special
 from verification.problem.labels import LABELS, POSSIBLE, impossible
 from verification.records.results import CellResult
 from verification.reporting.events import RoundEnded, RunEnded
-from verification.reporting.figures import score_figure
+from verification.reporting.figures import ratio_figure
 from verification.reporting.headline import duration, headline
 from verification.reporting.page import page
 from verification.reporting.pictures import picture
@@ -48,7 +48,7 @@ def text() -> str:
 
 
 def test_everything_is_there_in_order(text: str) -> None:
-    headings = ["<h1>", 'id="findings"', 'id="matrix"', 'id="scores"', 'id="coverage"', 'id="faults"', 'id="runs"']
+    headings = ["<h1>", 'id="findings"', 'id="matrix"', 'id="ratios"', 'id="coverage"', 'id="faults"', 'id="runs"']
     places = [text.index(heading) for heading in headings]
     assert places == sorted(places)
     assert "<title>3 laws broken</title>" in text
@@ -57,7 +57,11 @@ def test_everything_is_there_in_order(text: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "cuda: attn_core/eager, 6 cells: no CUDA device",
+        (
+            '<b class="other">not run</b>, no CUDA device: {agrees_with_reference,visible_nan_appears,cache_is_exact}-'
+            "{float16,float32}-cuda-attn_core/eager"
+        ),
+        "12 cells: 4 held, 2 broken, 0 say nothing, 0 not reached, 6 not run (no CUDA device).",
         "2 min 0 s",
         "2.9.0",
         "attn-verify fuzz --minutes 2",
@@ -82,10 +86,26 @@ def test_it_says(text: str, said: str) -> None:
 def test_what_was_not_run_is_no_pass() -> None:
     skipped = CellResult("agrees_with_reference", "float16", "cuda", "x", skipped="no CUDA device")
     text = page(Summary([samples.STARTED, RoundEnded(skipped), RunEnded(1.0, 3)]))
-    assert "<title>Nothing was verified, but exit code 3</title>" in text
+    assert "<title>Nothing was verified</title>" in text
     read = Read(text)
-    assert read.having("good") == 0
-    assert read.having("skipped") == 1
+    assert read.having("good") == read.having("held") == 0
+    assert read.having("bad") == read.having("not-run") == 1
+
+
+def test_each_state_has_its_word() -> None:
+    """Of a cell, and in the list of what verified nothing, with the reason."""
+    text = page(samples.five())
+    read = Read(text)
+    assert "5 cells: 1 held, 1 broken, 1 says nothing, 1 not reached, 1 not run (no CUDA device)." in text
+    kinds = ("held", "broken", "says-nothing", "not-reached", "not-run")
+    assert all(read.having(kind) for kind in kinds)
+    listed = {
+        "says nothing": "the call has no cache; another reason: first-float32-cpu-x",
+        "not reached": "the budget ended first: second-float32-cpu-x",
+        "not run": "no CUDA device: first-float16-cuda-x",
+    }
+    for word, said in listed.items():
+        assert f'<b class="other">{word}</b>, {said}</li>' in text
 
 
 def test_nothing_at_all() -> None:
@@ -99,7 +119,12 @@ def test_nothing_at_all() -> None:
         (samples.summary(), "bad", "3 laws broken"),
         (samples.interrupted(), "idle", "No violation in 480 problems, interrupted"),
         (samples.cut_off(), "idle", "No violation in 480 problems, not ended"),
-        (samples.outside(), "idle", "Nothing was verified"),
+        (samples.outside(), "bad", "Nothing was verified"),
+        (samples.unreached(RunEnded(5.0, 3)), "bad", "3 of 4 cells not reached, no violation in 480 problems"),
+        (samples.unreached(RunEnded(5.0, 0)), "idle", "3 of 4 cells not reached, no violation in 480 problems"),
+        (samples.unreached(), "idle", "3 of 4 cells not reached, no violation in 480 problems, not ended"),
+        (samples.unreached(RunEnded(5.0, 3, error="E: x")), "bad", "The run died after 480 verified problems: E: x"),
+        (samples.five(), "bad", "1 law broken"),
         (samples.only_corpus(), "bad", "1 law broken"),
         (samples.bare(), "bad", "1 law broken"),
         (samples.hunted(lives=True), "bad", "1 of 2 planted faults survived"),
@@ -122,7 +147,7 @@ def test_runs_are_merged() -> None:
     assert "<dd>7</dd><dd>11</dd>" in merged
     assert "4 min 1 s" in merged
     assert merged.count("2026-03-01T12:00:00+00:00") == 2
-    assert "6 ran, 6 not run" in merged
+    assert "<dd>4 held</dd><dd>2 broken</dd><dd>0 says nothing</dd><dd>0 not reached</dd><dd>6 not run</dd>" in merged
 
 
 def test_texts_are_no_markup(text: str) -> None:
@@ -237,17 +262,17 @@ def test_what_is_large_is_cut_around_what_is_wrong() -> None:
 
 
 def test_a_figure_takes_its_colours_from_the_page() -> None:
-    svg = score_figure("float16", [samples.cell("law", "float16").histogram] * 10)
+    svg = ratio_figure("float16", [samples.cell("law", "float16").histogram] * 10)
     assert svg.startswith("<svg")
     assert "var(--line-8)" in svg
     assert set(re.findall(r"(?:stroke|fill): (#\w+)", svg)) == set()
     assert "http" not in svg
     ids = re.findall(r' id="([^"]*)"', svg)
     assert len(ids) == len(set(ids))
-    assert not set(ids) & set(re.findall(r' id="([^"]*)"', score_figure("float32", [(0, 5, 2)])))
+    assert not set(ids) & set(re.findall(r' id="([^"]*)"', ratio_figure("float32", [(0, 5, 2)])))
 
 
 def test_figures_of_odd_histograms() -> None:
     """None at all, zeros alone, more bins than there are."""
-    assert score_figure("x", []).startswith("<svg")
-    assert score_figure("x", [(), (0,), (1,) * 99]).startswith("<svg")
+    assert ratio_figure("x", []).startswith("<svg")
+    assert ratio_figure("x", [(), (0,), (1,) * 99]).startswith("<svg")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
 from verification.records.results import CellResult
 from verification.reporting.tables import law_table, matrix_table
 
-RAN = CellResult("agrees", "float16", "cpu", "core/eager", problems=1500, outside=3, score=0.75, seconds=2.4)
+RAN = CellResult("agrees", "float16", "cpu", "core/eager", problems=1500, outside=3, ratio=0.75, seconds=2.4)
 BROKEN = replace(RAN, law="poison", failure="poison is broken by ...")
-MISSING = replace(RAN, device="cuda", problems=0, score=0.0, skipped="no CUDA device")
+MISSING = replace(RAN, device="cuda", problems=0, outside=0, ratio=0.0, skipped="no CUDA device")
 
 
 def text(table: Table) -> str:
@@ -32,7 +33,7 @@ def row(table: Table, heading: str) -> str:
 
 def test_a_law_that_held() -> None:
     """Problems, the largest err/bound, seconds."""
-    table = law_table([RAN, replace(RAN, law="cache", score=0.0)], "cpu")
+    table = law_table([RAN, replace(RAN, law="cache", ratio=0.0)], "cpu")
     assert "1,500 0.750 2s" in row(table, "agrees")
     assert "1,500 2s" in row(table, "cache")
     assert "3,000 0.750 5s" in row(table, "all")
@@ -41,9 +42,9 @@ def test_a_law_that_held() -> None:
 def test_a_broken_law_is_not_to_be_missed() -> None:
     """In its own row, and in the total."""
     table = law_table([RAN, BROKEN], "cpu")
-    assert "BROKEN 1 of 1" in row(table, "poison")
-    assert "BROKEN 1 of 2" in row(table, "all")
-    assert "BROKEN" not in row(table, "agrees")
+    assert "broken 1,500" in row(table, "poison")
+    assert "broken 1 of 2 3,000" in row(table, "all")
+    assert "broken" not in row(table, "agrees")
 
 
 def test_what_did_not_run_did_not_pass() -> None:
@@ -52,6 +53,36 @@ def test_what_did_not_run_did_not_pass() -> None:
     assert "not run: no CUDA device" in row(table, "cuda core/eager")
     assert "not run" not in row(table, "cpu core/eager")
     assert "1 not run" in row(table, "all")
+
+
+def test_what_verified_nothing_did_not_pass() -> None:
+    """A cell shows its word; a total counts each word."""
+    silent = replace(RAN, law="silent", outside=1500, ratio=0.0)
+    unreached = CellResult("unreached", "float16", "cpu", "core/eager")
+    table = law_table([RAN, silent, unreached, BROKEN], "cpu")
+    assert "says nothing 1,500 2s" in row(table, "silent")
+    assert row(table, "unreached").strip("│ ").split("│")[1].strip() == "not reached"
+    assert "broken 1 of 4 1 says nothing 1 not reached 4,500 0.750" in row(table, "all")
+
+
+@pytest.mark.parametrize(
+    ("results", "green"),
+    [
+        ([RAN], True),
+        ([RAN, RAN], True),
+        ([RAN, replace(RAN, outside=1500)], False),
+        ([RAN, replace(RAN, problems=0, outside=0)], False),
+        ([RAN, replace(MISSING, device="cpu")], False),
+        ([RAN, BROKEN], False),
+        ([replace(RAN, outside=1500)], False),
+    ],
+)
+def test_only_held_is_green(results: list[CellResult], green: bool) -> None:
+    """A place is green where each of its cells held."""
+    console = Console(width=200, force_terminal=True, color_system="standard")
+    with console.capture() as capture:
+        console.print(matrix_table(results, "matrix"))
+    assert ("\x1b[32m" in capture.get()) == green
 
 
 def test_a_column_a_dtype_in_order_of_appearance() -> None:

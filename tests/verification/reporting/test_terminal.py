@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tests.verification.reporting.samples import STARTED, events, failures, hostile, passed
+from tests.verification.reporting.samples import STARTED, cells, events, failures, five, hostile, passed
 from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Problem
 from verification.problem.scoring import Scoring
+from verification.records.results import CellResult
 from verification.reporting.broken import render_failure
 from verification.reporting.draw import draw_problem
-from verification.reporting.events import LawBroken, RoundEnded, RunEnded
+from verification.reporting.events import LawBroken, RoundEnded, RunEnded, RunStarted
 from verification.reporting.pace import Pace
 from verification.reporting.pictures import picture
 from verification.reporting.terminal import Terminal
@@ -34,10 +35,11 @@ def told(*heard: object, table: str = "laws", terminal: bool = False) -> str:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_run_shows_how_it_goes(terminal: bool) -> None:
     """Problems a second, findings, and the time that is left; in a log too."""
-    text = told(STARTED, *(event for event in events() if isinstance(event, RoundEnded)), terminal=terminal)
-    assert "seed 7; 8 cells, 2 minutes, 2 workers; python 3.12.4" in text
+    text = told(*(event for event in events() if isinstance(event, RunStarted | RoundEnded)), terminal=terminal)
+    assert "seed 7; 6 cells, 2 minutes, 2 workers; python 3.12.4" in text
+    assert "start-up took 8 s of the 120 s" in text  # the first round took two of the ten
     if not terminal:
-        assert "[0:10] 500 problems, 50/s, 0 findings, 1:50 left" in text
+        assert "[0:10] 500 problems, 250/s, 0 findings, 1:50 left, 1 of 6 cells reached" in text
         assert "\x1b" not in text
 
 
@@ -49,9 +51,13 @@ def test_the_end_of_a_run(terminal: bool) -> None:
     assert text.count("The smallest problem found") == 2
     assert "broken as well" in text
     assert "NOT KEPT in disk full" in text
-    assert "cuda: 6 cells NOT RUN (no CUDA device)" in text
-    assert "not run" not in told(*passed_events())
-    assert "no violation" in told(*passed_events())
+    assert "12 cells: 4 held, 2 broken, 0 say nothing, 0 not reached, 6 not run (no CUDA device)" in " ".join(
+        text.split()
+    )
+    assert "3 laws broken; exit code 1; 10 s, 8 of them start-up, " in text
+    passed_text = " ".join(told(*passed_events()).split())
+    assert "2 cells: 2 held, 0 broken, 0 say nothing, 0 not reached, 0 not run" in passed_text
+    assert "No violation in 960 problems; exit code 0" in passed_text
 
 
 def passed_events() -> list[object]:
@@ -77,8 +83,24 @@ def test_a_law_that_breaks_is_told_at_once() -> None:
 
 
 def test_a_run_of_nothing() -> None:
-    """No division by what there is none of."""
-    assert "0 problems" in told(STARTED, RunEnded(0.0, 3))
+    """No division by what there is none of; the start took it all."""
+    text = told(STARTED, RunEnded(0.0, 3))
+    assert "0 problems" in text
+    assert "Nothing was verified; exit code 3; 10 s, all of them start-up" in text
+    assert "violation" not in text
+
+
+def test_what_verified_nothing_is_named() -> None:
+    """With the reason, and as few words as that takes."""
+    five_of_them = five()
+    rounds = [RoundEnded(result) for result in five_of_them.results]
+    text = " ".join(told(five_of_them.runs[0], *rounds, RunEnded(5.0, 3)).split())
+    assert "says nothing: first-float32-cpu-x: the call has no cache; another reason" in text
+    assert "not reached, since the budget ended first: second-float32-cpu-x" in text
+    text = " ".join(told(five_of_them.runs[0], RunEnded(5.0, 3, error="WorkerDied: gone")).split())
+    assert "not reached, since the run died first: {first,second}-{float16,float32}-cpu-x" in text
+    assert "The run died after 0 verified problems: WorkerDied: gone; exit code 3" in text
+    assert "violation" not in text
 
 
 def test_hostile_texts_are_texts() -> None:
@@ -169,10 +191,31 @@ def test_every_problem_can_be_drawn(index: int) -> None:
 
 
 def test_the_pace_of_problems() -> None:
-    """Without a time budget, what is left follows from what is done."""
+    """Without a time budget, what is left follows from how long each cell took; before all were reached nobody knows.
+    The start of the process has no part in it.
+    """
+    pace = Pace(time.monotonic() - 20)
+    corpus, slow, quick, broken = ((law, "float16", "cpu", "x") for law in ("corpus", "slow", "quick", "broken"))
+    pace.begin(replace(STARTED, minutes=None, examples=100, workers=2, cells=(corpus, slow, quick, broken)))
+    assert pace.line() == "[0:20] 0 problems, 0/s, 0 findings, starting"
+    pace.count(CellResult(*corpus, problems=60, seconds=10.0))
+    assert pace.start_up == pytest.approx(10, abs=0.1)
+    pace.count(CellResult(*slow, problems=10, seconds=10.0))
+    pace.count(CellResult(*broken, problems=5, seconds=0.5, failure="it broke"))
+    pace.findings = 1
+    assert pace.line() == "[0:20] 75 problems, 7/s, 1 finding, 3 of 4 cells reached"
+    pace.count(CellResult(*quick, problems=25, seconds=0.5))
+    assert pace.line() == "[0:20] 100 problems, 10/s, 1 finding, 0:46 left"  # (90 * 1 s + 75 * 0.02 s) on two workers
+    assert pace.share() == pytest.approx(100 / 265)
+    assert pace.start_up == pytest.approx(10, abs=0.1)
+
+
+def test_the_pace_of_a_budget_of_time() -> None:
+    """What is left of it is known from the start, and nothing else is guessed."""
     pace = Pace(time.monotonic() - 10)
-    pace.begin(replace(STARTED, minutes=None, examples=100, cells=10))
+    pace.begin(replace(STARTED, cells=cells()))
     assert pace.line() == "[0:10] 0 problems, 0/s, 0 findings, starting"
-    pace.problems, pace.findings = 250, 1
-    assert pace.line() == "[0:10] 250 problems, 25/s, 1 finding, 0:30 left"
-    assert pace.share() == 0.25
+    for cell in cells():
+        pace.count(CellResult(*cell, problems=10, seconds=0.1))
+    assert pace.line().endswith("0 findings, 1:50 left")
+    assert pace.share() == pytest.approx(10 / 120, abs=0.01)

@@ -1,0 +1,105 @@
+"""A run as it was asked for, and the tasks that it is made of: rounds of all cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+from properties.run.cells import Cell
+from properties.run.worker import CORPUS, Task, in_dtype
+from verification.backends.flags import recorded_flags
+from verification.records.findings import load_folder
+from verification.records.results import Identity
+from verification.reporting.events import RunStarted
+
+# Problems of a cell in each round, the last for all rounds that follow. The first is small, so that every cell is
+# reached soon. Later ones are long, since a problem of a long round costs less.
+ROUNDS = (10, 40, 100, 200, 400)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as it was asked for."""
+
+    cells: Sequence[Cell]
+    """All that is to be tried: in each ``examples`` problems, or as many as fit before ``deadline``."""
+    seed: int
+    """The number that repeats the run."""
+    examples: int | None = None
+    """How many problems a cell has; None where time is the budget."""
+    minutes: float | None = None
+    """The budget in minutes, as it is told; None where problems are."""
+    deadline: float = float("inf")
+    """When the workers stop, by `time.monotonic`."""
+    workers: int = 1
+    """How many processes try problems."""
+    findings: Path = Path("findings")
+    """The folder that keeps what breaks a law."""
+    corpus: Path | None = None
+    """The folder that is replayed first."""
+    require_cuda: bool = False
+    """A cell that cannot run is a failure."""
+    partial: bool = False
+    """The budget may end before every cell was reached."""
+    crash_after: float | None = None
+    """Seconds without an answer that count as a crash; None where all backends are trusted (see `Task`)."""
+    command: str = ""
+    """The command line."""
+
+
+def tasks(plan: Plan, is_broken: Callable[[Cell], bool]) -> Iterator[Task]:
+    """Make the tasks of all rounds, the corpus first. A cell that is broken by then gets none."""
+    cells = _able(plan)
+    yield from _replays(plan).values()
+    left = plan.examples
+    for round_ in count():
+        examples = ROUNDS[min(round_, len(ROUNDS) - 1)]
+        examples = examples if left is None else min(examples, left)
+        if examples <= 0 or all(map(is_broken, cells)):
+            return
+        left = left - examples if left is not None else None
+        for cell in cells:
+            if not is_broken(cell):
+                where = (cell.law.name, cell.dtype, cell.source, cell.backend.device)
+                yield Task(*where, plan.seed, examples, round_, crash_after=plan.crash_after)
+
+
+def _able(plan: Plan) -> list[Cell]:
+    """Return the cells that can run here."""
+    return [cell for cell in plan.cells if not cell.cannot_run()]
+
+
+def _replays(plan: Plan) -> dict[Identity, Task]:
+    """Return the tasks that replay the corpus, by cell: one for each backend and dtype in which it has a problem."""
+    kept = load_folder(plan.corpus).values() if plan.corpus else ()
+    found = {}
+    for cell in _able(plan):
+        dtype, device = cell.dtype, cell.backend.device
+        if any(in_dtype(finding.problem, dtype) for finding in kept):
+            task = Task(CORPUS, dtype, cell.source, device, corpus=plan.corpus, crash_after=plan.crash_after)
+            found[CORPUS, dtype, device, cell.backend.name] = task
+    return found
+
+
+def started(plan: Plan) -> RunStarted:
+    """Return the event that a run of ``plan`` starts with."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunStarted(
+        now,
+        plan.seed,
+        plan.command,
+        plan.minutes,
+        plan.examples,
+        plan.workers,
+        cells=(*_replays(plan), *(cell.identity for cell in _able(plan))),
+        machine=recorded_flags() | _outside(plan.cells),
+    )
+
+
+def _outside(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return what is not tried on each backend, since it promises nothing there."""
+    contracts = {cell.backend.name: cell.backend.contract for cell in cells}
+    return {f"outside the contract of {name}:": "; ".join(c.outside) for name, c in contracts.items() if c.outside}
