@@ -12,7 +12,15 @@ from verification.backends.observe import observe
 from verification.backends.protocol import Backend
 from verification.oracle.bound import hull_rounding
 from verification.oracle.difference import difference
-from verification.oracle.judge import Verdict, Violation, finite_is_owed, judge_events, judge_output, successful_output
+from verification.oracle.judge import (
+    Verdict,
+    Violation,
+    finite_is_owed,
+    judge_events,
+    judge_outputs,
+    successful_output,
+    successful_outputs,
+)
 from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.problem.visibility import has_blind_rows
@@ -23,7 +31,7 @@ from verification.tensors.inputs import Inputs, make_inputs
 def agrees_with_reference(backend: Backend, problem: Problem) -> Verdict:
     """|out - exact| <= bound for every output element; NaN and Inf exactly where the exact result has them."""
     inputs = make_inputs(problem)
-    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
+    return judge_outputs(successful_outputs(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 @law()
@@ -54,7 +62,7 @@ def visible_nan_appears(backend: Backend, problem: Problem) -> Verdict:
     if problem.scoring.shapes_rows:
         raise OutsideLaw("a mask, window, softcap, alibi or sink changes what a NaN reaches")
     inputs = _with_visible_nan(make_inputs(problem))
-    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
+    return judge_outputs(successful_outputs(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 @law(plain=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from properties.law import Asked, Need, law
-from properties.laws.pairs import judge_difference
+from properties.laws.pairs import judge_differences
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend, NotPortable
-from verification.oracle.judge import Verdict, Violation, successful_output
+from verification.oracle.judge import Verdict, Violation, successful_outputs
 from verification.oracle.predicted_events import excuse_uncomputed
 from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
@@ -32,13 +32,15 @@ def devices_agree(backend: Asked, problem: Problem) -> Verdict:
     on_cpu = backend.on("cpu")
     there, here = observe(backend, inputs), observe(on_cpu, inputs)
     expectation = expected_from(backend, inputs)
-    room = expectation.bound + expected_from(on_cpu, inputs).bound
-    verdict = judge_difference(successful_output(there), successful_output(here), expectation, room)
+    found, wanted = successful_outputs(there), successful_outputs(here)
+    of_cpu = expected_from(on_cpu, inputs).outputs
+    room = {name: of.bound + of_cpu[name].bound for name, of in expectation.outputs.items() if name in found}
+    verdict = judge_differences(found, wanted, expectation, room)
     if backend.contract.range_events:
         uncomputed = backend.contract.uncomputed + on_cpu.contract.uncomputed
         predictions = excuse_uncomputed(expectation.predictions, uncomputed)
         open_ = {p.tensor for p in predictions if p.allowed and not p.owed}
-        found, wanted = ({(e.tensor, e.dropped) for e in x.events if e.tensor not in open_} for x in (there, here))
-        if found != wanted:
-            raise Violation(f"events {sorted(found, key=str)}, and on the CPU {sorted(wanted, key=str)}")
+        logged, owed = ({(e.tensor, e.dropped) for e in x.events if e.tensor not in open_} for x in (there, here))
+        if logged != owed:
+            raise Violation(f"events {sorted(logged, key=str)}, and on the CPU {sorted(owed, key=str)}")
     return verdict

@@ -13,7 +13,7 @@ from properties.laws.pairs import judge_pair, rows_of
 from verification.backends.observe import observe_call
 from verification.backends.protocol import Backend
 from verification.oracle.expectation import expected_memory, sequences, store
-from verification.oracle.judge import Verdict, judge_memory, successful_output
+from verification.oracle.judge import Verdict, judge_memory, successful_outputs
 from verification.problem import Problem
 from verification.problem.problem import CacheLayout, Layout
 from verification.problem.table import CACHES, TOKENS
@@ -132,11 +132,11 @@ def same_call_same_bits(backend: Asked, problem: Problem) -> Verdict:
         specials=(),
     )
     call = backend.prepare(problem)
-    successful_output(observe_call(call, materialize(make_inputs(turned), backend.device)))
+    successful_outputs(observe_call(call, materialize(make_inputs(turned), backend.device)))
     arena = materialize(inputs, backend.device)
     used, again = observe_call(call, arena), observe_call(call, arena)
     for observation, what in ((used, "after another call"), (again, "the same call again")):
-        verdict = judge_pair(backend, inputs, successful_output(observation), what=what)
+        verdict = judge_pair(backend, inputs, successful_outputs(observation), what=what)
     judge_memory(again.memory, expected_memory(arena, store(inputs)), arena.spans, CACHES)
     return verdict
 

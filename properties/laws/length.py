@@ -9,7 +9,7 @@ from properties.law import Need, OutsideLaw, law
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend
-from verification.oracle.judge import Verdict, judge_output, successful_output
+from verification.oracle.judge import Verdict, judge_outputs, successful_outputs
 from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
 
@@ -34,7 +34,7 @@ LONG_CONTEXTS = Need(f"contexts of {LONG:,} keys, all of them seen", _is_long)
 def long_contexts_average(backend: Backend, problem: Problem) -> Verdict:
     """q = 0 => |out - the mean of the values of all 32,768 keys| <= bound."""
     inputs = make_inputs(_long(backend, problem))
-    return judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
+    return judge_outputs(successful_outputs(observe(backend, inputs)), expected_from(backend, inputs))
 
 
 def _long(backend: Backend, problem: Problem) -> Problem:

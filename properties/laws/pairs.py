@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,59 +11,70 @@ from verification.backends.observe import observe
 from verification.backends.protocol import Backend
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
-from verification.oracle.judge import Verdict, Violation, judge_output, judge_same_bits, successful_output
+from verification.oracle.judge import Verdict, Violation, format_of, judge_outputs, judge_same_bits, successful_outputs
 from verification.problem import Problem
 from verification.tensors.inputs import Array, Inputs, make_inputs
 
 Rows = slice | NDArray[np.int64]
 ALL = slice(None)
+Outputs = dict[str, Array]
 
 
 def judge_pair(
     backend: Asked,
     inputs: Inputs,
-    other: Inputs | Problem | NDArray[Any],
+    other: Inputs | Problem | Outputs,
     rows: Rows = ALL,
     other_rows: Rows = ALL,
     what: str = "the other call",
 ) -> Verdict:
-    """Judge ``rows`` of the answer to ``inputs`` against ``other_rows`` of the answer to (or the output) ``other``."""
-    output = successful_output(observe(backend, inputs))
+    """Judge ``rows`` of the answer to ``inputs`` against ``other_rows`` of the answer to (or the outputs) ``other``."""
+    outputs = successful_outputs(observe(backend, inputs))
     if isinstance(other, Problem):
         other = make_inputs(other)
-    if isinstance(other, Inputs):
-        other = successful_output(observe(backend, other))
-    full = output.copy()
-    full[rows] = other[other_rows]
+    others = successful_outputs(observe(backend, other)) if isinstance(other, Inputs) else other
+    mixed = {name: output.copy() for name, output in outputs.items()}
+    for name, output in mixed.items():
+        output[rows] = others[name][other_rows]
     if backend.to_the_bit:
-        judge_same_bits(full, output, what, inputs.problem.query_lens)
+        for name, output in mixed.items():
+            judge_same_bits(output, outputs[name], what, inputs.problem.query_lens, name)
         return Verdict()
     expectation = expected_from(backend, inputs)
-    judge_output(output, expectation)
-    return judge_output(full, expectation)
+    judge_outputs(outputs, expectation)
+    return judge_outputs(mixed, expectation)
 
 
 def judge_close(backend: Backend, inputs: Inputs, rows: Array, other: Inputs, other_rows: Array) -> Verdict:
     """Judge whether ``rows`` of one answer and ``other_rows`` of the other differ by no more than both may be off."""
-    answer, another = (successful_output(observe(backend, x)) for x in (inputs, other))
+    answer, another = (successful_outputs(observe(backend, x)) for x in (inputs, other))
     expectation = expected_from(backend, inputs)
-    room = expectation.bound[rows] + expected_from(backend, other).bound[other_rows]
-    return judge_difference(answer[rows], another[other_rows], expectation, room)
+    of_answer, of_other = expectation.outputs, expected_from(backend, other).outputs
+    got = {name: output[rows] for name, output in answer.items()}
+    wanted = {name: another[name][other_rows] for name in answer}
+    room = {
+        name: of_answer[name].bound[rows] + of_other[name].bound[other_rows] for name in answer if name in of_answer
+    }
+    return judge_differences(got, wanted, expectation, room)
 
 
-def judge_difference(got: Array, wanted: Array, expectation: Expectation, room: Array) -> Verdict:
-    """Judge whether two answers differ by no more than ``room``, element by element."""
+def judge_differences(got: Outputs, wanted: Outputs, expectation: Expectation, room: Outputs) -> Verdict:
+    """Judge whether two answers differ by no more than ``room``, in every output that has some."""
+    verdicts = (_judge_difference(got[name], wanted[name], expectation, room[name], name) for name in room)
+    return max(verdicts, key=lambda verdict: verdict.ratio, default=Verdict())
+
+
+def _judge_difference(got: Array, wanted: Array, expectation: Expectation, room: Array, name: str) -> Verdict:
     with np.errstate(invalid="ignore", divide="ignore"):
-        limit = expectation.roundings.output.overflow
-        apart = _distance(got, wanted, limit)
-        score = np.where(apart == 0, 0.0, apart / room)
-    score = np.where(np.isinf(room), 0.0, np.where(np.isnan(score), np.inf, score))
-    worst = float(score.max(initial=0.0))
+        apart = _distance(got, wanted, format_of(name, expectation).overflow)
+        ratio = np.where(apart == 0, 0.0, apart / room)
+    ratio = np.where(np.isinf(room), 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    worst = float(ratio.max(initial=0.0))
     if worst > 1.0:
-        wrong = score > 1
-        message = f"{int(wrong.sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}"
-        lengths, index = expectation.query_lens, int(score.argmax())
-        raise Violation(message, difference(wrong, got, wanted, room, index, lengths))
+        wrong = ratio > 1
+        message = f"{int(wrong.sum())} of {ratio.size} elements differ by more than both may be off, up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(ratio.argmax())
+        raise Violation(message, difference(wrong, got, wanted, room, index, lengths, name))
     return Verdict(worst)
 
 

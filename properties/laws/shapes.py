@@ -8,7 +8,7 @@ from properties.law import Asked, OutsideLaw, law
 from properties.laws.pairs import judge_pair
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
-from verification.oracle.judge import Verdict, judge_output, successful_output
+from verification.oracle.judge import Verdict, judge_outputs, successful_outputs
 from verification.problem import Problem
 from verification.problem.edit import with_lengths
 from verification.tensors.inputs import make_inputs
@@ -23,8 +23,8 @@ def other_shapes_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     if (shorter.query_lens, shorter.key_lens) == (problem.query_lens, problem.key_lens):
         raise OutsideLaw("no sequence has more than a token to leave out")
     inputs, short = make_inputs(problem), make_inputs(shorter)
-    before = successful_output(observe(backend, short))
-    judge_output(successful_output(observe(backend, inputs)), expected_from(backend, inputs))
+    before = successful_outputs(observe(backend, short))
+    judge_outputs(successful_outputs(observe(backend, inputs)), expected_from(backend, inputs))
     return judge_pair(backend, short, before, what="before a longer call")
 
 

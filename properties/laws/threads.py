@@ -9,7 +9,7 @@ from properties.laws.pairs import judge_pair
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend, Wrapped
 from verification.isolation.isolated import Isolated
-from verification.oracle.judge import Verdict, successful_output
+from verification.oracle.judge import Verdict, successful_outputs
 from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
 
@@ -30,8 +30,8 @@ def threads_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     inputs, before = make_inputs(problem), torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        output = successful_output(observe(backend, inputs))
+        outputs = successful_outputs(observe(backend, inputs))
         torch.set_num_threads(1)
-        return judge_pair(backend, inputs, output, what="two threads")
+        return judge_pair(backend, inputs, outputs, what="two threads")
     finally:
         torch.set_num_threads(before)

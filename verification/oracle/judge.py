@@ -58,7 +58,7 @@ def error_ratios(output: Array, expectation: Expectation, name: str = "out") -> 
     """Return ``|got - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
     exact, bound = expectation.outputs[name]
     got = output.astype(np.float64)
-    overflow = _format_of(name, expectation).overflow
+    overflow = format_of(name, expectation).overflow
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         # An infinity stands for everything that rounds to it.
         reached = np.where(np.isfinite(exact), np.clip(got, -overflow, overflow), got)
@@ -70,7 +70,8 @@ def error_ratios(output: Array, expectation: Expectation, name: str = "out") -> 
     return np.where(np.isinf(bound), 0.0, ratio)
 
 
-def _format_of(name: str, expectation: Expectation) -> Format:
+def format_of(name: str, expectation: Expectation) -> Format:
+    """Return the format in which the output ``name`` is returned."""
     row = OUTPUTS[name]
     return expectation.roundings.output if row.format == "input" else FORMATS[row.format]
 

@@ -84,7 +84,7 @@ class ArenaPlan:
 
 def aligned(size: int) -> torch.Tensor:
     """So many bytes on the host, at a multiple of 256."""
-    memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
+    memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8, device="cpu")
     first = -memory.data_ptr() % _ALIGNMENT
     return memory[first : first + size]
 

@@ -25,7 +25,7 @@ def test_a_second_thread_is_seen() -> None:
 
     before = torch.get_num_threads()
     problem = replace(PREFILL, seed=8)  # one of those that are asked
-    assert threads_do_not_matter(HONEST, problem).score < 1
+    assert threads_do_not_matter(HONEST, problem).ratio < 1
     with pytest.raises(Violation):
         threads_do_not_matter(Wrapped(depends), problem)
     assert torch.get_num_threads() == before
