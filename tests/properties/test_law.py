@@ -102,8 +102,8 @@ def test_claims_are_laws() -> None:
 def test_a_law_learns_whether_bits_are_claimed() -> None:
     """From the contract, by its own name; one that is no law of bits never does."""
     claiming = Wrapped(contract=replace(LOOSE, bitwise=frozenset({"bits", "some_law"})))
-    assert bits(claiming, PREFILL).score == 1.0
-    assert bits(Wrapped(contract=LOOSE), PREFILL).score == 0.0
+    assert bits(claiming, PREFILL).ratio == 1.0
+    assert bits(Wrapped(contract=LOOSE), PREFILL).ratio == 0.0
     assert not Law(some_law).is_claimed(claiming.contract)
 
 

@@ -38,13 +38,13 @@ def _leaking(*phases: str) -> Callable[[Tensors, Tensor], Tensor]:
     """
 
     def leak(tensors: Tensors, output: Tensor) -> Tensor:
-        problem = tensors.inputs.problem
-        if problem.phase not in phases:
+        phase = "decode" if tensors.cu_seqlens_q is None else "prefill"
+        if phase not in phases:
             return output
-        if problem.phase == "decode":
+        if phase == "decode":
             return output + (torch.nan if tensors.v_cache.isnan().any() else 0.0)  # type: ignore[union-attr]
-        values = tensors.v.split(list(problem.key_lens))
-        for rows, own in zip(output.split(list(problem.query_lens)), values, strict=True):
+        queries, keys = (x.diff().tolist() for x in tensors.held("cu_seqlens_q", "cu_seqlens_k"))
+        for rows, own in zip(output.split(queries), tensors.v.split(keys), strict=True):
             rows += torch.nan if own.isnan().any() else 0.0
         return output
 

@@ -14,7 +14,8 @@ from verification.oracle.judge import Violation
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Tensors
 
-CLAIMED, UNCLAIMED = Asked(HONEST, to_the_bit=True), Asked(HONEST)
+PHASE = "prefill"
+CLAIMED, UNCLAIMED = Asked(HONEST, PHASE, to_the_bit=True), Asked(HONEST, PHASE)
 
 
 def test_rows_of_a_sequence() -> None:
@@ -23,8 +24,8 @@ def test_rows_of_a_sequence() -> None:
     assert [rows_of(DECODE, i) for i in range(2)] == [slice(0, 1), slice(1, 2)]
 
 
-def answer() -> np.ndarray:
-    """Of the honest module to the prefill."""
+def answer() -> dict[str, np.ndarray]:
+    """The outputs of the honest module for the prefill."""
     tensors = make_inputs(PREFILL)
     found: list[np.ndarray] = []
 
@@ -32,8 +33,8 @@ def answer() -> np.ndarray:
         found.append(output.numpy().copy().reshape(4, 2, 4))
         return output
 
-    judge_pair(Asked(Wrapped(keep), to_the_bit=True), tensors, PREFILL)
-    return found[0]
+    judge_pair(Asked(Wrapped(keep), PHASE, to_the_bit=True), tensors, PREFILL)
+    return {"out": found[0]}
 
 
 @pytest.mark.parametrize("asked", [CLAIMED, UNCLAIMED])
@@ -47,18 +48,18 @@ def test_inputs_problems_and_outputs_may_be_compared(asked: Asked) -> None:
 def test_claimed_bits() -> None:
     """One unit in the last place is a violation where bits are claimed, and rounding where they are not."""
     inputs, other = make_inputs(PREFILL), answer()
-    other.view(np.int16)[0, 0, 0] ^= 1
+    other["out"].view(np.int16)[0, 0, 0] ^= 1
     with pytest.raises(Violation, match="other bits"):
         judge_pair(CLAIMED, inputs, other, what="nudged")
-    other[0, 0, 0] *= np.float16(1.1)
+    other["out"][0, 0, 0] *= np.float16(1.1)
     with pytest.raises(Violation, match="out of bound"):
         judge_pair(UNCLAIMED, inputs, other)
 
 
 def test_rows_are_compared_with_rows() -> None:
     """Sequence 1 alone is the last row of the batch."""
-    inputs, other = make_inputs(PREFILL), answer()
-    judge_pair(CLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
-    judge_pair(UNCLAIMED, inputs, other[3:], rows_of(PREFILL, 1))
+    inputs, other = make_inputs(PREFILL), answer()["out"]
+    judge_pair(CLAIMED, inputs, {"out": other[3:]}, rows_of(PREFILL, 1))
+    judge_pair(UNCLAIMED, inputs, {"out": other[3:]}, rows_of(PREFILL, 1))
     with pytest.raises(Violation):
-        judge_pair(CLAIMED, inputs, other[:1], rows_of(PREFILL, 1))
+        judge_pair(CLAIMED, inputs, {"out": other[:1]}, rows_of(PREFILL, 1))

@@ -16,11 +16,14 @@ from verification.oracle.judge import (
     error_ratios,
     finite_is_owed,
     judge_output,
+    judge_outputs,
     judge_same_bits,
     successful_output,
+    successful_outputs,
 )
 from verification.oracle.precision import Precision
 from verification.problem.formats import FORMATS
+from verification.problem.table import OUTPUTS, OutputRow
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import materialize
 from verification.tensors.observation import Observation
@@ -209,3 +212,38 @@ def test_finite_is_owed_where_rounding_cannot_overflow() -> None:
     for values, owed in (((1, 2), True), ((65504, 65504), True), ((65504, nan), False), ((65504, inf), False)):
         expectation = expect(with_numbers(problem, q=[0], k=[0, 0], v=values), Precision())
         assert finite_is_owed(expectation, FORMATS["float16"]).item() is owed
+
+
+@pytest.fixture
+def with_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second output: a number for each row and head."""
+    row = OutputRow("top", ("T", "H"), "float64", "The largest score.")
+    monkeypatch.setitem(OUTPUTS, "top", row)
+
+
+@pytest.mark.usefixtures("with_top")
+def test_every_output_is_judged_by_its_name() -> None:
+    """Each within its own bound; an element is named by the axes of its output."""
+    expectation = expected([1.0, 2.0], [0.1, 0.1])
+    expectation.outputs["top"] = Expected(np.array([[5.0]]), np.array([[0.5]]))
+    right = {"out": out([1.0, 2.0]), "top": np.array([[5.25]])}
+    assert judge_outputs(right, expectation).ratio == 0.5
+    with pytest.raises(Violation, match=r"top: sequence 0, token 0, head 0: got 6.0, expected 5.0 within 0.5"):
+        judge_outputs(right | {"top": np.array([[6.0]])}, expectation)
+    with pytest.raises(Violation, match=r"\n  sequence 0, token 0, head 0, dim 1: got 3.0"):
+        judge_outputs(right | {"out": out([1.0, 3.0])}, expectation)
+
+
+@pytest.mark.usefixtures("with_top")
+def test_an_output_has_the_shape_and_dtype_of_its_row() -> None:
+    """One that no row names is refused, and so is a float32 where float64 is owed."""
+    answers = observation().outputs
+    top = np.zeros((4, 2))
+    assert set(successful_outputs(observation(outputs=answers | {"top": top}))) == {"out", "top"}
+    for name, wrong, said in (
+        ("top", top[:3], "returned float64 .3, 2., not float64 of 8 elements, as top"),
+        ("top", top.astype(np.float32), "returned float32"),
+        ("lsd", top, "returned 'lsd' .must be one of out, top."),
+    ):
+        with pytest.raises(Violation, match=said):
+            successful_outputs(observation(outputs=answers | {name: wrong}))
