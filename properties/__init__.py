@@ -6,16 +6,16 @@ This module is loaded wherever pytest is, so what is heavy is loaded when it is 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from properties.check import check_kernel
-    from properties.checked import Checked, CheckedCell, CheckFailed
+    from properties.check.checked import Checked, CheckedCell, CheckFailed
+    from properties.check.kernel import check_kernel
 else:
 
     def __getattr__(name):
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from properties import check
+        from properties.check import kernel
 
-        return getattr(check, name)
+        return getattr(kernel, name)
 
 
 __all__ = ["CheckFailed", "Checked", "CheckedCell", "check_kernel"]

@@ -41,7 +41,7 @@ def answered(command: Callable[..., int]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             # Loaded here: `--help` and a misspelt option need not wait for torch, and Ctrl-C may come meanwhile.
-            from properties.errors import EXIT_CODES
+            from properties.commands.errors import EXIT_CODES
 
             try:
                 code = command(*args, **kwargs)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from properties.check import check_cell
-from properties.message import explain_broken
-from properties.plugin import VERIFIED
+from attn_verify_plugin import VERIFIED
+from properties.check.kernel import check_cell
+from properties.check.message import explain_broken
 from properties.run.cells import Cell
 from verification.backends.flags import settled
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from properties.generate.paging import NO_CACHE, decode_paging, prefill_paging
 from properties.generate.profile import try_each
-from properties.law import OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import OutsideLaw
 from properties.run.hunt import Hunt, hunt
 from properties.run.round import Broken
 from verification.backends.protocol import Backend

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from properties.errors import UsageError
+from properties.commands.errors import UsageError
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run

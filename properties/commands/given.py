@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from properties.claims import check_bitwise
+from properties.laws.claims import check_bitwise
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend
 from verification.records.findings import Finding, load, locate, read

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from properties.ledger import Row, State, exit_code
-from properties.ledger import reviewed as rows_of
+from properties.run.ledger import Row, State, exit_code
+from properties.run.ledger import reviewed as rows_of
 from verification.backends.flags import settle
 from verification.records.entries import entries
 from verification.records.findings import LEDGER

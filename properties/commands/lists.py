@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.law import Law
 from verification.catalogue import backend_named, cannot_run, implementations
 from verification.faults import FAULTS
 

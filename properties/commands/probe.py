@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from properties.errors import UsageError
-from properties.probe import Point, probe
-from properties.proposal import proposed
+from properties.commands.errors import UsageError
+from properties.run.probe import Point, probe
+from properties.run.proposal import proposed
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract
 from verification.backends.flags import settle

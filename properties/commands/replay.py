@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from properties.commands.errors import UsageError
 from properties.commands.given import backend_given, finding_given
-from properties.errors import UsageError
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.law import Law
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from properties.run.worker import replay
 from verification.backends.flags import settle

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from properties.errors import UsageError
+from properties.commands.errors import UsageError
 from verification.reporting.events import read_events
 from verification.reporting.page import page
 from verification.reporting.summary import Summary

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from properties.commands.errors import UsageError
 from properties.commands.given import backend_given, finding_given
-from properties.errors import UsageError
 from properties.show.recorded import script
 from verification.backends.flags import settle
 

@@ -1,6 +1,5 @@
 """All laws. A law is one function under `law` in the file of its family; there is nothing else to add it to."""
 
-from properties.law import Law
 from properties.laws import (
     agreement,
     devices,
@@ -13,6 +12,7 @@ from properties.laws import (
     shapes,
     threads,
 )
+from properties.laws.law import Law
 
 # In the order in which a run asks them: what is simplest to understand where it breaks comes first.
 _FAMILIES = (agreement, memory, invariance, shapes, threads, equivalence, rounding, length, devices, scoring)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.law import Asked, Need, law
+from properties.laws.law import Asked, Need, law
 from properties.laws.pairs import judge_differences
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.needs import A_CACHE, A_DECODE, A_PREFILL, BOTTOM_RIGHT
 from properties.laws.pairs import judge_close, judge_pair
 from verification.backends.expected import expected_from

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.needs import A_CACHE
 from properties.laws.pairs import judge_pair, rows_of
 from verification.backends.observe import observe_call

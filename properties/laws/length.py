@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from properties.law import Need, OutsideLaw, law
+from properties.laws.law import Need, OutsideLaw, law
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.needs import A_CACHE
 from verification.backends.observe import observe, observe_call
 from verification.backends.protocol import Backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.law import Need
+from properties.laws.law import Need
 
 A_CACHE = Need("a paged cache", lambda backend, _: not backend.contract.dense_batches)
 A_DECODE = Need("phase decode as well", lambda backend, _: "decode" in backend.contract.phases)

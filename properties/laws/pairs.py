@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from properties.law import Asked
+from properties.laws.law import Asked
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend

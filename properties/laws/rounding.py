@@ -7,7 +7,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from properties.law import Need, OutsideLaw, law
+from properties.laws.law import Need, OutsideLaw, law
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend

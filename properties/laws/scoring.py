@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from properties.law import Asked, Need, OutsideLaw, law
+from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.pairs import judge_pair
 from verification.oracle.judge import Verdict
 from verification.problem import Problem

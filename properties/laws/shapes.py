@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from properties.law import Asked, OutsideLaw, law
+from properties.laws.law import Asked, OutsideLaw, law
 from properties.laws.pairs import judge_pair
 from verification.backends.expected import expected_from
 from verification.backends.observe import observe

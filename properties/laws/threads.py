@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from properties.law import Asked, OutsideLaw, law
+from properties.laws.law import Asked, OutsideLaw, law
 from properties.laws.pairs import judge_pair
 from verification.backends.observe import observe
 from verification.backends.protocol import Backend, Wrapped

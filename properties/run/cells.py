@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from properties.claims import check_bitwise
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.claims import check_bitwise
+from properties.laws.law import Law
 from verification.backends.protocol import Backend
 from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
 

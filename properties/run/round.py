@@ -12,10 +12,10 @@ from zlib import crc32
 
 from hypothesis.errors import Flaky
 
-from properties.claims import check_bitwise
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
-from properties.law import Law, OutsideLaw
+from properties.laws.claims import check_bitwise
+from properties.laws.law import Law, OutsideLaw
 from properties.shrink.explain import lines_run
 from properties.shrink.minimise import simplified
 from properties.shrink.reduce import reduced

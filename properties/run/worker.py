@@ -14,8 +14,8 @@ from itertools import groupby
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import Law, OutsideLaw
 from properties.run.round import Broken, fuzz
 from properties.shrink.explain import indifferent
 from verification.backends.flags import settle

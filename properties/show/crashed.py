@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.law import Law
 from verification.adapter import DenseAdapter
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.flags import settle

@@ -9,8 +9,8 @@ from inspect import cleandoc
 
 from torch import Tensor
 
-from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import Law, OutsideLaw
 from properties.show.crashed import crash_script
 from verification.adapter import DenseAdapter
 from verification.backends.dense import DenseBackend

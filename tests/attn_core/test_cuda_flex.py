@@ -11,7 +11,7 @@ from torch import Tensor
 from attn_core import Attention, Context, attention_context
 from attn_core.compiling import compiled
 from properties import laws
-from properties.law import Law
+from properties.laws.law import Law
 from properties.run.round import fuzz
 from tests.attn_core.calls import Call, bits
 from tests.attn_core.test_cuda import _copies

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from properties.claims import ClaimError, check_bitwise
+from properties.laws.claims import ClaimError, check_bitwise
 from verification.adapter import promising
 from verification.backends.contract import Contract
 

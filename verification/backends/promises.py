@@ -55,7 +55,7 @@ class Promises(Differing, total=False):
 
 
 def _law(field: str, value: Any) -> str:
-    """Return a name. Laws are not known here: see `properties.claims`."""
+    """Return a name. Laws are not known here: see `properties.laws.claims`."""
     if not isinstance(value, str):
         raise TypeError(told(field, value, "be the name of a law"))
     if not value:

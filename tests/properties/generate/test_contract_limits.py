@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from properties.law import OutsideLaw
 from properties.laws import LAWS
 from properties.laws.agreement import visible_nan_appears
+from properties.laws.law import OutsideLaw
 from properties.run.round import fuzz
 from verification.backends.dense import DenseBackend
 from verification.backends.kernels import cpu_kernels

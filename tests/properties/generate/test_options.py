@@ -9,10 +9,10 @@ import pytest
 from properties.generate.options import BAD_SLOTS, HEADS, Options, left_of, options
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
-from properties.law import OutsideLaw
 from properties.laws.invariance import index_dtype_does_not_matter, strides_do_not_matter
+from properties.laws.law import OutsideLaw
 from properties.laws.length import long_contexts_average
-from properties.probe import LABELS
+from properties.run.probe import LABELS
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.contract import Contract

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import OutsideLaw
 from properties.laws.agreement import (
     agrees_with_reference,
     finite_stays_finite,
@@ -19,6 +18,7 @@ from properties.laws.agreement import (
     stays_in_convex_hull,
     visible_nan_appears,
 )
+from properties.laws.law import OutsideLaw
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.captured_events import RANGE_LOG

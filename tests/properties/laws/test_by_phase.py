@@ -11,8 +11,8 @@ from torch import Tensor
 
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
-from properties.law import Law, OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import Law, OutsideLaw
 from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL

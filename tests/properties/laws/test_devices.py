@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 from torch import Tensor
 
-from properties.law import OutsideLaw
 from properties.laws.devices import devices_agree
+from properties.laws.law import OutsideLaw
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped, nudged_where
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.captured_events import RANGE_LOG

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from properties.law import OutsideLaw
 from properties.laws.equivalence import (
     chunks_equal_one_shot,
     decode_is_the_last_row_of_prefill,
@@ -14,6 +13,7 @@ from properties.laws.equivalence import (
     values_scale_exactly,
     wider_dtypes_agree,
 )
+from properties.laws.law import OutsideLaw
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped, nudged_where
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.oracle.judge import Violation

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import OutsideLaw
 from properties.laws.invariance import (
     batch_does_not_matter,
     block_ids_do_not_matter,
@@ -19,6 +18,7 @@ from properties.laws.invariance import (
     strides_do_not_matter,
     the_future_does_not_matter,
 )
+from properties.laws.law import OutsideLaw
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.protocol import Backend, Call

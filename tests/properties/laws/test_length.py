@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
-from properties.law import OutsideLaw
+from properties.laws.law import OutsideLaw
 from properties.laws.length import LONG, long_contexts_average
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL

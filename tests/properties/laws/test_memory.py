@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import Law, OutsideLaw
+from properties.laws.law import Law, OutsideLaw
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from properties.law import Asked
+from properties.laws.law import Asked
 from properties.laws.pairs import judge_pair, rows_of
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL

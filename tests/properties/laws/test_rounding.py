@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import OutsideLaw
 from properties.laws.agreement import agrees_with_reference
+from properties.laws.law import OutsideLaw
 from properties.laws.rounding import rounds_to_either_side
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL

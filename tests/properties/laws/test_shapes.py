@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from torch import Tensor
 
-from properties.law import OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import OutsideLaw
 from properties.laws.shapes import other_shapes_do_not_matter
 from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST

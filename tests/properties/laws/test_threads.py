@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import OutsideLaw
+from properties.laws.law import OutsideLaw
 from properties.laws.threads import threads_do_not_matter
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import PREFILL

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from properties.generate.profile import PROFILE
-from properties.law import Law, OutsideLaw
+from properties.laws.law import Law, OutsideLaw
 from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.backends.protocol import Backend
@@ -153,7 +153,7 @@ def test_the_profile_is_complete() -> None:
 
 SCRIPT = """
 from hypothesis import settings
-from properties.law import Law
+from properties.laws.law import Law
 from properties.generate.profile import PROFILE
 from properties.run.round import fuzz
 from verification.backends.attn_core import AttnCore

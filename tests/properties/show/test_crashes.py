@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from properties.cli import app
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
-from properties.law import OutsideLaw
 from properties.laws import LAWS
+from properties.laws.law import OutsideLaw
 from properties.run.round import MOST_HANGS, Broken, fuzz
 from properties.run.worker import failure_of, replay
 from tests.properties.run.test_session import command, environment, session

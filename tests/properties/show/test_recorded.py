@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.law import Law
 from properties.show.recorded import Recording, script
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.isolated import DRIVER, Ended, run_isolated

@@ -8,8 +8,8 @@ import pytest
 
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems
-from properties.law import Law
 from properties.laws import LAWS
+from properties.laws.law import Law
 from properties.run.round import fuzz
 from properties.shrink.explain import indifferent, lines_run
 from tests.verification.samples import DECODE, PREFILL

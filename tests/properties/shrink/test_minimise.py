@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from properties.law import Law
 from properties.laws import LAWS
 from properties.laws.agreement import agrees_with_reference
 from properties.laws.equivalence import chunks_equal_one_shot
+from properties.laws.law import Law
 from properties.run.hunt import hunt
 from properties.shrink.minimise import BUDGET, MOST_NUMBERS, READABLE, simplified
 from tests.properties.generated import generated

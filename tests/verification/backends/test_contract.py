@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from properties.law import OutsideLaw
 from properties.laws.devices import devices_agree
+from properties.laws.law import OutsideLaw
 from tests.verification.misspelt import Case, cases_of, check_refusal, check_table
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.contract import Contract

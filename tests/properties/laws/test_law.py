@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import properties
-from properties.law import PHASES, Asked, Law, Need, OutsideLaw, law
 from properties.laws import LAWS
+from properties.laws.law import PHASES, Asked, Law, Need, OutsideLaw, law
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
 from tests.verification.samples import DECODE, PREFILL
 from verification.adapter import promising

@@ -2,7 +2,8 @@
 the fixture `attn_check_kernel` asks the laws in somebody's own test.
 
 pytest loads this module wherever the package is installed. So it imports nothing but pytest until laws are asked for,
-and every name that it adds begins with ``attn``.
+not even `properties`, which may be the name of a package of the suite's own, and every name that it adds begins with
+``attn``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from properties.checked import Checked
+    from properties.check.checked import Checked
 
 # Name of the property of a law's test that says on how many problems the law was verified.
 VERIFIED = "attn_verified"
@@ -60,8 +61,8 @@ def attn_check_kernel(pytestconfig: pytest.Config) -> Callable[..., Checked]:
     """Return `properties.check_kernel` with ``--attn-problems`` and ``--attn-seed`` as its numbers. Where there is no
     CUDA device for the kernel, the test is skipped; with ``--attn-require-cuda`` it fails.
     """
-    from properties.check import check_kernel
-    from properties.checked import CheckFailed
+    from properties.check.checked import CheckFailed
+    from properties.check.kernel import check_kernel
 
     option = pytestconfig.getoption
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-State = Literal["held", "broken", "says nothing", "not reached", "not run"]
+from verification.records.results import State
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,14 @@ class Checked:
         """Number of problems on which a law held, all cells together."""
         return sum(cell.verified for cell in self.cells)
 
-    def in_state(self, state: State) -> tuple[CheckedCell, ...]:
+    def in_state(self, state: State | str) -> tuple[CheckedCell, ...]:
         """Return the cells that are in this state."""
         return tuple(cell for cell in self.cells if cell.state == state)
 
     @property
     def counts(self) -> str:
         """Number of cells in each state, to be read by a person."""
-        found = {state: len(self.in_state(state)) for state in get_args(State)}
+        found = {state: len(self.in_state(state)) for state in State}
         return ", ".join(f"{count} {state}" for state, count in found.items() if count) or "no cells"
 
 

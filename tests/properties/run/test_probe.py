@@ -13,8 +13,8 @@ from torch import Tensor
 
 from properties import cli
 from properties.commands.probe import _spelled
-from properties.probe import LABELS, Point, probe
-from properties.proposal import proposed
+from properties.run.probe import LABELS, Point, probe
+from properties.run.proposal import proposed
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.adapter import Batch
 from verification.adapters.written import Written
@@ -116,7 +116,7 @@ def test_one_that_is_tried_with_sizes_has_no_head_dims_to_ask() -> None:
 def _few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no label is probed sooner."""
     few = {label: LABELS[label] for label in ("slots: -1", "special: nan seen")}
-    monkeypatch.setattr("properties.probe.LABELS", few)
+    monkeypatch.setattr("properties.run.probe.LABELS", few)
 
 
 @pytest.mark.usefixtures("_few_labels")

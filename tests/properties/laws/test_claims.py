@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from properties.claims import CLAIMABLE, ClaimError, check_bitwise
 from properties.laws import LAWS
-from properties.probe import probe
+from properties.laws.claims import CLAIMABLE, ClaimError, check_bitwise
 from properties.run.cells import cells
+from properties.run.probe import probe
 from properties.run.round import fuzz
 from verification.adapter import DenseAdapter, promising
 from verification.backends.contract import Contract

@@ -22,7 +22,7 @@ from verification.catalogue import UnknownBackend
 from verification.problem.json_io import to_json
 from verification.records.findings import CORPUS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 PREFILL = {"phases": ("prefill",), "dense_batches": True, "alignments": ("top_left", "bottom_right")}
 SMALL = Problem("prefill", "float32", 1, 1, 1, (2,), (2,))

@@ -12,12 +12,12 @@ from typing import Any
 
 from hypothesis.errors import Flaky
 
-from properties.claims import check_bitwise
 from properties.generate.options import HEAD_DIMS
 from properties.generate.profile import try_each
 from properties.generate.strategies import MASKS, can_misuse, problems_within
-from properties.law import Asked, Law, OutsideLaw
 from properties.laws import LAWS
+from properties.laws.claims import check_bitwise
+from properties.laws.law import Asked, Law, OutsideLaw
 from verification.backends.contract import Contract
 from verification.backends.promises import ARGUMENTS
 from verification.backends.protocol import Backend, Wrapped

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from properties.generate.options import HEAD_DIMS
-from properties.probe import Point, of_phases
+from properties.run.probe import Point, of_phases
 from verification.backends.contract import Contract
 from verification.backends.promises import Differing
 from verification.backends.protocol import Backend

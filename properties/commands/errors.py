@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.claims import ClaimError
+from properties.laws.claims import ClaimError
 from properties.run.session import NOT_VERIFIED, WorkerDied
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend

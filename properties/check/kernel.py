@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from hypothesis.errors import Unsatisfiable
 
-from properties.checked import Checked, CheckedCell, CheckFailed
-from properties.law import Law, OutsideLaw
+from properties.check.checked import Checked, CheckedCell, CheckFailed
+from properties.check.message import failure_message
 from properties.laws import LAWS
-from properties.message import failure_message
+from properties.laws.law import Law, OutsideLaw
 from properties.run.round import Broken, fuzz
 from verification.backends.flags import settled
 from verification.backends.protocol import Backend, NotPortable
@@ -21,6 +21,7 @@ from verification.oracle.judge import Violation
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.records.findings import load, locate, read
+from verification.records.results import State
 
 # Problems for each law in each dtype: most bugs break some law on so many, and a kernel takes seconds.
 PROBLEMS = 25
@@ -81,17 +82,18 @@ def check_cell(
     if problems < 1:
         raise ValueError(f"problems: {problems} (must be at least 1)")
     if reason := cannot_run(backend.device):
-        return CheckedCell(law.name, dtype, "not run", why=reason), None
+        return CheckedCell(law.name, dtype, State.NOT_RUN, why=reason), None
     try:
         result, broken, _ = fuzz(law, backend, dtype, seed, problems, shrink=shrink)
     except Unsatisfiable:
-        return CheckedCell(law.name, dtype, "says nothing", why="no problem was drawn that the contract defines"), None
+        return CheckedCell(
+            law.name, dtype, State.SAYS_NOTHING, why="no problem was drawn that the contract defines"
+        ), None
     if broken:
         return _broken_cell(law, dtype, broken), broken
     if not result.verified:
-        why = f"each of {result.problems} problems was outside it"
-        return CheckedCell(law.name, dtype, "says nothing", why=why), None
-    return CheckedCell(law.name, dtype, "held", result.verified, result.ratio), None
+        return CheckedCell(law.name, dtype, State.SAYS_NOTHING, why=result.why), None
+    return CheckedCell(law.name, dtype, State.HELD, result.verified, result.ratio), None
 
 
 def _check_given(
@@ -99,7 +101,7 @@ def _check_given(
 ) -> tuple[CheckedCell, Broken | None]:
     """Ask one law about those of ``problems`` that it and the contract speak of."""
     if reason := cannot_run(backend.device):
-        return CheckedCell(law.name, dtype, "not run", why=reason), None
+        return CheckedCell(law.name, dtype, State.NOT_RUN, why=reason), None
     ratios = []
     for problem in problems:
         in_contract = problem.dtype == dtype and backend.contract.speaks_of(problem)
@@ -113,12 +115,12 @@ def _check_given(
             broken = Broken(problem, violation)
             return _broken_cell(law, dtype, broken), broken
     if not ratios:
-        return CheckedCell(law.name, dtype, "says nothing", why="each of the problems is outside it"), None
-    return CheckedCell(law.name, dtype, "held", len(ratios), max(ratios)), None
+        return CheckedCell(law.name, dtype, State.SAYS_NOTHING, why="each of the problems is outside it"), None
+    return CheckedCell(law.name, dtype, State.HELD, len(ratios), max(ratios)), None
 
 
 def _broken_cell(law: Law, dtype: str, broken: Broken) -> CheckedCell:
-    return CheckedCell(law.name, dtype, "broken", why=str(broken.violation).splitlines()[0])
+    return CheckedCell(law.name, dtype, State.BROKEN, why=str(broken.violation).splitlines()[0])
 
 
 def _opened(kernel: Kernel, device: str | None) -> Backend:

@@ -10,8 +10,8 @@ from traceback import format_exception
 
 import torch
 
-from properties.checked import Checked
-from properties.law import Law
+from properties.check.checked import Checked
+from properties.laws.law import Law
 from properties.run.round import Broken
 from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from properties.cli import app
-from properties.ledger import Row, State, reviewed
+from properties.run.ledger import Row, State, reviewed
 from verification.problem import Problem
 from verification.problem.json_io import to_json
 from verification.problem.reading import ProblemError
@@ -19,7 +19,7 @@ from verification.records import findings
 from verification.records.entries import Entry, entries, load
 from verification.records.findings import Finding
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENTRIES = entries(findings.LEDGER)
 PAGE = (ROOT / "docs" / "findings.md").read_text()
 HERE = version("numpy")

@@ -1,0 +1,1 @@
+"""The laws asked in one's own test file, without pytest."""
