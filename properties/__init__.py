@@ -13,7 +13,7 @@ else:
     def __getattr__(name):
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from properties.check import kernel
+        from properties.check.kernel import kernel
 
         return getattr(kernel, name)
 

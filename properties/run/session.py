@@ -62,7 +62,7 @@ class _Run:
 
     def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
-        code = self._exit_code(interrupted, failed)
+        code = exit_code(self.plan, self.summary, interrupted, failed)
         error = f"{type(failed).__name__}: {failed}".splitlines()[0] if failed else ""
         for result in self.summary.results:
             self.tell(CellEnded(*result.cell, result.state, result.why))
@@ -70,14 +70,16 @@ class _Run:
         self.tell(RunEnded(seconds, code, interrupted, self.coverage, error, states))
         return code
 
-    def _exit_code(self, interrupted: bool, failed: Exception | None) -> int:
-        states = self.summary.states
-        if states[State.BROKEN] or (self.plan.require_cuda and states[State.NOT_RUN]):
-            return VIOLATION
-        if interrupted and not failed:
-            return INTERRUPTED
-        unasked = states[State.NOT_REACHED] and not self.plan.partial
-        return NOT_VERIFIED if failed or unasked or not self.summary.verified else NOTHING
+
+def exit_code(plan: Plan, summary: Summary, interrupted: bool = False, failed: Exception | None = None) -> int:
+    """Return the exit code of a run: what was found outweighs how the run ended, and that what was not reached."""
+    states = summary.states
+    if states[State.BROKEN] or (plan.require_cuda and states[State.NOT_RUN]):
+        return VIOLATION
+    if interrupted and not failed:
+        return INTERRUPTED
+    unasked = states[State.NOT_REACHED] and not plan.partial
+    return NOT_VERIFIED if failed or unasked or not summary.verified else NOTHING
 
 
 def run(plan: Plan, reporters: Sequence[Reporter]) -> int:

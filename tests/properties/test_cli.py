@@ -131,6 +131,10 @@ def test_laws_and_backends_are_listed() -> None:
     """For persons and for machines."""
     assert {row["name"] for row in json.loads(asked("laws", "--json").stdout)} == {law.name for law in LAWS}
     assert "agrees_with_reference" in asked("laws").output
+    needs = {row["name"]: row["needs"] for row in json.loads(asked("laws", "--json").stdout)}
+    assert needs["agrees_with_reference"] == []
+    assert needs["chunks_equal_one_shot"][-1] == "alignment bottom_right"
+    assert "alignment bottom_right" in asked("laws").output
     listed = json.loads(asked("backends", "--json", "--faults").stdout)
     assert {"attn_core/eager", "sdpa/flash", "flex/compiled"} <= {row["name"] for row in listed["implementations"]}
     assert {row["name"] for row in listed["faults"]} == set(FAULTS)

@@ -77,6 +77,8 @@ class Terminal:
         self._tables()
         self._failures()
         self._others_than_held()
+        if end.error:
+            self._say(f"the run died: {end.error}")
         self._say(self._summary.totals())
         seconds = time.monotonic() - self._began
         start_up = f"{self._pace.start_up:.0f} of them" if self._pace.problems else "all of them"

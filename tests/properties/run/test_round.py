@@ -35,7 +35,7 @@ def never_holds(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
 
 def says_nothing(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
     """Nothing."""
-    raise OutsideLaw
+    raise OutsideLaw("it never does")
 
 
 def crashes(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
@@ -74,11 +74,11 @@ def test_other_cells_try_other_problems(dtype: str, law: object, seed: int) -> N
 
 
 def test_what_was_measured_is_kept() -> None:
-    """The largest score, and no violation."""
+    """The largest ratio, and no violation."""
     TRIED.clear()
     result, broken, _ = fuzz(Law(holds), HONEST, "float16", 5, examples=60)
     assert broken is None
-    assert result.score == max(problem.num_queries for problem in TRIED) / 1000
+    assert result.ratio == max(problem.num_queries for problem in TRIED) / 1000
     assert (result.law, result.dtype, result.outside, result.failure) == ("holds", "float16", 0, "")
     assert result.seconds > 0
 
@@ -87,6 +87,7 @@ def test_problems_outside_the_law_are_counted_apart() -> None:
     """They were tried, and not verified."""
     result, broken, _ = fuzz(Law(says_nothing), HONEST, "float16", 5, examples=40)
     assert (result.problems, result.outside, result.verified, broken) == (40, 40, 0, None)
+    assert (result.state, result.why, result.reasons) == ("says nothing", "it never does", {"it never does": 40})
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

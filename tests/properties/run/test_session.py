@@ -14,9 +14,14 @@ from tempfile import mkdtemp
 
 import pytest
 import torch
+from filelock import FileLock
 
+from properties.run.plan import Plan
+from properties.run.session import exit_code
 from verification.records.findings import load
-from verification.reporting.events import read_events
+from verification.records.results import CellResult, State
+from verification.reporting.events import RoundEnded, read_events
+from verification.reporting.files import LOCK
 from verification.reporting.summary import Summary
 
 ROOT = Path(__file__).parents[3]
@@ -25,8 +30,11 @@ FEW = ("--examples", "3", "--seed", "5", "--device", "cpu", "--dtype", "float16"
 ONE_LAW = ("--seed", "5", "--dtype", "float16", "--device", "cpu", "-k", "agrees_with")
 
 
+NO_CORPUS = mkdtemp(prefix="corpus-")
+
+
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "properties.cli", "fuzz", "--corpus", "none", *arguments]
+    return [sys.executable, "-m", "properties.cli", "fuzz", "--corpus", NO_CORPUS, *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -45,6 +53,11 @@ def session(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedP
     return subprocess.run(wanted, cwd=folder, env=environment(**more), capture_output=True, text=True, check=False)
 
 
+def words(output: str) -> str:
+    """What was printed, without the breaks of its lines."""
+    return " ".join(output.split())
+
+
 @cache
 def passing(workers: str) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = Path(mkdtemp())
@@ -56,11 +69,14 @@ def test_a_run_that_passes() -> None:
     done, folder = passing("1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"agrees_with_reference.*│.*3 .*│", done.stderr)
-    assert re.search(r"\[0:\d\d\] 3 problems, \d/s, 0 findings, \d:\d\d left", done.stderr)
+    assert re.search(r"start-up took \d+ s\n", done.stderr)
+    assert re.search(r"\[0:\d\d\] 3 problems, \d+/s, 0 findings, 1 of 2 cells reached\n", done.stderr)
     assert "seed 5; 6 problems" in done.stderr
-    assert "no violation" in done.stderr
+    said = words(done.stderr)
+    assert "2 cells: 2 held, 0 broken, 0 say nothing, 0 not reached, 0 not run" in said
+    assert re.search(r"No violation in 5 problems; exit code 0; \d+ s, \d+ of them start-up, \d+ problems/s", said)
     reports = folder / "reports"
-    assert {path.name for path in reports.iterdir()} == {"run.jsonl", "junit.xml", "summary.md", "index.html"}
+    assert {path.name for path in reports.iterdir()} == {".lock", "run.jsonl", "junit.xml", "summary.md", "index.html"}
     assert (folder / "step.md").read_text() == (reports / "summary.md").read_text()
     assert (reports / "run.jsonl").read_text() == done.stdout
     summary = Summary(read_events(reports / "run.jsonl"))
@@ -69,7 +85,7 @@ def test_a_run_that_passes() -> None:
 
 def test_equal_seeds_equal_digests() -> None:
     """However many workers share the work."""
-    found = [re.findall(r"cpu: 2 cells, digest ([0-9a-f]{16})", passing(workers)[0].stderr) for workers in "12"]
+    found = [re.findall(r"cpu: digest ([0-9a-f]{16})", passing(workers)[0].stderr) for workers in "12"]
     assert found[0] == found[1] != []
 
 
@@ -87,8 +103,69 @@ def test_a_run_that_verified_nothing_fails(tmp_path: Path) -> None:
     cells = ("--device", "cuda", "-k", "agrees_with", "--dtype", "float16")
     done = session(tmp_path, *cells)
     assert done.returncode == 3, done.stderr
-    assert "cuda: 1 cells NOT RUN (no CUDA device)" in done.stdout
+    assert "1 cell: 0 held, 0 broken, 0 say nothing, 0 not reached, 1 not run (no CUDA device)" in words(done.stdout)
+    assert "Nothing was verified; exit code 3" in done.stdout
+    assert "violation" not in done.stdout.lower()
     assert session(tmp_path, "--require-cuda", *cells).returncode == 1
+
+
+def of(*words: str) -> Summary:
+    """A run of one cell for each of these states."""
+    results = {
+        State.HELD: CellResult("held", "float16", "cpu", "x", problems=2, outside=1),
+        State.BROKEN: CellResult("broken", "float16", "cpu", "x", problems=2, failure="it broke"),
+        State.SAYS_NOTHING: CellResult("silent", "float16", "cpu", "x", problems=2, outside=2),
+        State.NOT_REACHED: CellResult("unreached", "float16", "cpu", "x"),
+        State.NOT_RUN: CellResult("missing", "float16", "cuda", "x", skipped="no CUDA device"),
+    }
+    return Summary(RoundEnded(results[State(word)]) for word in words)
+
+
+HELD, BROKEN, SILENT, UNREACHED, MISSING = State
+PARTIAL, REQUIRED = {"partial": True}, {"require_cuda": True}
+
+
+@pytest.mark.parametrize(
+    ("states", "options", "code"),
+    [
+        ([HELD], {}, 0),
+        ([HELD, SILENT], {}, 0),
+        ([HELD, SILENT, MISSING], {}, 0),
+        ([HELD, MISSING], REQUIRED, 1),
+        ([HELD, BROKEN, UNREACHED], PARTIAL, 1),
+        ([HELD, UNREACHED], {}, 3),
+        ([HELD, UNREACHED], PARTIAL, 0),
+        ([SILENT], {}, 3),
+        ([SILENT], PARTIAL, 3),
+        ([UNREACHED], PARTIAL, 3),
+        ([MISSING], PARTIAL, 3),
+        ([MISSING], REQUIRED, 1),
+        ([], PARTIAL, 3),
+    ],
+)
+def test_exit_codes(states: list[State], options: dict[str, bool], code: int) -> None:
+    """0 where all that could run held or says nothing, 1 where a law broke, 3 where something was left unasked; where
+    nothing was verified it is never 0.
+    """
+    plan, summary = Plan([], 0, **options), of(*states)  # type: ignore[arg-type]
+    assert exit_code(plan, summary) == code
+    assert exit_code(plan, summary, failed=RuntimeError()) == (code or 3)
+    assert exit_code(plan, summary, interrupted=True) == (1 if code == 1 else 130)
+
+
+def test_a_budget_that_ends_too_soon(tmp_path: Path) -> None:
+    """The cells that had no turn are named, and the exit code is 3 whatever is allowed: nothing was verified."""
+    (tmp_path / "adapter.py").write_text(ADAPTER.format(what="import time; time.sleep(600)"))
+    slow = ("--minutes", "0.1", "--trusted", "--backend", "adapter:Broken", *ONE_LAW)
+    for more in ((), ("--partial",)):
+        done = session(tmp_path, *slow, *more)
+        assert done.returncode == 3, done.stderr
+        said = words(done.stdout)
+        assert "not reached, since the budget ended first: agrees_with_reference-float16-cpu-attn_core/eager" in said
+        assert "1 cell: 0 held, 0 broken, 0 say nothing, 1 not reached, 0 not run" in said
+        assert "Nothing was verified; exit code 3; " in said
+        assert "all of them start-up" in said
+        assert "violation" not in said.lower()
 
 
 def test_what_breaks_a_law_is_kept(tmp_path: Path) -> None:
@@ -147,7 +224,7 @@ def test_ctrl_c_ends_a_run_with_its_report(tmp_path: Path, backend: str, code: i
     output = running.stdout.read()
     assert running.wait(10) == code
     assert time.monotonic() - start < 2
-    assert "INTERRUPTED" in output
+    assert f", interrupted; exit code {code}; " in words(output)
     assert Summary(read_events(tmp_path / "reports/run.jsonl")).interrupted
     assert (tmp_path / "reports/index.html").stat().st_size > 1000
 
@@ -178,4 +255,43 @@ def test_a_worker_that_fails_is_no_violation(tmp_path: Path, what: str, said: st
     done = session(tmp_path, *ONE_LAW, "--examples", "5", "--trusted", "--backend", "adapter:Broken")
     assert done.returncode == 3, done.stdout
     assert said in done.stderr
-    assert Summary(read_events(tmp_path / "reports/run.jsonl")).endings[0].exit_code == 3
+    [ending] = Summary(read_events(tmp_path / "reports/run.jsonl")).endings
+    assert ending.exit_code == 3
+    assert f"The run died after 0 verified problems: {ending.error}" in words(done.stdout)
+    assert "not reached, since the run died first: agrees_with_reference-float16-cpu-attn_core/eager" in done.stdout
+    assert "violation" not in done.stdout.lower()
+
+
+def test_a_worker_that_dies_hides_no_violation(tmp_path: Path) -> None:
+    """One that was found before: the exit code is its."""
+    (tmp_path / "adapter.py").write_text(ADAPTER.format(what="raise MemoryError('no plan')"))
+    backends = ("--backend", "mask-one-future", "--backend", "adapter:Broken")
+    done = session(tmp_path, *ONE_LAW, "--examples", "50", "--trusted", "--workers", "1", *backends)
+    assert done.returncode == 1, done.stderr
+    [ending] = Summary(read_events(tmp_path / "reports/run.jsonl")).endings
+    assert (ending.exit_code, ending.error) == (1, "MemoryError: no plan")
+    assert "1 law broken; exit code 1" in done.stdout
+    assert "the run died: MemoryError: no plan" in done.stdout
+
+
+def test_reports_that_cannot_be_written(tmp_path: Path) -> None:
+    """Nothing is tried where there is nowhere to tell it; and where they are lost later, all is not well."""
+    (tmp_path / "taken").write_text("")
+    done = session(tmp_path, *FEW, "--reports", "taken")
+    assert done.returncode == 2
+    assert done.stderr == "error: --reports: taken (File exists)\n"
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/junit.xml").symlink_to("/dev/full")
+    done = session(tmp_path, *FEW)
+    assert done.returncode == 3, done.stderr
+    assert "NOT WRITTEN: reports/junit.xml (No space left on device)" in done.stdout
+
+
+def test_a_folder_of_reports_is_of_one_run(tmp_path: Path) -> None:
+    """The second is refused in a line, and does not touch what the first writes."""
+    (tmp_path / "reports").mkdir()
+    with FileLock(tmp_path / "reports" / LOCK):
+        done = session(tmp_path, *FEW)
+    assert done.returncode == 2
+    assert done.stderr == "error: --reports: reports (another run is writing there; name another folder)\n"
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == [LOCK]
