@@ -19,7 +19,7 @@ from verification.oracle.rows import Rows, rows_of
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.table import CACHES, OUTPUTS, TENSORS
-from verification.problem.visibility import seen_of_context, visible_counts
+from verification.problem.visibility import counts_in_context, visible_counts
 from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Arena
@@ -160,7 +160,7 @@ def _of_context(stored: Inputs, i: int, rows: slice) -> Sequence:
     problem, slots = stored.problem, stored.visible_slots[i]
     keys, values = (cache.reshape(-1, *cache.shape[2:])[slots] for cache in (stored.k_cache, stored.v_cache))
     context, sizes = int(stored.context_lens[i]), (problem.block_size, problem.num_blocks)
-    counts = seen_of_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
+    counts = counts_in_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
     return Sequence(rows, stored.q[rows], keys, values, counts)
 
 
