@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verification.problem import Problem
 from verification.problem.table import TENSORS
-from verification.tensors.arena import Bytes, aligned
+from verification.tensors.arena import Bytes, allocate_aligned
 from verification.tensors.materialize import Tensors
 from verification.tensors.observation import Answer
 
@@ -81,7 +81,7 @@ def packed(tensors: Tensors) -> Shipment:
 
 def unpacked(shipment: Shipment, device: str) -> Tensors:
     """Return the tensors in an arena that is aligned as the law's own is."""
-    host = aligned(len(shipment.memory))
+    host = allocate_aligned(len(shipment.memory))
     host.numpy()[...] = shipment.memory
     arena = host if device == "cpu" else host.to(torch.device(device))
     tensors = {name: x.on(arena) if isinstance(x, View) else x for name, x in shipment.tensors.items()}

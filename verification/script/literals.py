@@ -20,8 +20,8 @@ from verification.problem.table import CACHES, TENSORS, TOKENS
 from verification.script.text import WIDTH
 from verification.tensors.arena import contiguous_strides
 from verification.tensors.inputs import POISON_BYTE, Inputs, poison_around
-from verification.tensors.layout import side_by_side
-from verification.tensors.materialize import Arena, apply_misuse, views
+from verification.tensors.layout import fused_names
+from verification.tensors.materialize import Arena, apply_misuse, view_tensors
 
 Array = NDArray[Any]
 MOST_NUMBERS = 20_000
@@ -37,9 +37,9 @@ class Literals:
         self._device = "" if device == "cpu" else f', device="{torch.device(device).type}"'
 
     def call(self, arena: Arena, names: Sequence[str], suffix: str, spoiled: bool) -> list[str]:
-        """Write down the tensors of these names as they were before the call, under the field's names and ``suffix``."""
+        """Return assignments of these tensors as they were before the call, to their names followed by ``suffix``."""
         problem, inputs, lines = arena.inputs.problem, arena.inputs, list[str]()
-        arena = replace(arena, tensors=views(arena.spans, torch.from_numpy(arena.before)))
+        arena = replace(arena, tensors=view_tensors(arena.spans, torch.from_numpy(arena.before)))
         if spoiled:
             arena = apply_misuse(MISUSES[problem.misuse], arena)
         joined: dict[str, list[str]] = {}
@@ -116,7 +116,7 @@ class Literals:
 
     def _fused(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
         """q, k and v as head ranges of one tensor, where they have equally many tokens; else k and v."""
-        names = side_by_side(inputs)
+        names = fused_names(inputs)
         whole = np.concatenate([getattr(inputs, name) for name in names], axis=1)
         joined, start, lines = f"{''.join(names)}{suffix}", 0, []
         for name in names:
