@@ -17,7 +17,7 @@ from verification.oracle.expectation import Expectation, sequences, store
 from verification.oracle.judge import Verdict, judge_same_bits, successful_output
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
-from verification.problem.labels import OF
+from verification.problem.labels import INDEX
 from verification.problem.table import TENSORS
 from verification.tensors.inputs import Array, Inputs, make_inputs
 
@@ -28,7 +28,7 @@ def _has_groups(backend: Backend, _: str) -> bool:
     if contract.compiled_sizes:
         sizes = contract.compiled_sizes
         return any(heads > kv_heads and (heads, heads, *rest) in sizes for heads, kv_heads, *rest in sizes)
-    defined = {f"H/G: {ratio}" for ratio in OF["H/G"]} - contract.undefined
+    defined = {f"H/G: {ratio}" for ratio in INDEX["H/G"]} - contract.undefined
     return "H/G: 1" in defined and len(defined) > 1
 
 

@@ -25,7 +25,7 @@ from verification.catalogue import backend_named
 from verification.problem import Problem
 from verification.problem.json_io import from_json, to_json
 from verification.script.case import About, Case, KernelCall, Step
-from verification.script.kernel import expected, kernel_snippet
+from verification.script.kernel import expect_kernel, kernel_snippet
 from verification.script.page import kernel_script, script_for
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
@@ -101,7 +101,7 @@ def _announced(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
 
     def announced(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
         call = KernelCall(q, k, v, causal, scale, None)
-        answer = expected(call, backend.precision.resolve(str(q.dtype).removeprefix("torch.")))
+        answer = expect_kernel(call, backend.precision.resolve(str(q.dtype).removeprefix("torch.")))
         snippet = kernel_snippet(backend, causal, scale)
         _write(path, kernel_script(call, answer, snippet, backend.device, about, kind="crash"))
         return dense(q, k, v, causal, scale)

@@ -25,9 +25,9 @@ from verification.problem.json_io import to_json
 from verification.problem.reading import shortened
 from verification.records.findings import Finding
 from verification.script.case import About, KernelCall, Step
-from verification.script.kernel import expected, kernel_snippet, worst
+from verification.script.kernel import describe_worst, expect_kernel, kernel_snippet
 from verification.script.page import kernel_script, script_for
-from verification.script.pick import case_of
+from verification.script.pick import pick_case
 from verification.script.trial import failure_of
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
@@ -74,7 +74,7 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
         with listening(recorder):
             about = _about(finding.problem, law, backend, _violation(finding.problem, law, backend))
         same_bits = law.is_claimed(backend.contract.in_phase(finding.problem.phase))
-        text = script_for(case_of(recorder.steps, backend, law.bad_input, same_bits), backend, about)
+        text = script_for(pick_case(recorder.steps, backend, law.bad_input, same_bits), backend, about)
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")
     return text
@@ -134,9 +134,9 @@ def _of_kernel(problem: Problem, law: Law, backend: DenseBackend) -> str:
     message = _violation(problem, law, replace(backend, dense=recorded))
     roundings = backend.precision.resolve(problem.dtype)
     for call in calls:
-        expectation = expected(call, roundings)
+        expectation = expect_kernel(call, roundings)
         if call.output is None or bool((error_ratios(call.output, expectation) > 1).any()):
-            about = _about(problem, law, backend, worst(call, expectation) or message)
+            about = _about(problem, law, backend, describe_worst(call, expectation) or message)
             snippet = kernel_snippet(backend, call.causal, call.scale)
             return kernel_script(call, expectation, snippet, backend.device, about)
     raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")

@@ -1,4 +1,4 @@
-"""Backends that may die: each lives in a process of its own, which is replaced.
+"""Isolation of backends that may die: each lives in a process of its own, which is replaced when it dies.
 
-`isolated.py` is what laws ask, `host.py` has the process, `keeper.py` is the process, `shipment.py` is what travels.
+Laws ask an `isolated.Isolated`; its `host.Host` owns the process, which a `keeper` forks; `shipment` has the messages.
 """

@@ -1,4 +1,4 @@
-"""A backend in a process of its own: what kills it is a violation, and the next problem finds another process."""
+"""A backend in a process of its own: its death is a violation, and the next problem finds another process."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from verification.backends.observe import to_torch
 from verification.backends.protocol import Backend, Call, NotPortable, Returned, Wrapped
 from verification.catalogue import UnknownBackend, backend_named, is_foreign
 from verification.isolation.host import Host
-from verification.isolation.shipment import Request, packed
+from verification.isolation.shipment import Request, pack
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
+# Numbers of requests, by which a process knows what it has prepared.
 _NUMBERS = count()
 
 
 @dataclass(frozen=True)
 class Isolated(Wrapped):
-    """``inner`` says here what it promises; the one that is asked is made from ``source`` there."""
+    """A backend that is made and asked in another process; ``inner``, in this one, only says what it promises."""
 
     source: str
+    """Name from which the other process makes the backend."""
     crash_after: float
+    """Seconds without an answer that count as a crash."""
     host: Host = field(repr=False, compare=False)
+    """Owner of the other process."""
 
     def on(self, device: str) -> Backend:
         try:
@@ -38,14 +42,14 @@ class Isolated(Wrapped):
             raise NotPortable(str(error)) from None
 
     def prepare(self, problem: Problem) -> Call:
-        """Raises what the backend raises, and Crash, as do its calls."""
+        """Prepare a call there. It raises what the backend raises, or Crash; so do calls of what is returned."""
         request = Request(next(_NUMBERS), problem)
         reply = self.host.ask(request)
         if reply.error is not None:
             raise reply.error
 
         def call(tensors: Tensors) -> Returned:
-            reply = self.host.ask(Request(request.number, problem, packed(tensors)))
+            reply = self.host.ask(Request(request.number, problem, pack(tensors)))
             if reply.error is not None:
                 raise reply.error
             answer = reply.answer
@@ -61,8 +65,9 @@ class Isolated(Wrapped):
 
 @cache
 def open_backend(source: str, device: str, crash_after: float | None) -> Backend:
-    """The backend of that name, in a process of its own where we do not know what it does. ``crash_after``: seconds
-    without an answer that count as a crash; None where the backend is trusted not to crash. Raises UnknownBackend.
+    """Return the backend of that name, in a process of its own if its code is foreign. Raises UnknownBackend.
+
+    ``crash_after``: seconds without an answer that count as a crash; None where the backend is trusted not to crash.
     """
     backend = backend_named(source, device)
     if crash_after is None or not is_foreign(source) or not hasattr(os, "fork"):
@@ -72,7 +77,10 @@ def open_backend(source: str, device: str, crash_after: float | None) -> Backend
 
 @contextmanager
 def hurried(backend: Backend) -> Iterator[None]:
-    """While it lasts, less time counts as a crash: enough for candidates, which are then looked at with patience."""
+    """Let less time count as a crash for a while.
+
+    It is enough for candidates of a shrinker, which are looked at with patience before they count.
+    """
     if isinstance(backend, Isolated):
         with backend.host.hurried():
             yield

@@ -1,7 +1,8 @@
-"""The process of a backend, and the one that makes it: it has loaded torch once, so that a new one takes a moment.
+"""The keeper, which has loaded torch once and forks the process of a backend, so that a new one takes a moment.
 
-It is told by a socket. A file descriptor, with one byte: make a process that answers there. `ENDED` or `KILL`: it is
-gone, or shall be; its status is the answer. The socket's end: so shall everything be.
+Commands arrive on a socket. `START` with a file descriptor: fork a process that serves requests on the descriptor.
+`ENDED`: wait until that process has ended by itself, kill it if it takes too long, and reply with its exit status.
+`KILL`: kill it at once, and reply likewise. End of file: kill it and exit.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from verification.backends.flags import settle
 from verification.backends.observe import ask
 from verification.backends.protocol import Backend, Call
 from verification.catalogue import backend_named
-from verification.isolation.shipment import Reply, Request, portable, portable_answer, received, send, unpacked
+from verification.isolation.shipment import Reply, Request, make_answer_portable, make_portable, receive, send, unpack
 
 START, ENDED, KILL = b"s", b"e", b"k"
 STATUS = struct.Struct("i")
-# The exit code of a process that failed in our own code: no crash of a backend.
+# Exit code of a process that failed in our own code, which is no crash of a backend: any that backends do not use.
 OUR_ERROR = 113
-# Calls that a process remembers. A law has one at a time; what is forgotten is prepared again.
+# Prepared calls that a process remembers. A law needs one at a time, and a forgotten one is prepared again.
 _KEPT = 8
-# Seconds in which a process whose connection is closed must end.
+# Seconds that a process has to end by itself once its connection is closed.
 _LAST_SECONDS = 5.0
 
 
 def keep(source: str, device: str, control: socket.socket) -> None:
-    """Until ``control`` is closed. Nothing here, nor what is loaded here, may use CUDA: no fork could go on with it."""
+    """Obey the commands on ``control`` until it is closed.
+
+    Nothing here, nor any module that is loaded here, may use CUDA: a fork cannot go on with an open device.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session answers Ctrl-C
     settle()
     while True:
@@ -44,17 +48,17 @@ def keep(source: str, device: str, control: socket.socket) -> None:
         process = os.fork()
         if not process:
             control.close()
-            _live(source, device, Connection(descriptors[0]))
+            _run_process(source, device, Connection(descriptors[0]))
         os.close(descriptors[0])
         wish = control.recv(1)
-        status = _status(process, _LAST_SECONDS if wish == ENDED else 0.0)
+        status = _wait_for(process, _LAST_SECONDS if wish == ENDED else 0.0)
         if not wish:
             return
         control.sendall(STATUS.pack(status))
 
 
-def _status(process: int, seconds: float) -> int:
-    """How it ended within ``seconds``; then it is killed."""
+def _wait_for(process: int, seconds: float) -> int:
+    """Return the exit status of ``process``, which is killed if it has not ended within ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         found, status = os.waitpid(process, os.WNOHANG)
@@ -66,8 +70,8 @@ def _status(process: int, seconds: float) -> int:
         time.sleep(0.001)
 
 
-def _live(source: str, device: str, connection: Connection) -> None:
-    """Never returns: what is behind the fork belongs to the keeper."""
+def _run_process(source: str, device: str, connection: Connection) -> None:
+    """Serve requests and exit. Never returns: the code after the fork belongs to the keeper."""
     code = OUR_ERROR
     try:
         _no_core_file()
@@ -85,36 +89,39 @@ def _live(source: str, device: str, connection: Connection) -> None:
 
 
 def _serve(source: str, device: str, connection: Connection) -> None:
+    """Reply to requests until the device is lost. Raises EOFError when nobody asks any more."""
     backend = backend_named(source, device)
     calls: dict[int, Call] = {}
-    send(connection, Reply(lost=_lost(device)))  # which wakes a device that sleeps: no problem shall wait for it
+    # This also wakes a device that sleeps, so that no problem has to wait for it.
+    send(connection, Reply(lost=_lost_device(device)))
     reply = Reply()
     while not reply.lost:
-        reply = _reply(backend, calls, received(connection))
+        reply = _answer(backend, calls, receive(connection))
         send(connection, reply)
 
 
-def _reply(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
+def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
+    """Return the reply to a request. ``calls`` are those that are prepared, by number."""
     try:
         if request.number not in calls:
             calls[request.number] = backend.prepare(request.problem)
     except Exception as error:
-        return Reply(error=portable(error), lost=_lost(backend.device))
+        return Reply(error=make_portable(error), lost=_lost_device(backend.device))
     if len(calls) > _KEPT:
         del calls[next(iter(calls))]
     if request.shipment is None:
         return Reply()
     try:
-        answer = ask(calls[request.number], unpacked(request.shipment, backend.device))
-        return Reply(portable_answer(answer))
-    except Exception:  # the memory cannot be read
-        if lost := _lost(backend.device):
+        answer = ask(calls[request.number], unpack(request.shipment, backend.device))
+        return Reply(make_answer_portable(answer))
+    except Exception:  # the arena's memory could not be read
+        if lost := _lost_device(backend.device):
             return Reply(lost=lost)
         raise
 
 
-def _lost(device: str) -> str:
-    """The CUDA error that stays until the process ends; empty where there is none."""
+def _lost_device(device: str) -> str:
+    """Return the CUDA error that stays until the process ends; empty where there is none."""
     try:
         if device == "cuda":
             torch.cuda.synchronize()
@@ -124,6 +131,6 @@ def _lost(device: str) -> str:
 
 
 def _no_core_file() -> None:
-    import resource  # not on every system
+    import resource  # which not every system has
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

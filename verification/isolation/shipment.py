@@ -1,4 +1,4 @@
-"""What travels between a law and the process of a backend: tensors there, an answer back."""
+"""Messages between a law and the process of a backend: tensors on the way there, an answer on the way back."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from torch import Tensor
 
 from verification.problem import Problem
 from verification.problem.table import TENSORS
-from verification.tensors.arena import Bytes, aligned
+from verification.tensors.arena import Bytes, allocate_aligned
 from verification.tensors.materialize import Tensors
 from verification.tensors.observation import Answer
 
 
 @dataclass(frozen=True)
 class View:
-    """A tensor in the arena; ``offset`` in bytes, ``stride`` in elements."""
+    """The place of a tensor in the arena."""
 
     offset: int
+    """Bytes from the start of the arena."""
     dtype: torch.dtype
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    """In elements."""
 
     def on(self, arena: Tensor) -> Tensor:
+        """Return the tensor at this place of ``arena``."""
         start = (arena.storage_offset() + self.offset) // self.dtype.itemsize
         empty = torch.empty(0, dtype=self.dtype, device=arena.device)
         return empty.set_(arena.untyped_storage(), start, self.shape, self.stride)
@@ -34,17 +37,17 @@ class View:
 
 @dataclass(frozen=True)
 class Shipment:
-    """`Tensors` on the host: all that a backend may see, and nothing of what the harness keeps."""
+    """`Tensors` as they travel: all that a backend may see, and nothing that the harness keeps to itself."""
 
     memory: Bytes
     """The arena's bytes."""
     tensors: dict[str, Any]
-    """By name, a view of them, or what a misuse made of one: a copy, a list, nothing."""
+    """By name, a `View`, or the object that a misuse made of the tensor: a copy, a list, None."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Prepare ``problem`` under ``number``; with a shipment, call what was prepared under it."""
+    """A request to prepare ``problem`` under ``number`` or, with a shipment, to call what was prepared under it."""
 
     number: int
     problem: Problem
@@ -53,48 +56,48 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What comes back of a request."""
+    """The reply to a request."""
 
     answer: Answer | None = None
     """The answer to a call; None where there was none to make."""
     error: Exception | None = None
-    """What `prepare` raised."""
+    """The exception that `prepare` raised."""
     lost: str = ""
     """Why the process cannot be asked again; empty where it can."""
 
 
 def send(connection: Connection, message: Request | Reply) -> None:
-    """As bytes: torch would have a connection's own pickler put tensors into shared memory."""
+    """Send a message as bytes: torch makes a connection's own pickler put tensors into shared memory."""
     connection.send_bytes(pickle.dumps(message))
 
 
-def received(connection: Connection) -> Any:
-    """Raises EOFError or OSError where nobody is there any more."""
+def receive(connection: Connection) -> Any:
+    """Return the next message. Raises EOFError or OSError where the other end is closed."""
     return pickle.loads(connection.recv_bytes())
 
 
-def packed(tensors: Tensors) -> Shipment:
-    """Take copies of all that is handed over."""
-    held = {name: _packed(getattr(tensors, name), tensors.arena) for name in TENSORS}
+def pack(tensors: Tensors) -> Shipment:
+    """Return copies of all that is handed over."""
+    held = {name: _pack_one(getattr(tensors, name), tensors.arena) for name in TENSORS}
     return Shipment(tensors.arena.cpu().numpy(), held)
 
 
-def unpacked(shipment: Shipment, device: str) -> Tensors:
-    """Return the tensors in an arena that is aligned as the law's own is."""
-    host = aligned(len(shipment.memory))
+def unpack(shipment: Shipment, device: str) -> Tensors:
+    """Return the tensors of a shipment, in an arena that is aligned as the law's own is."""
+    host = allocate_aligned(len(shipment.memory))
     host.numpy()[...] = shipment.memory
     arena = host if device == "cpu" else host.to(torch.device(device))
     tensors = {name: x.on(arena) if isinstance(x, View) else x for name, x in shipment.tensors.items()}
     return Tensors(arena=arena, **tensors)
 
 
-def portable_answer(answer: Answer) -> Answer:
-    """Return ``answer`` with an error that survives the way."""
-    return replace(answer, error=None if answer.error is None else portable(answer.error))
+def make_answer_portable(answer: Answer) -> Answer:
+    """Return ``answer`` with an error that can be sent."""
+    return replace(answer, error=None if answer.error is None else make_portable(answer.error))
 
 
-def portable(error: Exception) -> Exception:
-    """The same error where it survives the way, else the nearest built-in kind of it with the same message."""
+def make_portable(error: Exception) -> Exception:
+    """Return ``error`` if it can be sent, else an error of its nearest built-in base with its name and message."""
     try:
         if str(pickle.loads(pickle.dumps(error))) == str(error):
             return error
@@ -109,7 +112,8 @@ def portable(error: Exception) -> Exception:
     return made
 
 
-def _packed(x: Any, arena: Tensor) -> Any:
+def _pack_one(x: Any, arena: Tensor) -> Any:
+    """Return the view that ``x`` is of the arena; ``x`` itself where it is none."""
     if not isinstance(x, Tensor) or x.device != arena.device:
         return x
     if x.untyped_storage().data_ptr() != arena.untyped_storage().data_ptr():

@@ -1,4 +1,4 @@
-"""How far an honest answer may be from the exact one, element by element.
+"""The bound: by how much an honest answer may differ from the exact one, element by element.
 
 The derivation is `docs/error-bound.md`; the comments name its terms.
 """
@@ -18,22 +18,25 @@ _LARGEST_SCORE_ERROR = 30.0
 
 @dataclass(frozen=True)
 class Softmax:
-    """``weights`` and ``error`` ``[H, Lq, Lk]`` (``e_j``: how far the exponents may be off; 0 where hidden or
-    infinitely far below the row's largest, inf where a score may overflow); ``visible [Lq, Lk]``, ``counts [Lq]`` where
-    every head sees the first so many, else ``[H, Lq, Lk]`` and ``[H, Lq]``.
-    """
+    """The exact weights of one sequence, and what is known of the exponents that they are made from."""
 
     weights: Array
+    """``[H, Lq, Lk]``."""
     error: Array
+    """``[H, Lq, Lk]``, ``e_j``: how far each exponent may be off. It is 0 where a key is hidden or its score infinitely
+    far below the row's largest, and inf where a score may overflow.
+    """
     visible: Array
+    """``[Lq, Lk]`` where every head sees the first ``counts`` keys, else ``[H, Lq, Lk]``."""
     counts: Array
+    """``[Lq]`` or, beside ``visible`` by heads, ``[H, Lq]``: how many keys each row sees."""
 
 
 def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
-    """``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``: product, scale, storage. ``A``
-    is the scale times ``product``, the sum of magnitudes.
+    """Return the bound of scaled scores ``S``: ``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``.
 
-    0 where S is not finite; inf where an honest sum, or its storage, may overflow.
+    The terms stand for the product, the scale and the storage. ``A`` is the scale times ``product``, the sum of
+    magnitudes. The bound is 0 where S is not finite, and inf where an honest sum, or its storage, may overflow.
     """
     magnitude = abs(scale) * product
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
@@ -47,13 +50,13 @@ def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, sc
 
 
 def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
-    """The bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
+    """Return the bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
     unit, weights = r.total_unit, softmax.weights
     keys = xp.astype(softmax.counts, xp.float64)[..., None]
     tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
     magnitudes = xp.abs(v)
 
-    # p_j |h_j|, and H. Where 1 - H is not positive the hull below is all that is known.
+    # p_j |h_j|, and H. Where 1 - H is not positive, the hull (below) is all that is known.
     error = softmax.error
     of_exp = (16 if r.partials else 8) * unit + r.exp_error
     wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + of_exp), 1.0)
@@ -81,10 +84,10 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
 
 
 def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: Array) -> Array:
-    """``sum_j p_j |h_j| |v_j - o|``, by way of a number between: 0, or the column's mean, whichever says more.
-    ``total`` is the sum of ``wrong``.
+    """Return a bound of ``sum_j p_j |h_j| |v_j - o|`` for ``wrong = p_j |h_j|``, whose sum is ``total``.
 
-    Either is a product of matrices, where the sum itself would be one over three axes.
+    The way from ``v_j`` to ``o`` goes by 0 or by the column's mean, whichever gives the smaller bound. Both ways are
+    products of matrices, where the sum itself would run over three axes.
     """
     mean = xp.mean(v, axis=1, keepdims=True)
     around_zero = xp.matmul(wrong, xp.abs(v)) + total * xp.abs(out)
@@ -92,14 +95,16 @@ def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: 
 
 
 def hull_rounding(keys: Array, r: Roundings) -> Array:
-    """How far out of the hull of ``keys`` values rounding may carry a weighted mean, relative to the largest."""
+    """Return how far rounding may carry a weighted mean out of the hull of ``keys`` values, relative to the largest."""
     casts = r.probabilities_cast + r.partials_cast + r.output.unit
     return (2 * keys + 8) * r.total_unit + casts + r.lost_weight * keys
 
 
 def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
-    """How far a sum of ``n`` terms may be off, relative to the sum of their magnitudes: Higham, Accuracy and Stability
-    of Numerical Algorithms, section 3.1; or the probabilistic bound of `Precision`, where that one is smaller.
+    """Return how far a sum of ``n`` terms may be off, relative to the sum of their magnitudes.
+
+    The bound is Higham's (Accuracy and Stability of Numerical Algorithms, section 3.1), or the probabilistic bound of
+    `Precision` where that is smaller.
     """
     unit = r.total_unit
     always = n * unit / (1 - n * unit)
@@ -110,7 +115,7 @@ def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
 
 
 def _extremes(xp: Namespace, v: Array, softmax: Softmax) -> tuple[Array, Array]:
-    """Of the values that each row sees."""
+    """Return the largest and the smallest value that each row sees, by dim; 0 where it sees none."""
     if softmax.visible.ndim == 2:
         return _prefix_extremes(xp, v, softmax.counts)
     seen, values = softmax.visible[..., None], v[:, None]
@@ -121,7 +126,7 @@ def _extremes(xp: Namespace, v: Array, softmax: Softmax) -> tuple[Array, Array]:
 
 
 def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:
-    """Largest and smallest of the first ``counts[a]`` rows of ``v``, each ``[H, Lq, D]`` (or ``[H, 1, D]``: of all)."""
+    """Return the extremes of the first ``counts[a]`` rows of ``v``, each ``[H, Lq, D]`` (or ``[H, 1, D]``: of all)."""
     if bool(xp.all(counts == v.shape[1])):
         return xp.max(v, axis=1, keepdims=True), xp.min(v, axis=1, keepdims=True)
     both = xp.concat([v, -v], axis=0)

@@ -1,4 +1,4 @@
-"""What would explain a wrong number: other questions to which it is the right answer."""
+"""Diagnosis of a wrong number: other questions to which it is the right answer."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ Rows = tuple[Array, Array]
 
 
 class _Question(NamedTuple):
-    """One query head, ``[D]``, and all that it sees, ``[L, D]``. ``words`` complete "as if ..."."""
+    """One query head, ``[D]``, and all that it sees, ``[L, D]``."""
 
     words: str
+    """The mistake that asks this question, to be read after "as if"; empty for the right question."""
     query: Array
     keys: Array
     values: Array
     scale: float
     base: float
+    """Base of the powers that make weights of scores: e, unless that is the mistake."""
 
 
 def explanations(inputs: Inputs, worst: Element) -> tuple[str, ...]:
-    """Why an output element may be as it is, each to be read after "as if"; nothing where no simple mistake gives this
-    number, nor where the element is not one of this call.
+    """Return the mistakes that would explain an element of the output, each to be read after "as if".
+
+    There are none where no simple mistake gives this number, and where the element is not one of this call's ``"out"``.
     """
     problem = inputs.problem
     elsewhere = worst.sequence >= problem.num_sequences or worst.token >= problem.query_lens[worst.sequence]
@@ -40,19 +43,25 @@ def explanations(inputs: Inputs, worst: Element) -> tuple[str, ...]:
         return ()
     with np.errstate(all="ignore"):
         (_, right), *others = ((each.words, _answer(each)[worst.index("dim")]) for each in _questions(inputs, worst))
-    if not _equal(right, worst.exact, 1e-9 * abs(worst.exact)):
+    # Where the plain formula does not give the exact number (under a mask, say), mistakes in it explain nothing.
+    if not _nearly_equal(right, worst.exact, 1e-9 * abs(worst.exact)):
         return ()
     room = worst.bound + 4 * FORMATS[problem.dtype].unit * abs(worst.got)
-    # What hardly differs from the right answer explains nothing.
-    found = [words for words, number in others if _equal(number, worst.got, room) and not _equal(number, right, room)]
+    # A number that hardly differs from the right one explains nothing.
+    found = [
+        words
+        for words, number in others
+        if _nearly_equal(number, worst.got, room) and not _nearly_equal(number, right, room)
+    ]
     return tuple(dict.fromkeys(found))
 
 
-def _equal(number: float, other: float, room: float) -> bool:
+def _nearly_equal(number: float, other: float, room: float) -> bool:
     return bool(number == other or abs(number - other) <= room or (np.isnan(number) and np.isnan(other)))
 
 
 def _other_stores(slots: Array, num_slots: int) -> Iterator[tuple[str, Array]]:
+    """Yield slots in which a mistaken store puts the new tokens."""
     yield "padding were stored in slot 0", np.where(slots == -1, 0, slots)
     yield "bad slots were stored in the nearest one", np.clip(slots, 0, num_slots - 1)
     yield "slots wrapped at the cache's ends", slots % num_slots
@@ -69,7 +78,7 @@ def _answer(question: _Question) -> Array:
 
 
 def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
-    """The right one first; then what is asked instead by mistakes that ship."""
+    """Yield the right question first, then those that are asked instead by mistakes that have shipped."""
     problem, stored = inputs.problem, store(inputs)
     cut = sequences(stored)
     mine = cut[worst.sequence]
@@ -100,7 +109,7 @@ def _questions(inputs: Inputs, worst: Element) -> Iterator[_Question]:
 
 
 def _other_counts(mine: Sequence, worst: Element) -> Iterator[tuple[str, Rows]]:
-    """More keys, or fewer. Of several words for one number the first is the simplest."""
+    """Yield more keys, or fewer. Where two mistakes see equally many keys, the first of them is the simplest."""
     count, keys = int(mine.counts[worst.token]), len(mine.keys)
     words = {0: "", count: ""}
     for other, said in (
@@ -117,7 +126,7 @@ def _other_counts(mine: Sequence, worst: Element) -> Iterator[tuple[str, Rows]]:
 
 
 def _other_slots(inputs: Inputs, stored: Inputs, worst: Element) -> Iterator[tuple[str, Rows]]:
-    """Other places in the cache, or what they held before."""
+    """Yield rows from other places in the cache, or what the right places held before the store."""
     problem, sequence = inputs.problem, worst.sequence
     table = stored.block_tables[sequence].astype(np.int64)
     context = problem.key_lens[sequence] - problem.query_lens[sequence] + worst.token + 1
@@ -138,5 +147,5 @@ def _other_slots(inputs: Inputs, stored: Inputs, worst: Element) -> Iterator[tup
     yield "a bad block were block 0", rows(np.where(good, table, 0), context)
     yield "it saw the rest of the last block", rows(table, -(-context // size) * size)
     yield "it saw one block more", rows(table, context + size)
-    if context > 1 and problem.phase == "decode":  # of a chunk it has been asked
+    if context > 1 and problem.phase == "decode":  # `_other_counts` asks it of a chunk
         yield "it missed its last token", rows(table, context - 1)

@@ -1,4 +1,4 @@
-"""How an output differs from what it should be: where it is worst, and what all its wrong elements have in common."""
+"""The difference of an output from the exact one: its worst element, and what all its wrong elements have in common."""
 
 from __future__ import annotations
 
@@ -49,20 +49,28 @@ class Element:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of ``elements`` in all, ``wrong`` ones: numbers ``above`` and ``below`` the exact ones, ``nan`` and ``inf`` where
-    something else is owed, and a ``number`` where NaN or Inf is. ``mean_error`` is the mean of got - exact over
-    the wrong numbers: errors of one sign point to a bias, errors that cancel to a permutation or to noise.
-    """
+    """Counts of the wrong elements of an output, by kind."""
 
     worst: Element
+    """The element to show."""
     elements: int
+    """How many elements the output has."""
     wrong: int
+    """How many of them are wrong."""
     above: int
+    """Wrong numbers that are too large."""
     below: int
+    """Wrong numbers that are too small."""
     nan: int
+    """NaN where something else is owed."""
     inf: int
+    """Infinities where another number is owed."""
     number: int
+    """Finite numbers where NaN or Inf is owed, and infinities where NaN is."""
     mean_error: float
+    """Mean of got - exact over the wrong numbers. Errors of one sign point to a bias, errors that cancel to a
+    permutation or to noise.
+    """
 
 
 def difference(

@@ -1,4 +1,4 @@
-"""What a right answer to a problem looks like: output and bound, memory, events, or the refusal owed."""
+"""The right answer to a problem: outputs and their bounds, the memory after the call, and the events."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from verification.oracle.precision import Precision, Roundings
-from verification.oracle.predicted_events import Prediction, dropped, measured
+from verification.oracle.predicted_events import Prediction, predict_dropped, predict_range
 from verification.oracle.reference import Attended, attend
-from verification.oracle.rows import Rows, rows_of
+from verification.oracle.rows import Rows, make_rows
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.table import CACHES, OUTPUTS, TENSORS
-from verification.problem.visibility import seen_of_context, visible_counts
+from verification.problem.visibility import counts_in_context, visible_counts
 from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Arena
@@ -29,23 +29,26 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Sequence:
-    """One sequence of a call after the store: its ``rows`` of the output, ``q [Lq, H, D]``, ``keys`` and ``values``
-    ``[Lk, G, D]`` in logical order, and how many of them each query sees.
-    """
+    """One sequence of a call after the store."""
 
     rows: slice
+    """Its rows of the output."""
     q: Array
+    """``[Lq, H, D]``."""
     keys: Array
+    """``[Lk, G, D]``: the keys that may be seen, in logical order."""
     values: Array
+    """``[Lk, G, D]``, in the order of ``keys``."""
     counts: NDArray[np.int64]
+    """``[Lq]``: how many of the first keys each query sees."""
 
 
 class Expected(NamedTuple):
-    """An output: both arrays have its shape, in float64."""
+    """An exact output and its bound, in float64; both arrays have the output's shape."""
 
     exact: Array
     bound: Array
-    """By how much each element may be off: 0 where an exact NaN or Inf is demanded, inf where nothing is."""
+    """By how much each element may be off: 0 where a NaN or Inf is demanded, inf where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,11 @@ class Expectation:
     """A right answer, and how far another may be from it."""
 
     outputs: dict[str, Expected]
-    """By the names of `table.OUTPUTS`."""
+    """Outputs by their names in `table.OUTPUTS`."""
     predictions: tuple[Prediction, ...]
+    """Events that the call owes or may log."""
     sequences: tuple[tuple[Sequence, Attended], ...]
+    """Sequences of the call, each with its exact answer."""
     roundings: Roundings
 
     @property
@@ -74,7 +79,7 @@ class Expectation:
 
     @cached_property
     def before_rounding(self) -> Array:
-        """The part of ``bound`` that precedes the last rounding, to the output's format."""
+        """Return the part of ``bound`` that precedes the last rounding, to the output's format."""
         output = self.roundings.output
         rounding = output.unit * np.abs(self.exact) + output.smallest_subnormal / 2
         room: Array = np.maximum(self.bound - np.where(np.isfinite(rounding), rounding, 0.0), 0.0)
@@ -82,18 +87,18 @@ class Expectation:
 
 
 def expect(inputs: Inputs, precision: Precision, device: str | None = None, blind: str = "zeros") -> Expectation:
-    """The reference's answer, computed by NumPy, or by torch in float64 on ``device``. ``blind``: see `Contract`."""
+    """Return the reference's answer, by NumPy, or by torch in float64 on ``device``. For ``blind`` see `Contract`."""
     problem, roundings = inputs.problem, precision.resolve(inputs.problem.dtype)
     stored = store(inputs)
     outputs: dict[str, Expected] = {}
     predictions, attended = [], []
     with np.errstate(all="ignore"):
         if problem.num_blocks:
-            predictions += dropped("slot_mapping", _count_dropped_slots(inputs))
+            predictions += predict_dropped("slot_mapping", _count_dropped_slots(inputs))
         if problem.phase == "decode":
-            predictions += measured("decode_q", inputs.q)
+            predictions += predict_range("decode_q", inputs.q)
         for i, sequence in enumerate(sequences(stored)):
-            rows = rows_of(inputs, i, sequence.counts, len(sequence.keys))
+            rows = make_rows(inputs, i, sequence.counts, len(sequence.keys))
             result = _attend_on(device, problem, sequence, rows, roundings)
             if blind != "zeros":
                 result = _with_blind(blind, result, device, problem, sequence, roundings)
@@ -104,7 +109,7 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None, blin
                     array[sequence.rows] = part.swapaxes(0, 1)
             predictions += _sequence_events(i, stored, sequence, result)
         out = outputs.setdefault("out", _zeros("out", problem))
-        predictions += measured("attention_output", *out, FORMATS[problem.dtype])
+        predictions += predict_range("attention_output", *out, FORMATS[problem.dtype])
     return Expectation(outputs, tuple(predictions), tuple(attended), roundings)
 
 
@@ -114,7 +119,7 @@ def _zeros(name: str, problem: Problem) -> Expected:
 
 
 def store(inputs: Inputs) -> Inputs:
-    """The inputs with caches as they are after the call: NumPy's assignment keeps the last of equal slots."""
+    """Return the inputs with caches as they are after the call. NumPy's assignment keeps the last of equal slots."""
     slots = inputs.slot_mapping.astype(np.int64)
     writes = (slots >= 0) & (slots < inputs.problem.num_slots)
     if not writes.any():
@@ -129,7 +134,7 @@ def store(inputs: Inputs) -> Inputs:
 
 
 def expected_memory(arena: Arena, stored: Inputs) -> Bytes:
-    """Return the arena's bytes after a right call: as before, but for the slots that were written."""
+    """Return the arena's bytes after a right call: as before, except for the slots that the call writes."""
     after = arena.before.copy()
     for name in arena.spans.keys() & set(CACHES):
         arena.spans[name].on_host(after)[...] = getattr(stored, name)
@@ -142,11 +147,11 @@ def _count_dropped_slots(inputs: Inputs) -> int:
 
 
 def sequences(stored: Inputs) -> list[Sequence]:
-    """Cut a call into its sequences, after the store."""
+    """Return the sequences of a call, as they are after the store."""
     problem = stored.problem
     if problem.reads_cache:
         starts = accumulate(problem.query_lens, initial=0)
-        return [_of_context(stored, i, slice(*ends)) for i, ends in enumerate(pairwise(starts))]
+        return [_from_cache(stored, i, slice(*ends)) for i, ends in enumerate(pairwise(starts))]
     cut = []
     starts_of = (pairwise(starts.tolist()) for starts in (stored.cu_seqlens_q, stored.cu_seqlens_k))
     for rows, keys in ((slice(*ends), slice(*others)) for ends, others in zip(*starts_of, strict=True)):
@@ -155,19 +160,19 @@ def sequences(stored: Inputs) -> list[Sequence]:
     return cut
 
 
-def _of_context(stored: Inputs, i: int, rows: slice) -> Sequence:
-    """Sequence ``i``, whose keys are what its block table shows of the cache."""
+def _from_cache(stored: Inputs, i: int, rows: slice) -> Sequence:
+    """Return sequence ``i``, whose keys its block table finds in the cache."""
     problem, slots = stored.problem, stored.visible_slots[i]
     keys, values = (cache.reshape(-1, *cache.shape[2:])[slots] for cache in (stored.k_cache, stored.v_cache))
     context, sizes = int(stored.context_lens[i]), (problem.block_size, problem.num_blocks)
-    counts = seen_of_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
+    counts = counts_in_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
     return Sequence(rows, stored.q[rows], keys, values, counts)
 
 
 def _attend_on(
     device: str | None, problem: Problem, sequence: Sequence, rows: Rows | None, roundings: Roundings
 ) -> Attended:
-    """Head ``h`` reads key/value head ``h // (H/G)``."""
+    """Return the exact answer to one sequence. Query head ``h`` reads kv head ``h // (H / G)``."""
     kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
     q, k, v = (
         x.astype(np.float64).swapaxes(0, 1)
@@ -191,7 +196,7 @@ def _attend_on(
 def _with_blind(
     blind: str, result: Attended, device: str | None, problem: Problem, sequence: Sequence, roundings: Roundings
 ) -> Attended:
-    """Rows that see nothing hold what ``blind`` says; the mean of nothing is anything."""
+    """Return ``result`` with rows that see no key as ``blind`` says. The mean of no values may be anything."""
     out, bound = np.nan, 0.0 if blind == "nan" else np.inf
     if blind == "mean" and len(sequence.keys):
         counts = np.full_like(sequence.counts, len(sequence.keys))
@@ -206,9 +211,9 @@ def _with_blind(
 def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attended) -> list[Prediction]:
     if stored.problem.phase == "prefill":
         return [
-            *measured(f"prefill_q_seq_{i}", sequence.q),
-            *measured(f"prefill_k_seq_{i}", sequence.keys),
-            *measured(f"prefill_attn_{i}", result.scores, result.scores_bound),
+            *predict_range(f"prefill_q_seq_{i}", sequence.q),
+            *predict_range(f"prefill_k_seq_{i}", sequence.keys),
+            *predict_range(f"prefill_attn_{i}", result.scores, result.scores_bound),
         ]
     missing = int(stored.context_lens[i]) - len(sequence.keys)
-    return [*dropped(f"block_tables[{i}]", missing), *measured(f"decode_k_history_{i}", sequence.keys)]
+    return [*predict_dropped(f"block_tables[{i}]", missing), *predict_range(f"decode_k_history_{i}", sequence.keys)]

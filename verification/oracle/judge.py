@@ -1,4 +1,4 @@
-"""Pass, or a violation: which law, where, by how much."""
+"""The judge: returns a verdict, or raises a violation that says where an answer is wrong, and by how much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
 from verification.oracle.predicted_events import Prediction
-from verification.oracle.violation import Violation as Violation  # where everybody looks for it
+from verification.oracle.violation import Violation as Violation  # handed on to those who call the judge
 from verification.problem.formats import FORMATS, Format
 from verification.problem.table import OUTPUTS
 from verification.tensors.arena import Bytes, Span
@@ -25,15 +25,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A law that held."""
+    """The verdict that a law held."""
 
     ratio: float = 0.0
-    """The largest ``|got - exact| / bound`` that it looked at, 0 where it saw none."""
+    """The largest ``|got - exact| / bound`` that was measured; 0 where none was."""
 
 
 def successful_outputs(observation: Observation) -> dict[str, Array]:
-    """Return the outputs of a call that had to succeed. Raises Violation where it did not, where ``"out"`` is missing,
-    and where an output is unknown or has another shape or dtype than its row of `table.OUTPUTS` says.
+    """Return the outputs of a call that had to succeed.
+
+    Raises Violation where it did not succeed, where ``"out"`` is missing, and where an output is unknown or has another
+    shape or dtype than its row of `table.OUTPUTS` says.
     """
     if observation.error is not None:
         raise Violation(f"raised {type(observation.error).__name__}: {observation.error}") from observation.error
@@ -55,7 +57,7 @@ def successful_output(observation: Observation) -> Array:
 
 
 def error_ratios(output: Array, expectation: Expectation, name: str = "out") -> Array:
-    """Return ``|got - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or not what is demanded."""
+    """Return ``|got - exact| / bound`` by element; inf where NaN or Inf is missing, misplaced or the wrong one."""
     exact, bound = expectation.outputs[name]
     got = output.astype(np.float64)
     overflow = format_of(name, expectation).overflow
@@ -77,13 +79,13 @@ def format_of(name: str, expectation: Expectation) -> Format:
 
 
 def judge_outputs(outputs: dict[str, Array], expectation: Expectation) -> Verdict:
-    """Judge every output that was returned and that the reference knows."""
+    """Judge every output that was returned and that the reference knows. Raises Violation, as `judge_output` does."""
     judged = (judge_output(x, expectation, name) for name, x in outputs.items() if name in expectation.outputs)
     return max(judged, key=lambda verdict: verdict.ratio, default=Verdict())
 
 
 def judge_output(output: Array, expectation: Expectation, name: str = "out") -> Verdict:
-    """Return the largest ratio. Raises Violation, which shows the worst element, where one is out of its bound."""
+    """Return the largest ratio. Raises Violation, with the worst element, where some element is out of its bound."""
     if not output.size:
         return Verdict()
     ratio = error_ratios(output, expectation, name)
@@ -97,7 +99,10 @@ def judge_output(output: Array, expectation: Expectation, name: str = "out") -> 
 
 
 def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = (), name: str = "out") -> None:
-    """Equal bit for bit; NaN equals NaN in the same place, since IEEE 754 leaves its payload open."""
+    """Raise Violation, whose message begins with ``what``, where two outputs have other bits.
+
+    NaN equals NaN in the same place, since IEEE 754 leaves its payload open.
+    """
     bits = f"u{output.dtype.itemsize}"
     differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))
     if differ.any():
@@ -106,7 +111,7 @@ def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence
 
 
 def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: tuple[str, ...]) -> None:
-    """The bytes of the tensors ``names`` are as expected; no name stands for what belongs to no tensor."""
+    """Raise Violation where bytes of the tensors ``names`` are not as expected; without names, bytes of no tensor."""
     differ = found != expected
     if not differ.any():
         return
@@ -126,7 +131,7 @@ def judge_memory(found: Bytes, expected: Bytes, spans: dict[str, Span], names: t
 
 
 def judge_events(events: tuple[Event, ...], predictions: tuple[Prediction, ...]) -> None:
-    """Exactly the events that the reference predicts, no more, no fewer."""
+    """Raise Violation unless the events are exactly those that the reference predicts."""
     predicted = {prediction.tensor: prediction for prediction in predictions}
     for name, count in Counter(event.tensor for event in events).items():
         if name not in predicted or not predicted[name].allowed:
@@ -143,7 +148,10 @@ def judge_events(events: tuple[Event, ...], predictions: tuple[Prediction, ...])
 
 
 def finite_is_owed(expectation: Expectation, output: Format) -> Array:
-    """Where the exact result, and all that it may be off by before the last rounding, is finite in ``output``."""
+    """Return a mask of elements that must be finite in ``output``.
+
+    The exact result, and all that it may be off by before the last rounding, is finite there.
+    """
     reach = np.abs(expectation.exact) + expectation.before_rounding
     owed: Array = np.isfinite(expectation.exact) & (reach < output.overflow)
     return owed
@@ -152,12 +160,11 @@ def finite_is_owed(expectation: Expectation, output: Format) -> Array:
 def _describe_change(name: str, found: Array, expected: Array) -> str:
     rows = (found.view(np.uint8) != expected.view(np.uint8)).reshape(found.shape[0], -1).any(axis=1)
     index = int(np.flatnonzero(rows)[0])
-    return (
-        f"{name}[{index}] holds {_few(found[index])}, expected {_few(expected[index])} ({int(rows.sum())} rows differ)"
-    )
+    held, owed = _first_few(found[index]), _first_few(expected[index])
+    return f"{name}[{index}] holds {held}, expected {owed} ({int(rows.sum())} rows differ)"
 
 
-def _few(x: Array) -> str:
+def _first_few(x: Array) -> str:
     flat = [float(value) for value in x.reshape(-1)[:4]]
     return f"{flat}{'...' if x.size > 4 else ''}"
 

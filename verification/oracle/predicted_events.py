@@ -1,4 +1,4 @@
-"""Which warnings a call owes, and which it may not give."""
+"""Predictions of the warnings that a call owes, may log, and must not log."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ from numpy.typing import NDArray
 from verification.problem.formats import Format
 from verification.tensors.observation import Event
 
+# Magnitude above which a range event is owed, by the contract of `attn_core`, which the reference does not import.
 LIMIT = 1e4
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """An event by name, with the interval in which each extreme must lie, or the count of what was dropped.
+    """A range event or an index event of one tensor, which the call owes, may log or must not log.
 
-    Rounding may carry an extreme over the limit; only there is the event optional, and where ``optional`` says so. A
-    range prediction that holds nothing to warn of still says that there must be no event.
+    A range event is optional where rounding may carry an extreme over the limit, and where ``optional`` says so. A
+    prediction of a tensor that is within the limit says that there must be no event.
     """
 
     tensor: str
+    """Name of the tensor in the event."""
     max: tuple[float, float] = (0.0, 0.0)
+    """Interval in which the event's largest number must lie."""
     min: tuple[float, float] = (0.0, 0.0)
+    """Interval in which the event's smallest number must lie."""
     nonfinite: bool = False
+    """True if the tensor holds NaN or Inf for certain."""
     uncertain: bool = False
+    """True if some number may overflow or be anything: then the event's extremes may be anything too."""
     dropped: int = 0
+    """How many indices are left out; 0 in a range event."""
     optional: bool = False
+    """True if the event is not owed, whatever the numbers are."""
 
     def __str__(self) -> str:
         if self.dropped:
@@ -50,7 +58,7 @@ class Prediction:
         return bool(self.dropped) or self.nonfinite or self.max[0] > LIMIT or self.min[1] < -LIMIT
 
     def agrees(self, event: Event) -> bool:
-        """Whether an event of this name says what it may say."""
+        """Return True if an event of this tensor says what it may say."""
         if self.dropped or event.dropped is not None:
             return event.dropped == self.dropped
         if self.uncertain:
@@ -66,15 +74,15 @@ def excuse_uncomputed(predictions: tuple[Prediction, ...], uncomputed: tuple[str
     return tuple(replace(p, optional=True) if p.tensor.startswith(uncomputed) else p for p in predictions)
 
 
-def dropped(name: str, count: int) -> list[Prediction]:
-    """``count`` indices of ``name`` were left out."""
+def predict_dropped(name: str, count: int) -> list[Prediction]:
+    """Return the index event of ``count`` indices of ``name`` that are left out, if there are any."""
     return [Prediction(name, dropped=count)] if count else []
 
 
-def measured(
+def predict_range(
     name: str, x: NDArray[Any], bound: NDArray[Any] | None = None, rounded_to: Format | None = None
 ) -> list[Prediction]:
-    """The range event of ``x``, known up to ``bound``, and returned in ``rounded_to``."""
+    """Return the range event of ``x``, known up to ``bound`` and returned in ``rounded_to``; none if ``x`` is empty."""
     if not x.size:
         return []
     if bound is None:

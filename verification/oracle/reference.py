@@ -1,7 +1,7 @@
 """The exact answer, dense and naive, in float64.
 
-One text serves NumPy (independent of torch's arithmetic) and torch float64 on a GPU: ``xp`` is either's array-API
-namespace. How far an honest answer may be from it is `verification.oracle.bound`.
+The same code serves NumPy, which is independent of torch's arithmetic, and torch in float64 on a GPU: ``xp`` is the
+array-API namespace of either. `verification.oracle.bound` says by how much an honest answer may differ.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from verification.oracle.bound import Softmax, output_bound, scores_bound
 from verification.oracle.precision import Roundings
-from verification.oracle.rows import Rows, apply_scoring, with_sinks
+from verification.oracle.rows import Rows, add_sinks, apply_scoring
 
 Namespace = Any
 Array = Any  # an array of `xp`; the array API has no type for it yet
@@ -22,15 +22,15 @@ class Attended:
     """The exact answer to one sequence."""
 
     outputs: dict[str, tuple[Array, Array]]
-    """By name, an output and its bound, heads outside of queries: ``[H, Lq, ...]``. A bound is 0 where NaN or Inf is
-    demanded and inf where anything goes.
+    """By name, an output and its bound, heads before queries: ``[H, Lq, ...]``. A bound is 0 where NaN or Inf is
+    demanded, and inf where anything goes.
     """
     scores: Array
     """``[H, Lq, Lk]``: scaled products, before anything else is done to them."""
     scores_bound: Array
     """``[H, Lq, Lk]``: by how much they may be off."""
     weights: Array
-    """``[H, Lq, Lk]``: 0 where hidden; one more key where there are sinks."""
+    """``[H, Lq, Lk]``: 0 where a key is hidden. With sinks there is one more key, the sink."""
 
     @property
     def out(self) -> Array:
@@ -53,8 +53,9 @@ def attend(
     roundings: Roundings,
     rows: Rows | None = None,
 ) -> Attended:
-    """``q [H, Lq, D]``, ``k``, ``v [H, Lk, D]`` in float64; query ``a`` sees the first ``counts[a]`` keys, or what
-    ``rows`` say.
+    """Return the exact answer to ``q [H, Lq, D]``, ``k`` and ``v [H, Lk, D]`` in float64, and its bound.
+
+    Query ``a`` sees the first ``counts[a]`` keys, or the keys that ``rows`` shows it.
     """
     k_transposed = xp.permute_dims(k, (0, 2, 1))
     scores = scale * xp.matmul(q, k_transposed)
@@ -67,7 +68,7 @@ def attend(
     visible = xp.arange(k.shape[1], device=k.device) < counts[:, None]
     if rows is not None:
         scores, of_scores = apply_scoring(xp, scores, of_scores, rows, roundings)
-        scores, of_scores, v, visible = with_sinks(xp, scores, of_scores, v, rows, roundings)
+        scores, of_scores, v, visible = add_sinks(xp, scores, of_scores, v, rows, roundings)
         counts = xp.sum(xp.astype(visible, xp.int64), axis=-1)
     shifted = xp.where(visible, scores, -xp.inf)
     shifted = shifted - xp.max(shifted, axis=-1, keepdims=True)
@@ -87,7 +88,7 @@ def attend(
     bound = output_bound(xp, out, softmax, finite, roundings)
     if not bool(xp.all(is_finite)):
         out, bound = _put_in_nonfinite(xp, out, bound, softmax, v, roundings)
-    undefined = xp.any(visible, axis=-1) & xp.all((scores == -xp.inf) | ~visible, axis=-1)  # all -Inf: 0 / 0
+    undefined = xp.any(visible, axis=-1) & xp.all((scores == -xp.inf) | ~visible, axis=-1)  # all scores are -Inf: 0 / 0
     bound = xp.where(undefined[..., None], xp.inf, bound)
     bound = xp.where(xp.isnan(out) & (bound != xp.inf), 0.0, bound)
     return Attended({"out": (out, bound)}, *of_products, weights)
@@ -96,7 +97,11 @@ def attend(
 def _put_in_nonfinite(
     xp: Namespace, out: Array, bound: Array, softmax: Softmax, v: Array, r: Roundings
 ) -> tuple[Array, Array]:
-    """A visible NaN must appear. A visible Inf must where its weight cannot vanish; else 0 * Inf is anyone's guess."""
+    """Return ``out`` and ``bound`` with the NaN and Inf that ``v`` brings.
+
+    A visible NaN must appear. A visible Inf must appear where its weight cannot vanish; elsewhere the product may be
+    0 * Inf, and the element may be anything.
+    """
     floor = 2 * max(r.accumulate.smallest_normal, r.probabilities.smallest_normal)
     least = softmax.weights * xp.exp(-2 * xp.max(softmax.error, axis=-1, keepdims=True))
     strong = softmax.visible & (least >= floor)

@@ -1,4 +1,4 @@
-"""What `Scoring` makes of the rows of one sequence, exactly, and how far that may be off."""
+"""Rows of one sequence under `Scoring`: which keys they see, their exact scores, and by how much those may be off."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ Array = Any
 
 @dataclass(frozen=True)
 class Rows:
-    """``visible [H, Lq, Lk]``; what is added, ``bias [H, Lq, Lk]``, finite; ``sinks [H]``; no softcap is 0."""
+    """Rows of one sequence: the keys that they see, and all that is done to their scores."""
 
     visible: Array
+    """``[H, Lq, Lk]``: True where a query sees a key."""
     softcap: float = 0.0
+    """0 stands for none."""
     bias: Array | None = None
+    """``[H, Lq, Lk]``: finite numbers that are added to the scores, of alibi and of a float mask."""
     sinks: Array | None = None
+    """``[H]``."""
 
 
-def rows_of(inputs: Inputs, i: int, counts: Array, num_keys: int) -> Rows | None:
-    """Of sequence ``i``, whose queries would see the first ``counts [Lq]`` keys; None where they do, and nothing else
-    is done to them.
+def make_rows(inputs: Inputs, i: int, counts: Array, num_keys: int) -> Rows | None:
+    """Return the rows of sequence ``i``, whose queries would see the first ``counts [Lq]`` keys by causality alone.
+
+    Returns None where `Scoring` changes neither the keys that they see nor, beyond the scale, the scores.
     """
     problem, scoring = inputs.problem, inputs.problem.scoring
     if not scoring.shapes_rows:
@@ -56,7 +61,7 @@ def rows_of(inputs: Inputs, i: int, counts: Array, num_keys: int) -> Rows | None
 
 
 def apply_scoring(xp: Namespace, scores: Array, error: Array, rows: Rows, r: Roundings) -> tuple[Array, Array]:
-    """The scores and their bound after the softcap and what is added; `docs/error-bound.md` derives the terms."""
+    """Return the scores and their bound after softcap and bias; `docs/error-bound.md` derives the terms."""
     if rows.softcap:
         scores, error = _capped(xp, scores, error, rows.softcap, r)
     if rows.bias is not None:
@@ -66,10 +71,10 @@ def apply_scoring(xp: Namespace, scores: Array, error: Array, rows: Rows, r: Rou
     return scores, error
 
 
-def with_sinks(
+def add_sinks(
     xp: Namespace, scores: Array, error: Array, v: Array, rows: Rows, r: Roundings
 ) -> tuple[Array, Array, Array, Array]:
-    """Scores, their bound, values and who sees what, with the sink as one more key whose value is 0."""
+    """Return scores, their bound, values and visibility, with the sink as one more key whose value is 0."""
     if rows.sinks is None:
         return scores, error, v, rows.visible
     heads, queries, _ = scores.shape
@@ -83,7 +88,10 @@ def with_sinks(
 
 
 def _capped(xp: Namespace, scores: Array, error: Array, cap: float, r: Roundings) -> tuple[Array, Array]:
-    """``c tanh(s / c)``, whose slope is at most what it is at the nearest score that may be meant."""
+    """Return ``c tanh(s / c)`` and its bound.
+
+    Its slope is at most the slope at the score nearest to 0 that may be meant by ``s``.
+    """
     out = cap * xp.tanh(scores / cap)
     nearest = xp.abs(scores) - error
     slope = 1 - xp.tanh(xp.where(nearest > 0, nearest, 0.0) / cap) ** 2

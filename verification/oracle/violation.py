@@ -1,4 +1,4 @@
-"""What is raised where a law is broken."""
+"""The exceptions that are raised where a law is broken."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from verification.oracle.difference import Difference
 
 
 class Violation(AssertionError):
-    """A law broken by a backend on a problem. ``difference`` says how, where an output is at fault."""
+    """A law broken by a backend on a problem. ``difference`` says how an output is wrong, if one is."""
 
     def __init__(self, message: str, difference: Difference | None = None) -> None:
         super().__init__(message if difference is None else f"{message}\n  {difference.worst}")
@@ -14,8 +14,8 @@ class Violation(AssertionError):
 
 
 class Crash(Violation):
-    """The backend's process died: no law holds where there is no answer."""
+    """A violation of every law: the backend's process died, and no law holds where there is no answer."""
 
 
 class Hang(Crash):
-    """It did not answer in time. Apart from other crashes, since every look at it costs that time."""
+    """A crash without an answer in time. It has a class of its own, since every look at it costs that time."""

@@ -1,23 +1,24 @@
-"""A problem in words: small enough to hold in one's head when the problem is."""
+"""Description of a problem in words: a few lines, which are as easy to remember as the problem is small."""
 
 from __future__ import annotations
 
 from verification.problem import Problem
 from verification.problem.scoring import PLAIN
 
+# Numbers of a list that are printed before the ellipsis, so that a list of short numbers stays on one line.
 _SHOWN = 12
 
 
 def describe(problem: Problem) -> str:
-    """A few lines: sizes, sequences, where tokens go and what the tensors hold."""
-    heads = f"{_count(problem.num_heads, 'head')} over {_count(problem.num_kv_heads, 'kv head')}"
+    """Return a few lines: the sizes, the sequences, the slots of new tokens, and the numbers that the tensors hold."""
+    heads = f"{_counted(problem.num_heads, 'head')} over {_counted(problem.num_kv_heads, 'kv head')}"
     lines = [f"{problem.phase} in {problem.dtype}: {heads}, head_dim {problem.head_dim}"]
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         if problem.reads_cache:
             new = f", {queries} of it new" if problem.phase == "chunked" else ""
-            lines.append(f"sequence {i}: context {keys}{new}, blocks {_few(problem.block_tables[i])}")
+            lines.append(f"sequence {i}: context {keys}{new}, blocks {_first_few(problem.block_tables[i])}")
         else:
-            lines.append(f"sequence {i}: {_count(queries, 'query', 'queries')}, {_count(keys, 'key')}")
+            lines.append(f"sequence {i}: {_counted(queries, 'query', 'queries')}, {_counted(keys, 'key')}")
     if not problem.query_lens:
         lines.append("no sequences")
     if problem.causal_alignment == "none":
@@ -28,9 +29,9 @@ def describe(problem: Problem) -> str:
         changed = {name: value for name, value in vars(problem.scoring).items() if value != getattr(PLAIN, name)}
         lines.append("scoring: " + ", ".join(f"{name} {value}" for name, value in changed.items()))
     if problem.num_blocks:
-        cache = f"{_count(problem.num_blocks, 'block')} of {problem.block_size}"
+        cache = f"{_counted(problem.num_blocks, 'block')} of {problem.block_size}"
         narrow = f" in {problem.cache_dtype}" if problem.cache_dtype else ""
-        lines.append(f"cache: {cache}{narrow}; new tokens go to slots {_few(problem.slot_mapping)}")
+        lines.append(f"cache: {cache}{narrow}; new tokens go to slots {_first_few(problem.slot_mapping)}")
     lines.append(f"score fill {problem.score_fill}, value fill {problem.value_fill}, seed {problem.seed}")
     unusual = {
         "layout": problem.layout,
@@ -41,15 +42,15 @@ def describe(problem: Problem) -> str:
     }
     usual = {"contiguous", "zero/zero", "int64", ""}
     lines += [f"{name} {value}" for name, value in unusual.items() if value not in usual]
-    lines += [f"{n.tensor} = {_few(n.values)}" for n in problem.numbers]
+    lines += [f"{n.tensor} = {_first_few(n.values)}" for n in problem.numbers]
     lines += [f"{s.tensor}[{s.row}, {s.head}, {s.dim}] = {s.value}" for s in problem.specials]
     return "\n".join(lines)
 
 
-def _count(number: int, noun: str, plural: str = "") -> str:
+def _counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _few(numbers: tuple[float, ...]) -> str:
+def _first_few(numbers: tuple[float, ...]) -> str:
     shown = ", ".join(map(str, numbers[:_SHOWN]))
     return f"[{shown}{', ...' if len(numbers) > _SHOWN else ''}]"

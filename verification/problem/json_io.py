@@ -31,7 +31,7 @@ from verification.problem.table import NUMBERED
 from verification.problem.validate import check_problem
 
 VERSION = 2
-# From the fields of a version to those of the next: whoever raises VERSION says how older files are read.
+# Each function turns the fields of its version into those of the next. Whoever raises VERSION adds one here.
 _RENAMED_IN_2 = {"scores": "score_fill", "values": "value_fill"}
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: {_RENAMED_IN_2.get(name, name): value for name, value in data.items()},
@@ -39,23 +39,24 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def to_json(problem: Problem) -> str:
-    """One line of JSON. Fields at their default are left out, so that a small problem reads small."""
+    """Return one line of JSON. Fields at their default are left out, so that a small problem has a short line."""
     return json.dumps({"version": VERSION, **_changed(problem)})
 
 
 def _changed(record: Problem | Scoring) -> dict[str, Any]:
+    """Return the fields that are not at their default."""
     default = {field.name: field.default for field in fields(record)}
     data = {name: value for name, value in asdict(record).items() if getattr(record, name) != default[name]}
     return data | ({"scoring": _changed(record.scoring)} if "scoring" in data and isinstance(record, Problem) else {})
 
 
 def from_json(text: str) -> Problem:
-    """The problem that `to_json` wrote. Raises ProblemError."""
+    """Return the problem that `to_json` wrote. Raises ProblemError."""
     return from_data(parsed(text))
 
 
 def from_data(data: Any) -> Problem:
-    """A problem from parsed JSON, of this version or an older one. Raises ProblemError."""
+    """Return the problem that parsed JSON of this version or an older one describes. Raises ProblemError."""
     if not isinstance(data, dict):
         raise ProblemError(f"problem: must be an object, not {type(data).__name__}")
     version = data.get("version")
@@ -67,6 +68,8 @@ def from_data(data: Any) -> Problem:
     return check_problem(record(Problem, _PROBLEM, "", fields_))
 
 
+# Generous limits: `check_problem` bounds the products of sizes and lengths. An id may be any int64, since problems hold
+# hostile ids on purpose.
 _SIZE, _LENGTH, _ID = integer(1, 1 << 20), integer(0, 1 << 24), integer(-INT64, INT64 - 1)
 _TENSOR = one_of(NUMBERED)
 _NUMBERS: dict[str, Reader] = {"tensor": _TENSOR, "values": tuple_of(finite)}

@@ -1,4 +1,4 @@
-"""What a problem tries, as labels of features; which pairs of labels no problem can have, and why."""
+"""Labels of the features that a problem tries, and the pairs of labels that no problem can have, with the reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
 from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 
-# A problem has any number of labels of a feature: its sequences differ. Without a cache there are no slots, no layout
-# of one and no blocks; without a key and a query there are no numbers.
+# A problem may have several labels of one feature, since its sequences differ, and it may have none: a problem without
+# a cache has no label of slots, cache layout or blocks, and one without a query and a key has none of the fills.
 FEATURES: dict[str, tuple[str, ...]] = {
     "dtype": tuple(FORMATS),
     "call": ("prefill top-left", "prefill bottom-right", "decode"),
@@ -36,8 +36,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "indices": ("int32", "int64"),
 }
 LABELS = tuple((feature, label) for feature, labels in FEATURES.items() for label in labels)
-# Pairs that no generated problem can have, of those for a backend without limits of its own, and why. A side is a
-# feature, or one and some of its labels.
+# Pairs of labels that no problem can have that is generated for a backend without limits of its own, and the reason. A
+# side is a feature, which stands for all of its labels, or a feature followed by some of its labels.
 Side = tuple[str, ...]
 RULES: tuple[tuple[str, Side, Side], ...] = (
     ("a decode has one query a sequence", ("call", "decode"), ("queries and keys",)),
@@ -67,12 +67,13 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
     ("not among the poisons", ("poison around k", "large"), ("poison around v", "nan")),
     ("not among the poisons", ("poison around k", "negative"), ("poison around v", "zero", "nan")),
 )
+# The index into `LABELS` of each label: by its full name, and by feature and label.
 NAMES = {": ".join(label): index for index, label in enumerate(LABELS)}
-OF = {feature: {label: NAMES[f"{feature}: {label}"] for label in labels} for feature, labels in FEATURES.items()}
+INDEX = {feature: {label: NAMES[f"{feature}: {label}"] for label in labels} for feature, labels in FEATURES.items()}
 
 
-def renamed(label: str) -> str:
-    """Return today's name of a label: of version 1 files and of contracts that were written for them."""
+def current_name(label: str) -> str:
+    """Return the current name of a label that comes from a file of version 1, or from a contract written for one."""
     for old, new in (("scores: ", "score fill: "), ("values: ", "value fill: ")):
         if label.startswith(old):
             return new + label.removeprefix(old)
@@ -80,7 +81,7 @@ def renamed(label: str) -> str:
 
 
 def labels(problem: Problem) -> list[int]:
-    """Indices into `LABELS` of all that ``problem`` tries. A call that must be refused tries none."""
+    """Return the indices into `LABELS` of all that ``problem`` tries. A call that must be refused tries none."""
     if problem.misuse:
         return []
     num_kv_heads = problem.num_kv_heads
@@ -92,7 +93,7 @@ def labels(problem: Problem) -> list[int]:
         "H/G": {str(problem.num_heads // num_kv_heads)},
         "G": {"1" if num_kv_heads == 1 else "several"},
         "head_dim": {str(problem.head_dim)},
-        "keys": _keys(problem),
+        "keys": _key_labels(problem),
         "cache": {(problem.cache_dtype or "own dtype") if problem.num_blocks else "none"},
         "layout": {problem.layout},
         "poison around k": {problem.poison[0]},
@@ -105,20 +106,20 @@ def labels(problem: Problem) -> list[int]:
     if problem.num_blocks:
         found["block size"] = {str(problem.block_size)}
         found["cache layout"] = {problem.cache_layout}
-        found["slots"] = _slots(problem)
+        found["slots"] = _slot_labels(problem)
     if problem.num_queries and any(problem.key_lens):
         found["score fill"], found["value fill"] = {problem.score_fill}, {problem.value_fill}
     if problem.reads_cache:
-        found["blocks"] = _blocks(problem)
+        found["blocks"] = _block_labels(problem)
     else:
-        found["queries and keys"] = _lengths(problem)
+        found["queries and keys"] = _length_labels(problem)
     if problem.specials:
         found["special"] = {f"{s.value} seen" if _is_seen(problem, s) else "not seen" for s in problem.specials}
-    # What no generator draws for a backend without limits of its own has no label.
-    return [index for name, held in found.items() for label in held if (index := OF[name].get(label)) is not None]
+    # A value that is never drawn for a backend without limits of its own has no label.
+    return [index for name, held in found.items() for label in held if (index := INDEX[name].get(label)) is not None]
 
 
-def _lengths(problem: Problem) -> set[str]:
+def _length_labels(problem: Problem) -> set[str]:
     found = set()
     for queries, keys in zip(problem.query_lens, problem.key_lens, strict=True):
         if not queries or not keys:
@@ -130,7 +131,7 @@ def _lengths(problem: Problem) -> set[str]:
     return found
 
 
-def _keys(problem: Problem) -> set[str]:
+def _key_labels(problem: Problem) -> set[str]:
     found = set()
     size = problem.block_size
     edges = {"S-1": size - 1, "S": size, "S+1": size + 1, "2S": 2 * size}
@@ -144,7 +145,7 @@ def _keys(problem: Problem) -> set[str]:
     return found
 
 
-def _slots(problem: Problem) -> set[str]:
+def _slot_labels(problem: Problem) -> set[str]:
     found, written = set(), set()
     end = problem.num_blocks * problem.block_size
     for slot in problem.slot_mapping:
@@ -158,8 +159,8 @@ def _slots(problem: Problem) -> set[str]:
     return found
 
 
-def _blocks(problem: Problem) -> set[str]:
-    """Of the entries that contexts need; "in the cache" where all that one of them needs are."""
+def _block_labels(problem: Problem) -> set[str]:
+    """Return the labels of the entries that contexts need; "in the cache" where all entries of some context are."""
     found: set[str] = set()
     end, size = problem.num_blocks, problem.block_size
     read: set[int] = set()
@@ -184,7 +185,7 @@ def _blocks(problem: Problem) -> set[str]:
 
 
 def _is_seen(problem: Problem, special: Special) -> bool:
-    """Some query sees the row that this one is planted in."""
+    """Return True if some query sees the row that the special number is planted in."""
     row, tensor = special.row, special.tensor
     if tensor == "q":
         return True
@@ -212,19 +213,23 @@ def _is_seen(problem: Problem, special: Special) -> bool:
 
 
 def impossible(a: int, b: int) -> str:
-    """Why no generated problem has both labels; empty where one may."""
+    """Return the reason why no generated problem has both labels; empty where one may."""
     return _REASONS.get((a, b), "")
 
 
-def _side(side: Side) -> list[int]:
+def _expand(side: Side) -> list[int]:
     feature, *some = side
-    return [OF[feature][label] for label in some or FEATURES[feature]]
+    return [INDEX[feature][label] for label in some or FEATURES[feature]]
 
 
 _REASONS = {
-    pair: reason for reason, one, other in RULES for a in _side(one) for b in _side(other) for pair in ((a, b), (b, a))
+    pair: reason
+    for reason, one, other in RULES
+    for a in _expand(one)
+    for b in _expand(other)
+    for pair in ((a, b), (b, a))
 }
-# Pairs of labels of two features that some problem can have.
+# Pairs of indices of labels of two features that some problem can have.
 POSSIBLE = np.array(
     [(a, b) for a, b in combinations(range(len(LABELS)), 2) if LABELS[a][0] != LABELS[b][0] and not impossible(a, b)]
 )

@@ -1,4 +1,4 @@
-"""JSON that may be hostile: read field by field, never evaluated. An error is one line that names the field."""
+"""Readers of JSON that may be hostile: field by field, never evaluated. Each error is one line that names the field."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from math import isfinite
 from sys import float_info
 from typing import Any
 
+# Integers of 64 bits lie in [-INT64, INT64).
 INT64 = 2**63
+# Longer texts are refused unread: `json.loads` has no limit of its own.
 MAX_CHARACTERS = 4_000_000
+# A reader takes the name of a field and its value, and returns the value in its own type or raises ProblemError.
 Reader = Callable[[str, Any], Any]
 
 
 class ProblemError(ValueError):
-    """This text is no problem; the message is one line and names the field."""
+    """Raised for a text that is no problem; the message is one line and names the field."""
 
 
 def shortened(value: Any) -> str:
-    """A hostile value must not turn a one-line error into a page, nor raise by being printed."""
+    """Return ``value`` as a short text. A hostile one must not turn a line into a page, nor raise by being printed."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):
@@ -27,7 +30,7 @@ def shortened(value: Any) -> str:
 
 
 def parsed(text: str, what: str = "problem") -> Any:
-    """JSON as data, whatever it holds. Raises ProblemError."""
+    """Return JSON as data, whatever it holds. Raises ProblemError."""
     if len(text) > MAX_CHARACTERS:
         raise ProblemError(f"{what}: {len(text)} characters, more than {MAX_CHARACTERS}")
     try:
@@ -39,7 +42,7 @@ def parsed(text: str, what: str = "problem") -> Any:
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json.loads`, which keeps the last of two fields with one name."""
+    """Return the fields of an object. Raises ProblemError for a repeated name, where `json.loads` keeps the last."""
     data = dict(pairs)
     if len(data) < len(pairs):
         names = [name for name, _ in pairs]
@@ -49,7 +52,7 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def record(cls: type[Any], readers: Mapping[str, Reader], where: str, data: Any) -> Any:
-    """A ``cls`` from an object with these fields and no others; ``where`` is put before their names."""
+    """Return a ``cls`` from an object with these fields and no others. Errors put ``where`` before the field's name."""
     if not isinstance(data, dict):
         raise ProblemError(f"{where.removesuffix('.')}: must be an object, not {shortened(data)}")
     for name in data:
@@ -63,7 +66,7 @@ def record(cls: type[Any], readers: Mapping[str, Reader], where: str, data: Any)
 
 
 def record_of(cls: type[Any], readers: Mapping[str, Reader]) -> Reader:
-    """The same for a field that holds such an object."""
+    """Return a reader of fields that hold the object of a ``cls``, by `record`."""
     return lambda where, value: record(cls, readers, f"{where}.", value)
 
 
@@ -83,7 +86,7 @@ def finite(where: str, value: Any) -> float:
 
 
 def number(where: str, value: Any) -> float:
-    """JSON knows neither NaN nor Inf: they are texts there, see `jsonable`."""
+    """Read a number, also NaN and Inf, which JSON does not have: `jsonable` writes them as texts."""
     return float(value) if value in ("nan", "inf", "-inf") else finite(where, value)
 
 
@@ -131,7 +134,7 @@ def optional(read_item: Reader) -> Reader:
 
 
 def jsonable(value: Any) -> Any:
-    """NaN and Inf as texts, whatever holds them."""
+    """Return ``value`` with NaN and Inf as texts, at any depth of lists and objects."""
     match value:
         case float() if not isfinite(value):
             return str(value)

@@ -1,4 +1,4 @@
-"""The tensors of a call and the outputs of an answer: one row each. Whatever handles them by name reads these tables.
+"""Tables of the tensors of a call and of the outputs of an answer. All code that handles them by name reads these rows.
 
 A new tensor is a row and a field of `ByName` here, its numbers in `verification.tensors.inputs`, and its mathematics in
 `verification.oracle`. A new output is a row here and its mathematics.
@@ -18,8 +18,8 @@ from verification.problem.problem import Problem
 X = TypeVar("X")
 Y = TypeVar("Y")
 Role = Literal["query", "key", "value", "cache", "scale", "index", "mask", "gradient"]
-#: ``"input"`` is `Problem.dtype`, ``"cache"`` is `Problem.cache_format`, ``"index"`` is `Problem.index_dtype`; the mask's
-#: format is boolean or the input's.
+#: The format of a tensor: ``"input"`` is `Problem.dtype`, ``"cache"`` is `Problem.cache_format`, ``"index"`` is
+#: `Problem.index_dtype`; ``"mask"`` is boolean or the input's format.
 RowFormat = Literal["input", "cache", "index", "mask"]
 
 
@@ -32,21 +32,21 @@ class TensorRow:
     axes: tuple[str, ...]
     """Names of its axes, outermost first: keys of `sizes`."""
     format: RowFormat
-    """What its elements are stored in."""
+    """Format in which its elements are stored."""
     role: Role
-    """What it is in the formula of attention."""
+    """Its part in the formula of attention."""
     meaning: str
     """One line for the reference page."""
     given: Callable[[Problem], bool]
-    """Returns True for problems whose calls are given it."""
+    """Function that returns True for problems whose calls are given the tensor."""
     absent: str
-    """When it is None, in words; empty where it is always given."""
+    """Says in words when the tensor is None; empty where it is always given."""
     stored_from: str = ""
     """For a cache, the tensor whose rows the call stores in it; empty for all others."""
 
     @property
     def is_value(self) -> bool:
-        """True for values and their cache, around which `Problem.poison`'s second kind lies; for all others the first."""
+        """Return True for values and their cache: around them lies the second poison of `Problem.poison`."""
         return self.role == "value" or self.stored_from == "v"
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class OutputRow:
 
 
 def sizes(problem: Problem) -> dict[str, int]:
-    """Return the length of every axis by its name. Those of a mask are there where all sequences have equal lengths."""
+    """Return the length of every axis by its name. ``Lq`` and ``Lk``, a mask's, suppose sequences of equal lengths."""
     return {
         "T": problem.num_queries,
         "T_k": problem.num_new_keys,
@@ -105,13 +105,13 @@ def sizes(problem: Problem) -> dict[str, int]:
     }
 
 
-#: What a person calls a position on an axis.
+#: Name of a position on each axis, as a person calls it.
 AXIS_NAMES = {"T": "token", "T_k": "token", "H": "head", "G": "kv head", "D": "dim", "N": "block", "S": "offset"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ByName(Generic[X, Y]):
-    """A field for each row of `TENSORS`: ``X`` is the type of those of every call, ``Y`` of those of some calls."""
+    """A field for each row of `TENSORS`: ``X`` is the type of tensors that every call has, ``Y`` that of the others."""
 
     q: X
     k: X
@@ -173,7 +173,7 @@ _ROWS = (
         ("T_k",),
         "index",
         "index",
-        "Slot of each new token: slot s is block s // S at offset s % S; -1 and slots outside of the cache store nothing.",
+        "Slot of each new token: slot s is block s // S at offset s % S; -1 and slots outside the cache store nothing.",
         _has_cache,
         _NO_CACHE,
     ),
@@ -209,7 +209,7 @@ _ROWS = (
         ("B", "M"),
         "index",
         "index",
-        "Position t of a sequence is in block table[t // S] at offset t % S; ids outside of the cache hide their tokens.",
+        "Position t of a sequence is in block table[t // S] at offset t % S; ids outside of the cache hide tokens.",
         _reads_cache,
         _NOT_READ,
     ),
@@ -236,11 +236,11 @@ TENSORS: dict[str, TensorRow] = {row.name: row for row in _ROWS}
 OUTPUTS: dict[str, OutputRow] = {
     row.name: row for row in (OutputRow("out", ("T", "H", "D"), "input", "The weighted mean of the values."),)
 }
-#: Tensors with a row for each token, or for each slot.
+#: Names of the tensors with a row for each token, for each slot, and of integers.
 TOKENS = tuple(row.name for row in _ROWS if row.role in ("query", "key", "value"))
 CACHES = tuple(row.name for row in _ROWS if row.role == "cache")
 INDICES = tuple(row.name for row in _ROWS if row.role == "index")
-#: Tensors whose numbers a problem may spell out, or plant a NaN in.
+#: Names of the tensors whose numbers a problem may spell out, or plant a NaN in.
 NUMBERED = (*TOKENS, *CACHES)
 
 

@@ -1,4 +1,4 @@
-"""What makes a problem one: rules that no single field can know."""
+"""Rules of a valid problem that no single field can know."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from verification.problem.reading import INT64, ProblemError, shortened
 from verification.problem.table import CACHES, TENSORS
 from verification.problem.visibility import context_slots
 
+# 8 GiB in float64, the format of the reference.
+_MOST_ELEMENTS = 1 << 30
+
 
 def check_problem(problem: Problem) -> Problem:
-    """What no single field can know; raises ProblemError."""
+    """Return ``problem`` if its fields fit together. Raises ProblemError, naming a field and the rule it breaks."""
 
     def require(holds: bool, field: str, rule: str) -> None:
         if not holds:
@@ -40,9 +43,9 @@ def check_problem(problem: Problem) -> Problem:
     ids = (block for row in problem.block_tables for block in row)
     require(all(low <= block < high for block in ids), "block_tables", f"fit {problem.index_dtype}")
     elements = (problem.num_slots + problem.num_queries + problem.num_new_keys) * problem.head_dim * problem.num_heads
-    require(elements <= 1 << 30, "num_blocks", "keep the tensors below 2^30 elements")
+    require(elements <= _MOST_ELEMENTS, "num_blocks", "keep the tensors below 2^30 elements")
     pairs = sum(q * k for q, k in zip(problem.query_lens, problem.key_lens, strict=True)) * problem.num_heads
-    require(pairs <= 1 << 30, "query_lens", "keep the scores below 2^30 elements")
+    require(pairs <= _MOST_ELEMENTS, "query_lens", "keep the scores below 2^30 elements")
     scoring = problem.scoring
     require(scoring.softcap >= 0, "scoring", "have a softcap of 0 or more")
     require(not scoring.mask or problem.is_uniform, "scoring", "have a mask over equal lengths alone, without a cache")
@@ -53,7 +56,7 @@ def check_problem(problem: Problem) -> Problem:
         applies = MISUSES[problem.misuse].applies(problem.phase, has_tokens, has_cache, problem.on_invalid)
         require(applies, "misuse", "be one for this phase, with tokens, a cache and on_invalid where it needs them")
     for given in problem.numbers:
-        require(len(given.values) == _given_size(problem, given.tensor), "numbers", "be as many as the tensor holds")
+        require(len(given.values) == _count_numbers(problem, given.tensor), "numbers", "be as many as the tensor holds")
     for special in problem.specials:
         *tokens, heads, dims = TENSORS[special.tensor].shape(problem)
         inside = special.row < prod(tokens) and special.head < heads and special.dim < dims
@@ -62,7 +65,7 @@ def check_problem(problem: Problem) -> Problem:
 
 
 def is_valid(problem: Problem) -> bool:
-    """Whether `check_problem` has nothing against it."""
+    """Return True if `check_problem` accepts ``problem``."""
     try:
         check_problem(problem)
     except ProblemError:
@@ -70,8 +73,8 @@ def is_valid(problem: Problem) -> bool:
     return True
 
 
-def _given_size(problem: Problem, tensor: str) -> int:
-    """How many `Numbers` a tensor takes."""
+def _count_numbers(problem: Problem, tensor: str) -> int:
+    """Return how many `Numbers.values` the tensor takes."""
     shape = TENSORS[tensor].shape(problem)
     if tensor not in CACHES:
         return prod(shape)

@@ -1,4 +1,4 @@
-"""Who may see what, from the contract's own words. The reference and the poison both stand on this page."""
+"""Visibility: which keys a query sees, by the contract's own words. The reference and the poison both stand on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Ints = NDArray[np.int64]
 
 
 def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
-    """``[Lq]``: query ``a`` sees the keys ``b <= a`` (top-left), ``b <= a + Lk - Lq`` (bottom-right) or all (none)."""
+    """Return ``[Lq]``, how many keys each query sees.
+
+    Query ``a`` sees the keys ``b <= a`` (top-left), ``b <= a + Lk - Lq`` (bottom-right) or all (none).
+    """
     if alignment == "none":
         return np.full(num_queries, num_keys)
     offset = num_keys - num_queries if alignment == "bottom_right" else 0
@@ -22,22 +25,24 @@ def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
 
 
 def first_seen(num_queries: int, num_keys: int, alignment: str, window: int) -> Ints:
-    """``[Lq]``: the first of its keys that a query of a prefill sees; 0 stands for no window."""
+    """Return ``[Lq]``, the first key that each query of a prefill sees. A ``window`` of 0 stands for no window."""
     first: Ints = positions(num_queries, num_keys, alignment) - window + 1
     return np.clip(first, 0, num_keys) if window else np.zeros(num_queries, np.int64)
 
 
-def seen_of_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:
-    """``[Lq]``: of the visible slots of a context, how many lie at or before each of its last positions, where its
-    queries are.
+def counts_in_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:
+    """Return ``[Lq]``, how many keys in the cache each query sees: the visible slots up to its own position.
+
+    The queries are at the last positions of the context.
     """
     ends = range(context_len - queries + 1, context_len + 1)
     return np.array([len(context_slots(end, block_table, block_size, blocks)) for end in ends], np.int64)
 
 
 def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
-    """Slots of the visible positions in order: position ``t`` is in block ``block_table[t // S]`` at ``t % S``.
+    """Return the slots of the visible positions, in order.
 
+    Position ``t`` is in block ``block_table[t // S]`` at ``t % S``.
     Positions beyond the table, and those whose block is not in the cache, are not visible.
     """
     position = context_positions(context_len, block_table, block_size, num_blocks)
@@ -46,35 +51,36 @@ def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, 
 
 
 def context_positions(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:
-    """The visible positions, ascending."""
+    """Return the visible positions of a context, ascending; `context_slots` says which are."""
     position = np.arange(min(context_len, len(block_table) * block_size))
     block = block_table.astype(np.int64)[position // block_size]
     return position[(block >= 0) & (block < num_blocks)]
 
 
-def seen_through(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints:
-    """``[Lq]``: of the first ``counts`` keys, at ascending positions, how many lie in the last ``window`` positions, of
-    which a query's own, its ``place``, is one.
+def counts_in_window(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints:
+    """Return ``[Lq]``, how many of the first ``counts`` keys lie in the last ``window`` positions up to a query's own.
+
+    ``place`` holds the positions of the queries, ``keys`` the ascending positions of the keys.
     """
     left: Ints = np.maximum(counts - np.searchsorted(keys, place - window, side="right"), 0)
     return left
 
 
 def has_blind_rows(problem: Problem) -> bool:
-    """Whether some query sees no key. Of a sink it sees nothing either."""
+    """Return True if some query sees no key. A sink is no key: it makes no row see something."""
     if problem.scoring.blind_rows:
         return True
-    return any((_seen(problem, i) == 0).any() for i in range(problem.num_sequences))
+    return any((_counts_of(problem, i) == 0).any() for i in range(problem.num_sequences))
 
 
-def _seen(problem: Problem, i: int) -> NDArray[np.int64]:
-    """``[Lq]``: how many keys each query of sequence ``i`` sees, by causality, window and block table."""
+def _counts_of(problem: Problem, i: int) -> NDArray[np.int64]:
+    """Return ``[Lq]``, how many keys each query of sequence ``i`` sees, by causality, window and block table."""
     queries, keys, window = problem.query_lens[i], problem.key_lens[i], problem.scoring.window
     if problem.reads_cache:
         where = np.array(problem.block_tables[i], np.int64), problem.block_size, problem.num_blocks
-        counts = seen_of_context(queries, keys, *where)
+        counts = counts_in_context(queries, keys, *where)
         place, at = keys - queries + np.arange(queries), context_positions(keys, *where) if window else counts
     else:
         counts = visible_counts(queries, keys, problem.causal_alignment)
         place, at = positions(queries, keys, problem.causal_alignment), np.arange(keys)
-    return seen_through(window, place, at, counts) if window else counts
+    return counts_in_window(window, place, at, counts) if window else counts

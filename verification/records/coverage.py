@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.problem.labels import FEATURES, LABELS, NAMES, OF, POSSIBLE, impossible, renamed
+from verification.problem.labels import FEATURES, INDEX, LABELS, NAMES, POSSIBLE, current_name, impossible
 from verification.problem.reading import ProblemError, shortened
 
 # Sums of so many stay within 64 bits.
@@ -51,7 +51,7 @@ class Coverage:
     def matrices(self) -> Iterator[Matrix]:
         """One for each pair of features."""
         for one, other in combinations(FEATURES, 2):
-            rows = [[self._shown(a, b) for b in OF[other].values()] for a in OF[one].values()]
+            rows = [[self._shown(a, b) for b in INDEX[other].values()] for a in INDEX[one].values()]
             yield Matrix(one, other, rows)
 
     def _shown(self, a: int, b: int) -> int | None:
@@ -75,7 +75,7 @@ class Coverage:
             raise ProblemError(f"problems: {shortened(problems)} (must be a number of problems)")
         if not isinstance(names, list):
             raise ProblemError(f"labels: {shortened(names)} (must be a list)")
-        names = [renamed(name) if isinstance(name, str) else name for name in names]
+        names = [current_name(name) if isinstance(name, str) else name for name in names]
         for i, name in enumerate(names):
             if not isinstance(name, str) or name not in NAMES or name in names[:i]:
                 raise ProblemError(f"labels[{i}]: {shortened(name)} (must be a label of this release, once)")

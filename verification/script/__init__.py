@@ -1,4 +1,4 @@
-"""A finding as one file that runs without us: literal tensors, the call, the exact answer, an assert.
+"""Scripts: a finding as one file that runs without us, with literal tensors, the call, the exact answer and an assert.
 
-`snippets` is what a backend says of itself, `page` writes the file, `trial` runs it.
+`pick` chooses the calls to show, `called` finds out how a backend is called, `page` writes the file, `trial` runs it.
 """

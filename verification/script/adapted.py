@@ -1,4 +1,4 @@
-"""An adapter's own call: its class, cut out of its module, and plain stand-ins for what it is handed."""
+"""Snippets of adapters: the class, cut out of its module, and plain stand-ins for the objects that it is handed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from verification.problem import Problem
 from verification.problem.renamed import OldName
 from verification.problem.scoring import Scoring, slopes
 from verification.problem.table import TENSORS, given_to
-from verification.script.carved import extract_source
+from verification.script.extract import extract_source
 
 _PLAIN = (bool, int, float, str, NoneType)
 _NAMESPACE = "from types import SimpleNamespace"
-# What an adapter may ask of `verification.tensors.materialize.Tensors`.
+# The part of `verification.tensors.materialize.Tensors` that an adapter may use.
 _TENSORS = '''class Tensors(SimpleNamespace):
-    """What the kernel is given in a call; what a call of its kind has not is None."""
+    """The tensors of a call; None where a call of its kind has none of that name."""
 
     {} = None
 
@@ -28,21 +28,22 @@ _TENSORS = '''class Tensors(SimpleNamespace):
 
 
 def paged_snippet(adapter: type, problem: Problem) -> Snippet:
-    """``attend(problem, tensors)``, with what of ``problem`` the code may look at. Raises ScriptError where the class
-    cannot be cut out.
+    """Write down ``attend(problem, tensors)``, with those attributes of ``problem`` that the code may look at.
+
+    Raises ScriptError where the class cannot be cut out.
     """
     imports, functions = extract_source([adapter], more_imports=("from functools import partial", _NAMESPACE))
     given = ", ".join(f"{name}={name}" for name in given_to(problem))
     return Snippet(
         imports=imports,
         call=f"return layer(Tensors({given}))",
-        make=f"partial({adapter.__name__}().attend, {_looked_at(problem, functions)})",
+        make=f"partial({adapter.__name__}().attend, {_stand_in(problem, functions)})",
         functions=f"{_TENSORS}\n\n\n{functions}",
     )
 
 
 def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
-    """``attend(batch)`` of a dense batch."""
+    """Write down ``attend(batch)`` of a dense batch. Raises ScriptError where the class cannot be cut out."""
     imports, functions = extract_source([adapter, batch])
     scoring = problem.scoring
     tensors = {name: name if name in given_to(problem) else None for name in ("mask", "sinks")}
@@ -56,14 +57,17 @@ def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
     return Snippet(imports=imports, call="\n".join(call), make=f"{adapter.__name__}()", functions=functions)
 
 
-def _looked_at(record: Problem | Scoring, source: str) -> str:
-    """A stand-in with the attributes that the code names, whatever of: the record's own that are plain data."""
+def _stand_in(record: Problem | Scoring, source: str) -> str:
+    """Return an expression of a stand-in for ``record``.
+
+    It has every attribute of ``record`` that is plain data and whose name is an attribute of anything in ``source``.
+    """
     named = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     more = [name for name, what in vars(type(record)).items() if name[0] != "_" and not isinstance(what, OldName)]
     own = dict.fromkeys([f.name for f in fields(record)] + more)
     values = {name: getattr(record, name) for name in own if name in named}
     given = [f"{name}={value!r}" for name, value in values.items() if _is_plain(value)]
-    given += [f"{name}={_looked_at(value, source)}" for name, value in values.items() if isinstance(value, Scoring)]
+    given += [f"{name}={_stand_in(value, source)}" for name, value in values.items() if isinstance(value, Scoring)]
     return f"SimpleNamespace({', '.join(given)})"
 
 

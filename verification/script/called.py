@@ -1,4 +1,4 @@
-"""How a backend is called in a script."""
+"""Snippets of all backends: the way in which each is called in a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verification.problem import Problem
 from verification.script.adapted import batched_snippet, paged_snippet
 
 
-def how_called(backend: Backend, problem: Problem) -> Snippet:
+def find_snippet(backend: Backend, problem: Problem) -> Snippet:
     """Return the backend's own snippet, or the one of an adapter's class. Raises ScriptError where there is neither."""
     if isinstance(backend, Scripted):
         return backend.snippet(problem)

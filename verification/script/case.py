@@ -1,4 +1,4 @@
-"""What a script shows: calls that went wrong, in what way, and what it says of itself."""
+"""Contents of a script: the calls that went wrong, how they did, and what the script says of itself."""
 
 from __future__ import annotations
 
@@ -15,58 +15,72 @@ from verification.tensors.observation import Observation
 
 @dataclass(frozen=True)
 class Step:
-    """A call, on the ``layer``-th object that was prepared."""
+    """A call that was observed."""
 
     layer: int
+    """Number of the prepared object that was called."""
     observation: Observation
 
     @property
     def arena(self) -> Arena:
-        """What was handed over, and what the harness kept of it."""
+        """Return the memory of the call: what was handed over, and what the harness kept."""
         return self.observation.arena
 
     @property
     def inputs(self) -> Inputs:
-        """The numbers of the call."""
+        """Return the numbers of the call."""
         return self.observation.arena.inputs
 
 
 @dataclass(frozen=True)
 class Case:
-    """Calls in the order in which they must be made; the last is the wrong one, in what it answered, refused or logged,
-    or in that it never came back.
-
-    ``bits``: its ``other_rows`` differ from the ``rows`` of the call number ``compared``. ``watched`` are tensors that
-    it must not change.
-    """
+    """Calls that show something wrong."""
 
     kind: Literal["answer", "refusal", "log", "bits", "crash"]
+    """Says in what the last call is wrong: its answer, its refusal, its log, its bits, or that it never came back."""
     steps: tuple[Step, ...]
+    """The calls in the order in which they must be made; the last one is wrong."""
     compared: int = 0
+    """For "bits": index of the call that the last one is compared with."""
     rows: tuple[int, ...] = ()
+    """For "bits": rows of the compared call."""
     other_rows: tuple[int, ...] = ()
+    """For "bits": rows of the last call, which differ from ``rows`` and should not."""
     watched: tuple[str, ...] = ()
+    """Tensors that the last call must not change."""
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A dense function's own call: ``q [H, Lq, D]``, ``k`` and ``v [H, Lk, D]``; ``output`` is None where it raised."""
+    """A call of a dense function itself, without the paging around it."""
 
     q: Tensor
+    """``[H, Lq, D]``."""
     k: Tensor
+    """``[H, Lk, D]``."""
     v: Tensor
+    """``[H, Lk, D]``."""
     causal: bool
+    """True if query ``a`` sees the keys ``b <= a``, False if it sees all keys."""
     scale: float
+    """Factor of the scores."""
     output: NDArray[Any] | None
+    """``[H, Lq, D]``; None where the call raised."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What the script says of itself: texts of any origin, written as comments. ``problem`` is JSON."""
+    """Texts that a script says of itself, as comments. They may be of any origin."""
 
     law: str
+    """Name of the law."""
     statement: str
+    """The law itself."""
     backend: str
+    """Name of the backend."""
     device: str
+    """Device on which the law was broken."""
     message: str
+    """Message of the violation."""
     problem: str
+    """The problem as JSON."""

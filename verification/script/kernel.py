@@ -1,4 +1,4 @@
-"""A dense function's own call, judged by itself: what its paging does is another's."""
+"""A dense function's own call, judged by itself, since the paging around it is not its own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from verification.oracle.expectation import Expectation, Expected
 from verification.oracle.judge import error_ratios
 from verification.oracle.precision import Roundings
 from verification.oracle.reference import attend
-from verification.script.carved import extract_source
 from verification.script.case import KernelCall
+from verification.script.extract import extract_source
 
 
-def expected(call: KernelCall, roundings: Roundings) -> Expectation:
-    """Exact output and bound, ``[H, Lq, D]``."""
+def expect_kernel(call: KernelCall, roundings: Roundings) -> Expectation:
+    """Return the exact output of a call and its bound, ``[H, Lq, D]``."""
     q, k, v = (to_numpy(x).astype(np.float64) for x in (call.q, call.k, call.v))
     counts = np.arange(1, q.shape[1] + 1) if call.causal else np.full(q.shape[1], k.shape[1])
     with np.errstate(all="ignore"):
@@ -29,16 +29,16 @@ def expected(call: KernelCall, roundings: Roundings) -> Expectation:
     return Expectation({"out": Expected(attended.out, attended.bound)}, (), (), roundings)
 
 
-def worst(call: KernelCall, expectation: Expectation) -> str:
-    """The worst element in the kernel's own axes; empty where it raised."""
+def describe_worst(call: KernelCall, expectation: Expectation) -> str:
+    """Return a description of the worst element, in the kernel's own axes; empty where the kernel raised."""
     if call.output is None:
         return ""
-    score = error_ratios(call.output, expectation)
-    at = np.unravel_index(int(score.argmax()), score.shape)
+    ratio = error_ratios(call.output, expectation)
+    at = np.unravel_index(int(ratio.argmax()), ratio.shape)
     got, exact, bound = (float(x[at]) for x in (call.output, expectation.exact, expectation.bound))
     where = "head {}, query {}, dim {}".format(*at)
     return (
-        f"{int((score > 1).sum())} of {score.size} elements out of bound, err/bound up to {score.max():.3g}\n"
+        f"{int((ratio > 1).sum())} of {ratio.size} elements out of bound, err/bound up to {ratio.max():.3g}\n"
         f"  {where}: got {got!r}, exact {exact!r}, allowed error {bound:.3g}"
     )
 

@@ -1,4 +1,4 @@
-"""What a right answer may be, as literals: how far off, and what it must log."""
+"""Limits of a right answer as literals: by how much it may be off, and the warnings that it must log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from verification.oracle.predicted_events import Prediction
 from verification.script.literals import Literals
 
 
-def allowed(expectation: Expectation, literals: Literals) -> dict[str, Any]:
+def write_bound(expectation: Expectation, literals: Literals) -> dict[str, Any]:
+    """Return the template's values of the bound: one number where all elements have the same, else all of them."""
     bound, output = expectation.bound, expectation.roundings.output
     one = not bound.size or bool((bound == bound.flat[0]).all())
     limit = repr(float(bound.flat[0]) if bound.size else 0.0) if one else f"np.array({literals.flat(bound.tolist())})"
@@ -30,8 +31,8 @@ def _in_words(roundings: Roundings) -> str:
     return f"sums in {roundings.accumulate.name}{weights}, one rounding to {roundings.output.name} at the end"
 
 
-def logged(predictions: tuple[Prediction, ...]) -> dict[str, Any]:
-    """Of each warning that is owed, a line a field."""
+def write_events(predictions: tuple[Prediction, ...]) -> dict[str, Any]:
+    """Return the template's lines for the warnings that are owed, one a field, and the names of optional ones."""
     owed: list[str] = []
     for prediction in predictions:
         if prediction.owed:
@@ -41,6 +42,6 @@ def logged(predictions: tuple[Prediction, ...]) -> dict[str, Any]:
 
 def _fields(prediction: Prediction) -> list[str]:
     names = ["dropped"] if prediction.dropped else ["max", "min", "nonfinite"]
-    if prediction.uncertain:  # whatever it says of what may have overflowed; a NaN that is there it must see
+    if prediction.uncertain:  # its extremes may be anything, but it must see a NaN that is there
         names = ["nonfinite"] if prediction.nonfinite else []
     return [f'"{name}": {getattr(prediction, name)!r}' for name in names]

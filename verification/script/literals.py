@@ -1,4 +1,4 @@
-"""Tensors as Python literals: every number as it is, every stride that matters."""
+"""Tensors as Python literals, with every number exactly and every stride that matters."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from verification.problem.table import CACHES, TENSORS, TOKENS
 from verification.script.text import WIDTH
 from verification.tensors.arena import contiguous_strides
 from verification.tensors.inputs import POISON_BYTE, Inputs, poison_around
-from verification.tensors.layout import side_by_side
-from verification.tensors.materialize import Arena, apply_misuse, views
+from verification.tensors.layout import fused_names
+from verification.tensors.materialize import Arena, apply_misuse, view_tensors
 
 Array = NDArray[Any]
+# A longer script helps nobody: its problem must be made smaller first.
 MOST_NUMBERS = 20_000
+# A tensor with fewer elements is written out in full: it is easily read, whatever it holds.
 _FULL_FROM = 64
 
 
 class Literals:
-    """Writes assignments, and counts the numbers in them."""
+    """A writer of assignments, which counts the numbers in them."""
 
     def __init__(self, device: str) -> None:
         self.numbers = 0
@@ -37,9 +39,9 @@ class Literals:
         self._device = "" if device == "cpu" else f', device="{torch.device(device).type}"'
 
     def call(self, arena: Arena, names: Sequence[str], suffix: str, spoiled: bool) -> list[str]:
-        """Write down the tensors of these names as they were before the call, under the field's names and ``suffix``."""
+        """Return assignments of these tensors as they were before the call, to their names followed by ``suffix``."""
         problem, inputs, lines = arena.inputs.problem, arena.inputs, list[str]()
-        arena = replace(arena, tensors=views(arena.spans, torch.from_numpy(arena.before)))
+        arena = replace(arena, tensors=view_tensors(arena.spans, torch.from_numpy(arena.before)))
         if spoiled:
             arena = apply_misuse(MISUSES[problem.misuse], arena)
         joined: dict[str, list[str]] = {}
@@ -61,8 +63,9 @@ class Literals:
     def assignment(
         self, name: str, value: Any, axes: Sequence[str], gap: Array | None = None, exactly: bool = False
     ) -> list[str]:
-        """``name = ...`` for a tensor, or for what was given in its place. ``gap`` lies between its elements; the
-        strides of axes of one element are kept only where ``exactly`` is asked for.
+        """Return the lines of ``name = ...`` for a tensor, or for the object that was given in its place.
+
+        ``gap`` lies between its elements. The strides of axes with one element are kept only where ``exactly`` is True.
         """
         if not isinstance(value, Tensor):
             return [f"{name} = ({self.flat(value)})" if isinstance(value, list) else f"{name} = {value!r}"]
@@ -81,7 +84,10 @@ class Literals:
         return [*lines, f"{name} = restrided({name}, {tuple(value.stride())}{between})"]
 
     def flat(self, values: Any, indent: str = "    ") -> str:
-        """Nested lists of numbers, on lines of `WIDTH` where one is too short."""
+        """Return nested lists of numbers, on several lines of `WIDTH` where one is too short.
+
+        Raises ScriptError where the script has more than `MOST_NUMBERS`.
+        """
         text = repr(values)
         self.numbers += text.count(",") + 1
         if self.numbers > MOST_NUMBERS:
@@ -93,7 +99,7 @@ class Literals:
         return f"\n{indent}" + f"\n{indent}".join(lines) + "\n"
 
     def _filled(self, name: str, array: Array, dtype: torch.dtype, note: str) -> list[str]:
-        """A large tensor that is nearly all one number is written as that number and the rows that hold others."""
+        """Return lines for a tensor: if it is large and nearly all one number, that number and the rows with others."""
         if not array.size:
             return [f"{name} = torch.empty({array.shape}, dtype={dtype}{self._device}){note}"]
         bits = array.reshape(len(array), -1).view(f"u{array.dtype.itemsize}")
@@ -115,8 +121,8 @@ class Literals:
         return f"{name} = torch.tensor({numbers}, dtype={dtype}{self._device}){note}"
 
     def _fused(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
-        """q, k and v as head ranges of one tensor, where they have equally many tokens; else k and v."""
-        names = side_by_side(inputs)
+        """Return lines by tensor that make q, k and v (or k and v, see `fused_names`) head ranges of one tensor."""
+        names = fused_names(inputs)
         whole = np.concatenate([getattr(inputs, name) for name in names], axis=1)
         joined, start, lines = f"{''.join(names)}{suffix}", 0, []
         for name in names:
@@ -127,6 +133,7 @@ class Literals:
         return {names[0]: [*made, *lines], **{name: [] for name in names[1:]}}
 
     def _interleaved(self, inputs: Inputs, suffix: str) -> dict[str, list[str]]:
+        """Return lines by tensor that make both caches halves of one tensor."""
         joined = f"kv_cache{suffix}"
         whole = np.stack([getattr(inputs, name) for name in CACHES], axis=1)
         note = "  # [N, 2, S, G, D]: both caches, block by block"
@@ -136,7 +143,7 @@ class Literals:
 
 
 def _plain(array: Any) -> Any:
-    """Python numbers: of a float format, exactly the value."""
+    """Return the numbers as Python's own, exactly."""
     if array.dtype.kind in "biu":
         return array.tolist()
     return array.astype(np.float64).tolist()

@@ -1,4 +1,4 @@
-"""A script as text: the literal tensors, the call, the exact answer beside it, and an assert."""
+"""Page of a script: the literal tensors, the call, the exact answer beside it, and an assert."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from verification.problem.describe import describe
 from verification.problem.misuse import MISUSES
 from verification.problem.table import CACHES, TENSORS, TOKENS, given_to
 from verification.problem.visibility import has_blind_rows
-from verification.script.called import how_called
-from verification.script.carried import embed_package
+from verification.script.called import find_snippet
 from verification.script.case import About, Case, KernelCall
-from verification.script.limits import allowed, logged
+from verification.script.embed import embed_package
+from verification.script.limits import write_bound, write_events
 from verification.script.literals import Literals
-from verification.script.text import TEMPLATES, comment, printable
+from verification.script.text import TEMPLATES, comment, escape
 from verification.tensors.materialize import Arena
 
 
 def script_for(case: Case, backend: Backend, about: About) -> str:
-    """Raises ScriptError where the backend does not say how it is called, and where a tensor is too large."""
+    """Return the script of ``case``.
+
+    Raises ScriptError where the backend does not say how it is called, and where a tensor is too large.
+    """
     last = case.steps[-1].arena
     problem = last.inputs.problem
     contract = backend.contract.in_phase(problem.phase)
@@ -43,8 +46,8 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     spoiled = case.kind == "refusal"
     for arena, suffix in suffixes.values():
         written = literals.call(arena, given, suffix, spoiled)
-        of = arena.inputs.problem
-        lines += ["", _call_comment(of, suffix), *written, *_longest(of, given, suffix)]
+        its_problem = arena.inputs.problem
+        lines += ["", _call_comment(its_problem, suffix), *written, *_longest(its_problem, given, suffix)]
     parameters = [*given, *(line.split(" = ")[0] for line in _longest(problem, given, ""))]
     suffix = suffixes[id(last)][1]
     names = {name: f"{name}{suffix}" for name in given}
@@ -53,7 +56,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
     calls, compared = _calls(case, backend, suffixes, parameters)
     return _page(
         about,
-        how_called(backend, problem),
+        find_snippet(backend, problem),
         literals,
         kind=case.kind,
         tensors=lines[1:],
@@ -75,15 +78,15 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
             dense=dense,
             parameters=given,
             bottom_right=problem.causal_alignment == "bottom_right",
-            blind=_of_nothing(problem, contract.blind),
+            blind=_blind_row(problem, contract.blind),
         ),
-        **allowed(expected_from(backend, last.inputs), literals),
-        **logged(excuse_uncomputed(expected_from(backend, last.inputs).predictions, contract.uncomputed)),
+        **write_bound(expected_from(backend, last.inputs), literals),
+        **write_events(excuse_uncomputed(expected_from(backend, last.inputs).predictions, contract.uncomputed)),
     )
 
 
 def _given(problem: Problem, dense: bool) -> tuple[str, ...]:
-    """A dense batch needs no lengths."""
+    """Return the parameters of the call; a dense batch needs no lengths."""
     return tuple(name for name in given_to(problem) if not (dense and name.startswith("cu_seqlens")))
 
 
@@ -96,7 +99,7 @@ def _read_by_exact(problem: Problem) -> tuple[str, ...]:
 def kernel_script(
     call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About, kind: str = "answer"
 ) -> str:
-    """The plain call of a dense function, without the paging around it."""
+    """Return the script of a dense function's plain call, without the paging around it."""
     literals, lines = Literals(device), ["# The one call: as the kernel was given it."]
     for name, axes in (("q", ("H", "Lq", "D")), ("k", ("H", "Lk", "D")), ("v", ("H", "Lk", "D"))):
         lines += literals.assignment(name, getattr(call, name), axes)
@@ -115,7 +118,7 @@ def kernel_script(
         raised=call.output is None,
         axes=("head", "query", "dim"),
         exact=_exact(kernel=True, causal=call.causal, scale=repr(call.scale)),
-        **allowed(expectation, literals),
+        **write_bound(expectation, literals),
     )
 
 
@@ -135,7 +138,7 @@ def _page(about: About, snippet: Snippet, literals: Literals, **parts: Any) -> s
 
 
 def _header(about: About, snippet: Snippet) -> str:
-    """Fixed lines first: a comment in the first two could name the file's encoding."""
+    """Return the comment at the top, fixed lines first: a comment in lines 1 and 2 could name the file's encoding."""
     needs = "This file needs numpy and torch alone"
     if snippet.library:
         needs += ": the library under test is at its end"
@@ -153,13 +156,13 @@ def _header(about: About, snippet: Snippet) -> str:
             comment(f"What {about.backend} did on {about.device} ({platform.machine()}) with {versions}:"),
             comment(about.message, indent),
             "# The problem, as attention-verification replays it:",
-            f"{indent}{printable(about.problem)}",
+            f"{indent}{escape(about.problem)}",
         ]
     )
 
 
 def _suffixes(case: Case) -> dict[int, tuple[Arena, str]]:
-    """By identity: calls on the same tensors share their names."""
+    """Return each arena and the suffix of its tensors' names, by its id: calls on the same tensors share names."""
     different = {id(step.arena): step.arena for step in case.steps}
     several = len(different) > 1
     return {key: (arena, f"_{i}" if several else "") for i, (key, arena) in enumerate(different.items(), start=1)}
@@ -171,6 +174,7 @@ def _call_comment(problem: Problem, suffix: str) -> str:
 
 
 def _longest(problem: Problem, given: Sequence[str], suffix: str) -> list[str]:
+    """Return the lines of ``max_seqlen_q`` and ``max_seqlen_k``, which go with offsets."""
     lengths = (("q", problem.query_lens), ("k", problem.key_lens)) if "cu_seqlens_k" in given else ()
     return [f"max_seqlen_{name}{suffix} = {max(given, default=0)}" for name, given in lengths]
 
@@ -178,12 +182,12 @@ def _longest(problem: Problem, given: Sequence[str], suffix: str) -> list[str]:
 def _calls(
     case: Case, backend: Backend, suffixes: dict[int, tuple[Arena, str]], parameters: list[str]
 ) -> tuple[list[str], int]:
-    """A line a call, and one before the first call on each object; which line is compared."""
+    """Return the lines of the calls, each object made before its first call, and the index of the line to compare."""
     lines, compared, layers = [], 0, list(dict.fromkeys(step.layer for step in case.steps))
     for i, step in enumerate(case.steps):
         layer = f"layer_{layers.index(step.layer) + 1}" if len(layers) > 1 else "layer"
         if all(step.layer != earlier.layer for earlier in case.steps[:i]):
-            lines.append(f"{layer} = {how_called(backend, step.inputs.problem).make}")
+            lines.append(f"{layer} = {find_snippet(backend, step.inputs.problem).make}")
         if i == case.compared:
             compared = len(lines)
         suffix = suffixes[id(step.arena)][1]
@@ -191,8 +195,8 @@ def _calls(
     return lines, compared
 
 
-def _of_nothing(problem: Problem, blind: Blind) -> str:
-    """What is owed where a query sees no key; of what is undefined any number may be there, and 0 is one."""
+def _blind_row(problem: Problem, blind: Blind) -> str:
+    """Return an expression of the row that is owed where a query sees no key: 0 where it may be anything."""
     if blind == "mean" and has_blind_rows(problem):
         raise ScriptError("blind: 'mean' (a script knows zeros and NaN for rows that see nothing)")
     return "np.full(q.shape, np.nan)" if blind == "nan" else "np.zeros(q.shape)"

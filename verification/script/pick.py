@@ -1,4 +1,4 @@
-"""Which of the calls that a law made is the one to show."""
+"""Choice of the call to show among those that a law made."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ Wrong = Callable[[Observation], bool]
 _READ_ONLY = (*TOKENS, *INDICES)
 
 
-def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool) -> Case:
-    """The first call that is wrong in what it answered or changed; else one that is in what it logged; else, where bits
-    are claimed, two that differ. Raises ScriptError where no call and no two of them show anything.
+def pick_case(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool) -> Case:
+    """Return the first call with a wrong answer or a wrong change, else the first with a wrong log.
+
+    Where no call is wrong and ``same_bits`` are claimed, return two calls that differ. A law of ``bad_input`` shows its
+    last call. Raises ScriptError where no call and no two of them show anything.
     """
     if bad_input:
         return Case("refusal", tuple(steps), watched=_tensors_of(steps[-1].arena))
@@ -63,7 +65,7 @@ def case_of(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits:
 
 
 def _tensors_of(arena: Arena) -> tuple[str, ...]:
-    """What can be looked at again after the call."""
+    """Return the names of the tensors that can be looked at again after the call."""
     given = {name: getattr(arena.tensors, name) for name in given_to(arena.inputs.problem)}
     return tuple(name for name, x in given.items() if getattr(getattr(x, "device", None), "type", "meta") != "meta")
 
@@ -77,13 +79,14 @@ def _breaks(judge: Callable[[Observation, Backend], None], observation: Observat
 
 
 def _judge_answer(observation: Observation, backend: Backend) -> None:
-    """The output in bound, the caches exact, and all else that was given as it was."""
+    """Raise Violation unless outputs are in bound, caches are exact, and all other tensors are as they were."""
     judge_outputs(successful_outputs(observation), expected_from(backend, observation.arena.inputs))
     if _has_changed(observation, (*CACHES, *_READ_ONLY)):
         raise Violation("what it wrote")
 
 
 def _judge_log(observation: Observation, backend: Backend) -> None:
+    """Raise Violation unless exactly the owed events were logged."""
     inputs = observation.arena.inputs
     uncomputed = backend.contract.in_phase(inputs.problem.phase).uncomputed
     judge_events(observation.events, excuse_uncomputed(expected_from(backend, inputs).predictions, uncomputed))
@@ -99,7 +102,7 @@ def _has_changed(observation: Observation, names: tuple[str, ...]) -> bool:
 
 
 def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step, ...]:
-    """The last call, alone if it goes wrong on a new object too; else all that were made on its object."""
+    """Return the last call, alone if it goes wrong on a new object too, else with all earlier calls on its object."""
     last = steps[-1]
     before = tuple(step for step in steps[:-1] if step.layer == last.layer)
     if before:
@@ -111,9 +114,9 @@ def _needed(steps: Sequence[Step], backend: Backend, wrong: Wrong) -> tuple[Step
 
 
 def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> Case | None:
-    """Two calls of which rows ask the same of the same numbers, and differ."""
+    """Return two calls, if some of their rows ask the same of the same numbers and differ."""
     if any(step.inputs.problem.scoring != PLAIN for step in steps):
-        return None  # whose rows see other keys, and more than keys
+        return None  # rows are more than a query and the keys that it sees
     one, other = steps[first], steps[second]
     outputs = [successful_output(step.observation) for step in (one, other)]
     asked = [_questions(step.inputs) for step in (one, other)]
@@ -138,7 +141,7 @@ def _pair(steps: Sequence[Step], first: int, second: int, backend: Backend) -> C
 
 
 def _questions(inputs: Inputs) -> list[tuple[bytes, ...]]:
-    """By row, what it asks: its query, and the keys and values that it sees, for each query head."""
+    """Return the question of each row: its query, and the keys and values that it sees, for each query head."""
     n_rep = inputs.problem.num_heads // inputs.problem.num_kv_heads
     asked: dict[int, tuple[bytes, ...]] = {}
     for sequence in sequences(store(inputs)):

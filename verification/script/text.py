@@ -1,4 +1,4 @@
-"""Text of a script: its templates, comments that are safe, lines that are not too long."""
+"""Text of a script: its templates, comments from which no text can break out, and lines that are not too long."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from textwrap import wrap
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+# Columns of a script.
 WIDTH = 100
 
 
 def comment(text: str, indent: str = "# ") -> str:
-    """A text of any origin: every line of it behind a ``#``, what does not print escaped."""
-    wrapped = [part for line in text.splitlines() for part in wrap(printable(line), WIDTH - len(indent)) or [""]]
+    """Return a text of any origin as a comment: each line behind a ``#``, with escapes for all that does not print."""
+    wrapped = [part for line in text.splitlines() for part in wrap(escape(line), WIDTH - len(indent)) or [""]]
     return "\n".join(f"{indent}{line}".rstrip() for line in wrapped)
 
 
-def printable(line: str) -> str:
-    """What does not print, and so could end a comment or turn the direction of a text, as its escape."""
+def escape(line: str) -> str:
+    """Return ``line`` with escapes for all that does not print, and so could end a comment or turn its direction."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
-def folded(line: str, indent: int) -> str:
-    """A call on lines of `WIDTH`: what is in its parentheses has lines of its own."""
+def fold(line: str, indent: int) -> str:
+    """Return a call on lines of `WIDTH`: where it is too long, its arguments have lines of their own."""
     if len(line) + indent <= WIDTH or "(" not in line:
         return line
     margin = " " * (indent + len(line) - len(line.lstrip()))
@@ -35,7 +36,7 @@ def _templates() -> Environment:
     found = Environment(
         loader=PackageLoader("verification", "script"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters["folded"] = folded
+    found.filters["fold"] = fold
     return found
 
 

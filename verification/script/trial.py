@@ -1,4 +1,4 @@
-"""Does a script do what it says? It is run here before it is handed over."""
+"""Trial of a script: it is run here before it is handed over, to see that it does what it says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from verification.backends.snippet import ScriptError
 
 
 def failure_of(text: str) -> str:
-    """What its assert says, empty where it passes. Raises ScriptError where it ends in any other way."""
+    """Run a script and return what its assert says, empty where it passes. Raises ScriptError if it fails otherwise."""
     with _left_as_it_was(), captured_events(), np.errstate(), redirect_stdout(io.StringIO()):
         try:
             exec(compile(text, "script.py", "exec"), {"__name__": "__main__"})
@@ -29,7 +29,7 @@ def failure_of(text: str) -> str:
 
 @contextmanager
 def _left_as_it_was() -> Iterator[None]:
-    """A script may bring modules of its own under names that are in use here, and listen to loggers."""
+    """Undo what a script may do here: bring modules of its own under names that are in use, and listen to loggers."""
     modules = dict(sys.modules)
     handlers = [(logger, logger.handlers[:]) for logger in map(logging.getLogger, (RANGE_LOG, INDEX_LOG))]
     try:

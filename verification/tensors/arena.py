@@ -1,7 +1,7 @@
-"""All tensors of a call in one buffer, with poison between them: every stray write is found by one compare.
+"""One buffer for all tensors of a call, with poison between them, so that one compare finds every stray write.
 
-Each tensor starts at a multiple of 256 bytes with at least 256 bytes before and after it that belong to nobody. Runs
-that are compared bit for bit thus have equal alignment, and a kernel that reads past an end reads poison.
+Each tensor starts at a multiple of 256 bytes, and at least 256 bytes before and after it belong to no tensor. Runs that
+are compared bit for bit thus have equal alignment, and a kernel that reads past an end reads poison.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from verification.problem.formats import FORMATS
 
+# Bytes: CUDA aligns what it allocates to at least as many, so that kernels meet the alignment that they are used to.
 _ALIGNMENT = 256
 _TORCH_DTYPES = {fmt.numpy: fmt.torch for fmt in FORMATS.values()} | {
     np.dtype(np.int32): torch.int32,
@@ -28,28 +29,30 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Span:
-    """Where a tensor lies: ``offset`` and ``strides`` in bytes."""
+    """The place of a tensor in an arena."""
 
     offset: int
+    """Bytes from the start of the arena to the first element."""
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    """For each axis, bytes from an element to the next."""
     dtype: np.dtype[Any]
 
     @cached_property
     def size(self) -> int:
-        """Bytes from the first element to the end of the last."""
+        """Return the number of bytes from the first element to the end of the last."""
         if 0 in self.shape:
             return 0
         return sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) + self.dtype.itemsize
 
     def on_host(self, memory: Bytes) -> NDArray[Any]:
-        """This tensor as a view of the arena's bytes."""
+        """Return this tensor as a view of the arena's bytes."""
         if not self.size:  # NumPy refuses strides that would leave the buffer, though no element does
             return np.empty(self.shape, self.dtype)
         return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)
 
     def on_device(self, memory: torch.Tensor) -> torch.Tensor:
-        """This tensor as a view of the arena, a uint8 tensor on any device."""
+        """Return this tensor as a view of the arena, a uint8 tensor on any device."""
         if not self.size:  # its offset may lie behind the arena's end
             return memory[:0].view(_TORCH_DTYPES[self.dtype]).view(self.shape)
         flat = memory[self.offset : self.offset + self.size].view(_TORCH_DTYPES[self.dtype])
@@ -57,7 +60,7 @@ class Span:
 
 
 class ArenaPlan:
-    """Lays tensors out one behind the other."""
+    """The plan of an arena, in which each tensor lies behind the one before."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
@@ -65,15 +68,15 @@ class ArenaPlan:
         self._end = 0
 
     def reserve(self, shape: tuple[int, ...], dtype: np.dtype[Any], poison: int) -> int:
-        """Offset of a new contiguous ``shape``; it and the guards around it will hold the byte ``poison``."""
+        """Return the offset of a new contiguous tensor; it and the guards around it will hold the byte ``poison``."""
         offset = -(-(self._end + _ALIGNMENT) // _ALIGNMENT) * _ALIGNMENT
         self._end = offset + prod(shape) * dtype.itemsize
         self._reserved.append((self._end + _ALIGNMENT, poison))
         return offset
 
     def fill(self) -> tuple[torch.Tensor, Bytes]:
-        """The buffer on the host, all poison, as torch and as NumPy see it."""
-        memory = aligned(self._end + _ALIGNMENT)
+        """Return the buffer on the host, all poison, as a torch tensor and as a NumPy view of it."""
+        memory = allocate_aligned(self._end + _ALIGNMENT)
         view: Bytes = memory.numpy()
         start = 0
         for end, poison in self._reserved:
@@ -82,15 +85,15 @@ class ArenaPlan:
         return memory, view
 
 
-def aligned(size: int) -> torch.Tensor:
-    """So many bytes on the host, at a multiple of 256."""
+def allocate_aligned(size: int) -> torch.Tensor:
+    """Return ``size`` bytes on the host that start at a multiple of 256."""
     memory = torch.empty(size + _ALIGNMENT, dtype=torch.uint8, device="cpu")
     first = -memory.data_ptr() % _ALIGNMENT
     return memory[first : first + size]
 
 
 def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Row-major strides in bytes."""
+    """Return row-major strides in bytes."""
     strides = [itemsize]
     for length in reversed(shape[1:]):
         strides.append(strides[-1] * length)

@@ -1,4 +1,4 @@
-"""What the tensors hold: a kind of numbers, drawn as one choice, filled from a seed."""
+"""Fills of the tensors: each is one kind of numbers, drawn as one choice, and made from a seed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from verification.problem.problem import ScoreFill, ValueFill
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
-# Typical |scaled score| of the kinds that are about the size of scores: past +-100, past +-1e4 (all below zero), and
-# with an unscaled product past float16's 65504.
+# Typical |scaled score| of the fills that are about the size of scores: past +-100; past 1e4, which warnings are about
+# (all below zero); and with an unscaled product past 65504, the largest number of float16.
 _STEEP, _NEGATIVE, _HUGE = 150.0, 4e4, 2e5
 
 
 def fill_scores(kind: str, rng: np.random.Generator, q: Shape, k: Shape, fmt: Format) -> tuple[Array, Array]:
-    """Queries and keys ``[tokens, heads, D]``, chosen for the scores that they give. Finite in ``fmt``."""
+    """Return queries and keys ``[tokens, heads, D]``, chosen for the scores that they give, all finite in ``fmt``."""
     head_dim = q[-1]
     match kind:
         case "ones":
@@ -49,11 +49,11 @@ def fill_scores(kind: str, rng: np.random.Generator, q: Shape, k: Shape, fmt: Fo
 
 
 def fill_values(kind: str, rng: np.random.Generator, shape: Shape, fmt: Format) -> Array:
-    """Values ``[tokens, heads, D]``. Finite in ``fmt``."""
+    """Return values ``[tokens, heads, D]``, all of them finite in ``fmt``."""
     match kind:
         case "ones":
             return np.ones(shape)
-        case "index":  # token 0 holds 0, token 1 holds 1, ...: a wrong key can be read off the output
+        case "index":  # tokens hold 0 to 127, exact in every format: a wrong key can be read off the output
             return np.broadcast_to(np.arange(shape[0]).reshape(-1, 1, 1) % 128, shape)
         case "normal":
             return _normal(rng, shape)
@@ -84,16 +84,17 @@ def _one_hot(rng: np.random.Generator, shape: Shape) -> Array:
 
 
 def _integers(rng: np.random.Generator, shape: Shape) -> Array:
-    """Small ones, two in three of them 0."""
+    """Return small integers, about three in four of them 0."""
     return rng.integers(-2, 3, shape) * (rng.random(shape) < 1 / 3)
 
 
 def _with_outlier(rng: np.random.Generator, x: Array, factor: float) -> Array:
+    """Return ``x`` with one of its numbers multiplied by ``factor``."""
     if x.size:
         x.reshape(-1)[rng.integers(x.size)] *= np.float32(factor)
     return x
 
 
 def _tiny(fmt: Format) -> np.float32 | float:
-    """Around the border between normal and subnormal numbers (of float32 for the formats with its range)."""
+    """Return the border between normal and subnormal numbers, for float64 that of float32."""
     return max(fmt.smallest_normal, 2.0**-126)

@@ -1,4 +1,4 @@
-"""The mask and the sinks of a problem, from streams of their own: with or without one, all others are the same."""
+"""Mask and sinks of a problem, drawn from random streams of their own: whether it has them changes no other number."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 
+# Any three numbers: each makes another stream from the problem's seed, for the mask, the sinks and the blind rows.
 _STREAMS = 0x5C0, 0x51C, 0xB11
 Array = NDArray[Any]
 
 
 def make_masks(problem: Problem) -> dict[str, Array]:
-    """``mask`` and ``sinks`` in the problem's dtype, those that it has. Every row of a mask shows the first
-    key, which every row sees that sees any; but for blind ones, two in five and at least one.
+    """Return those of ``mask`` and ``sinks`` that the problem has, in its dtype (a "bool" mask is boolean).
+
+    Each row of a mask shows key 0, so that no row is empty which causality leaves a key; with `Scoring.blind_rows`, two
+    rows in five, at least one, show no key.
     """
-    rng, of_sinks, of_blind = (np.random.default_rng((problem.seed, stream)) for stream in _STREAMS)
+    rng, sinks_rng, blind_rng = (np.random.default_rng((problem.seed, stream)) for stream in _STREAMS)
     fmt, found = FORMATS[problem.dtype].numpy, dict[str, Array]()
     if problem.scoring.mask and problem.query_lens:
         shape = problem.scoring.mask_shape(
@@ -27,12 +30,12 @@ def make_masks(problem: Problem) -> dict[str, Array]:
         shown = rng.random(shape) < 0.7
         shown[..., 0] = True
         if problem.scoring.blind_rows:
-            blind = of_blind.random(shape[:-1]) < 0.4
+            blind = blind_rng.random(shape[:-1]) < 0.4
             shown[blind if blind.any() else ~blind] = False
         found["mask"] = shown
         if problem.scoring.mask == "float":
             # Sixteenths are exact in every format.
             found["mask"] = np.where(shown, rng.integers(-32, 33, shape) / 16, -np.inf).astype(fmt)
     if problem.scoring.sinks:
-        found["sinks"] = (of_sinks.integers(-32, 33, problem.num_heads) / 16).astype(fmt)
+        found["sinks"] = (sinks_rng.integers(-32, 33, problem.num_heads) / 16).astype(fmt)
     return found

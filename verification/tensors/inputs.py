@@ -1,4 +1,4 @@
-"""The numbers of a problem, on the host: the same on every machine, made by NumPy from the problem's seed."""
+"""The numbers of a problem on the host, made by NumPy from the problem's seed: they are the same on every machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from verification.tensors.fill import fill_scores, fill_values
 from verification.tensors.fill_masks import make_masks
 
 Array = NDArray[Any]
-# One byte, repeated, is a NaN, a large finite number, a large negative one or zero in every format that we store,
-# and a hostile index (-1, far out of range either way) or a harmless one in every integer.
+# Bytes that, repeated, are zero, a NaN, a large finite number or a large negative one in every format that is stored,
+# and in every integer a harmless index (0) or a hostile one (-1, or far out of range on either side).
 POISON_BYTE = {"zero": 0x00, "nan": 0xFF, "large": 0x7B, "negative": 0xFB}
 
 
@@ -34,7 +34,7 @@ class Inputs(ByName[Array, Array]):
 
     @cached_property
     def visible_slots(self) -> list[Array]:
-        """Where keys are read from the cache: the slots that each sequence with queries attends to, in order."""
+        """Return for each sequence the slots that its queries attend to, in order; empty where no cache is read."""
         problem = self.problem
         queries_of = problem.query_lens if problem.reads_cache else ()
         return [
@@ -44,12 +44,12 @@ class Inputs(ByName[Array, Array]):
 
     @cached_property
     def seen_slots(self) -> Array:
-        """Those that any sequence attends to, ascending."""
+        """Return the slots that any sequence attends to, ascending."""
         return np.unique(np.concatenate([np.empty(0, np.int64), *self.visible_slots]))
 
 
 def make_inputs(problem: Problem) -> Inputs:
-    """Fill every tensor of ``problem``; what nobody may see holds its poison."""
+    """Return the numbers of every tensor of ``problem``; all that nobody may see holds its poison."""
     index = np.dtype(problem.index_dtype)
     fmt, cache_fmt = FORMATS[problem.dtype], FORMATS[problem.cache_format]
     tokens = {name: np.empty(TENSORS[name].shape(problem), fmt.numpy) for name in TOKENS}
@@ -65,9 +65,9 @@ def make_inputs(problem: Problem) -> Inputs:
         block_tables=np.array(problem.block_tables, index).reshape(len(problem.block_tables), problem.table_width),
         **make_masks(problem),
     )
-    _fill(inputs, fmt, cache_fmt)
+    _write_fills(inputs, fmt, cache_fmt)
     for given in problem.numbers:
-        _give(inputs, given)
+        _write_numbers(inputs, given)
     if not problem.reads_cache:
         _poison_unseen_keys(inputs)
     for special in problem.specials:
@@ -75,7 +75,8 @@ def make_inputs(problem: Problem) -> Inputs:
     return inputs
 
 
-def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
+def _write_fills(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
+    """Write the problem's fills into q, k, v and the slots of the caches that some query sees."""
     problem = inputs.problem
     rng = np.random.default_rng(problem.seed)
     inputs.q[...], inputs.k[...] = fill_scores(problem.score_fill, rng, inputs.q.shape, inputs.k.shape, fmt)
@@ -88,7 +89,8 @@ def _fill(inputs: Inputs, fmt: Format, cache_fmt: Format) -> None:
         rows_of(inputs, "v_cache")[seen] = fill_values(problem.value_fill, rng, shape, cache_fmt)
 
 
-def _give(inputs: Inputs, given: Numbers) -> None:
+def _write_numbers(inputs: Inputs, given: Numbers) -> None:
+    """Write the numbers that the problem spells out."""
     rows = rows_of(inputs, given.tensor)
     held = inputs.seen_slots if given.tensor in CACHES else slice(None)
     rows[held] = np.array(given.values).reshape(rows[held].shape)
@@ -106,7 +108,7 @@ def poison_around(problem: Problem, name: str) -> str:
 
 
 def _poison_unseen_keys(inputs: Inputs) -> None:
-    """Prefill, top-left, more keys than queries: the keys behind the last query's are seen by nobody."""
+    """Poison the keys of a prefill that no query sees: with top-left alignment, those behind the last query's own."""
     problem = inputs.problem
     for length_q, length_k, end in zip(problem.query_lens, problem.key_lens, inputs.cu_seqlens_k[1:], strict=True):
         counts = visible_counts(length_q, length_k, problem.causal_alignment)

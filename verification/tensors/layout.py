@@ -1,4 +1,4 @@
-"""Where the elements of each tensor lie: contiguous, cut from a fused buffer, transposed, or every other number."""
+"""Layouts of the tensors in the arena: contiguous, cut from a fused buffer, transposed, or every other number."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from verification.tensors.inputs import POISON_BYTE, Inputs, poison_around
 
 
 def plan_arena(inputs: Inputs) -> ArenaPlan:
-    """Lay out every tensor of the call as its problem says."""
+    """Return a plan with every tensor of the call, laid out as its problem says."""
     problem, plan = inputs.problem, ArenaPlan()
     if problem.layout == "fused":
-        _cut_heads(plan, inputs, side_by_side(inputs))
+        _cut_heads(plan, inputs, fused_names(inputs))
     layouts = {"cache": problem.cache_layout} | dict.fromkeys(("query", "key", "value"), problem.layout)
     for name in given_to(problem):
         layout = layouts.get(TENSORS[name].role, "contiguous")
@@ -24,8 +24,8 @@ def plan_arena(inputs: Inputs) -> ArenaPlan:
     return plan
 
 
-def side_by_side(inputs: Inputs) -> tuple[str, ...]:
-    """Return the tensors that a fused projection leaves in one: q, k and v where they have equally many tokens."""
+def fused_names(inputs: Inputs) -> tuple[str, ...]:
+    """Return the names that a fused projection leaves in one tensor: k and v, and q if it has equally many tokens."""
     return TOKENS if len(inputs.q) == len(inputs.k) else tuple(n for n in TOKENS if TENSORS[n].role != "query")
 
 
@@ -48,7 +48,7 @@ def _place(plan: ArenaPlan, inputs: Inputs, name: str, layout: str) -> None:
 
 
 def _cut_heads(plan: ArenaPlan, inputs: Inputs, names: tuple[str, ...]) -> None:
-    """``names`` as head ranges of one ``[T, heads, D]``, the way a fused projection leaves them."""
+    """Lay ``names`` out as head ranges of one ``[T, heads, D]``, the way a fused projection leaves them."""
     arrays = [getattr(inputs, name) for name in names]
     tokens, _, head_dim = arrays[0].shape
     fused = (tokens, sum(array.shape[1] for array in arrays), head_dim)
@@ -60,7 +60,7 @@ def _cut_heads(plan: ArenaPlan, inputs: Inputs, names: tuple[str, ...]) -> None:
 
 
 def _interleave(plan: ArenaPlan, inputs: Inputs) -> None:
-    """Both caches in one ``[N, 2, S, G, D]``, as vLLM keeps them."""
+    """Lay both caches out in one ``[N, 2, S, G, D]``, as vLLM keeps them."""
     shape, dtype = inputs.k_cache.shape, inputs.k_cache.dtype
     both = (shape[0], len(CACHES), *shape[1:])
     offset, strides = (

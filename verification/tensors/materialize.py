@@ -1,4 +1,4 @@
-"""A problem's numbers on a device, guarded and poisoned."""
+"""Materialisation: a problem's numbers as tensors on a device, guarded and poisoned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tensors(ByName[Tensor, Tensor | None]):
     """The memory in which all of them lie, byte by byte, guards and poison included, on their device."""
 
     def held(self, *names: str) -> tuple[Tensor, ...]:
-        """Return those of these names. Raises ValueError where the call has none of them."""
+        """Return the tensors of these names. Raises ValueError where the call does not have one of them."""
         found: dict[str, Tensor | None] = {name: getattr(self, name) for name in names}
         for name in (name for name, x in found.items() if x is None):
             raise ValueError(f"{name}: is not given in this call")
@@ -31,30 +31,30 @@ class Tensors(ByName[Tensor, Tensor | None]):
 
 @dataclass(frozen=True)
 class Arena:
-    """What the harness keeps of a call, and no backend sees."""
+    """Everything that the harness keeps of a call, which no backend sees."""
 
     inputs: Inputs
     tensors: Tensors
-    """What is handed over."""
+    """The tensors that are handed over."""
     before: Bytes
-    """The arena's bytes as they were handed over."""
+    """The arena's bytes when it was handed over."""
     spans: dict[str, Span] = field(repr=False)
-    """Where each tensor lies in it."""
+    """The place of each tensor in the arena, by name."""
 
 
 def materialize(inputs: Inputs, device: str) -> Arena:
-    """Write the arena on the host and move it as a whole: one allocation, one copy."""
+    """Return an arena that is written on the host and moved to ``device`` as a whole: one allocation, one copy."""
     plan = plan_arena(inputs)
     host, view = plan.fill()
     for name, span in plan.spans.items():
         span.on_host(view)[...] = getattr(inputs, name)
     before = view.copy()
     arena = host if device == "cpu" else host.to(torch.device(device))
-    return Arena(inputs, views(plan.spans, arena), before, plan.spans)
+    return Arena(inputs, view_tensors(plan.spans, arena), before, plan.spans)
 
 
-def views(spans: dict[str, Span], arena: Tensor) -> Tensors:
-    """Return the tensors that lie in ``arena``."""
+def view_tensors(spans: dict[str, Span], arena: Tensor) -> Tensors:
+    """Return the tensors that lie in ``arena`` at these places."""
     held = {name: spans[name].on_device(arena) if name in spans else None for name in TENSORS}
     return Tensors(arena=arena, **held)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""All that can be seen of an answer, as plain data."""
+"""Observations: all that can be seen of an answer, as plain data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from verification.tensors.materialize import Arena
 
 @dataclass(frozen=True)
 class Event:
-    """A range event carries ``max``, ``min`` and ``nonfinite``; an index event carries ``dropped``."""
+    """A warning that was logged. A range event has ``max``, ``min`` and ``nonfinite``, an index event ``dropped``."""
 
     tensor: str
+    """Name of the tensor that the warning is about."""
     max: float | None = None
     min: float | None = None
     nonfinite: bool | None = None
     dropped: int | None = None
+    """How many indices were left out."""
 
     def __str__(self) -> str:
         if self.dropped is not None:
@@ -30,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that can be seen of a call where it is made."""
+    """All that the process which makes a call can see of it."""
 
     outputs: dict[str, NDArray[Any]]
     """Outputs by their names in `table.OUTPUTS`; empty where ``error`` was raised."""
@@ -38,15 +40,16 @@ class Answer:
     """The arena's bytes after the call."""
     events: tuple[Event, ...]
     error: Exception | None
+    """The exception that the call raised; None where it returned."""
 
 
 @dataclass(frozen=True)
 class Observation(Answer):
-    """An answer beside what was handed over, outputs in the shapes that they must have."""
+    """An answer beside the arena that was handed over; outputs have the shapes of `table.OUTPUTS`, if they fit."""
 
     arena: Arena
 
     @property
     def output(self) -> NDArray[Any] | None:
-        """The output named ``"out"``, ``[T, H, D]``; None where there is none."""
+        """Return the output named ``"out"``, ``[T, H, D]``; None where there is none."""
         return self.outputs.get("out")

@@ -34,7 +34,7 @@ from verification.records import findings
 from verification.records.findings import Finding, load_folder
 from verification.script.case import About, Case, Step
 from verification.script.page import script_for
-from verification.script.pick import case_of
+from verification.script.pick import pick_case
 from verification.script.trial import failure_of
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Tensors
@@ -171,7 +171,7 @@ def test_a_refusal_passes_its_script(misuse: str) -> None:
     problem = replace(problem, slot_mapping=tuple(range(len(problem.slot_mapping))), block_tables=((2, 0), (1, 3)))
     recording = Recording(HONEST)
     BY_NAME["bad_input_is_refused"].check(recording, problem)
-    case = case_of(recording.steps, HONEST, bad_input=True, same_bits=False)
+    case = pick_case(recording.steps, HONEST, bad_input=True, same_bits=False)
     text = script_for(case, HONEST, About("law", "statement", "backend", "cpu", "message", "{}"))
     assert failure_of(text) == ""
     assert "accepted" in failure_of(text.replace("return layer(q, k, v)", "pass"))

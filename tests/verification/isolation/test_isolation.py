@@ -23,7 +23,7 @@ from verification.backends.protocol import Backend
 from verification.catalogue import backend_named
 from verification.isolation.host import Host
 from verification.isolation.isolated import Isolated, hurried, open_backend
-from verification.isolation.shipment import packed, portable, unpacked
+from verification.isolation.shipment import make_portable, pack, unpack
 from verification.oracle.judge import Violation, judge_memory, successful_output
 from verification.oracle.violation import Crash, Hang
 from verification.problem import Problem
@@ -82,7 +82,7 @@ def test_misused_tensors_travel(name: str) -> None:
     misuse = MISUSES[name]
     inputs = make_inputs(DECODE if misuse.phase == "decode" else PREFILL)
     tensors = apply_misuse(misuse, materialize(inputs, "cpu")).tensors
-    found = unpacked(packed(tensors), "cpu")
+    found = unpack(pack(tensors), "cpu")
     for name_ in TENSORS:
         one, other = getattr(tensors, name_), getattr(found, name_)
         if isinstance(one, torch.Tensor) and one.device.type != "meta":
@@ -106,14 +106,14 @@ def test_a_refusal_is_a_refusal(right: Isolated) -> None:
 
 def test_errors_that_do_not_travel() -> None:
     """Come as the nearest built-in one, which says what it was."""
-    assert portable(ValueError("q")).args == ("q",)
-    found = portable(crashing.OddError(1, 2))
+    assert make_portable(ValueError("q")).args == ("q",)
+    found = make_portable(crashing.OddError(1, 2))
     assert (type(found), str(found)) == (Exception, "OddError: 1 and 2")
 
     class Local(ValueError):
         pass
 
-    assert (type(portable(Local("q"))), str(portable(Local("q")))) == (ValueError, "Local: q")
+    assert (type(make_portable(Local("q"))), str(make_portable(Local("q")))) == (ValueError, "Local: q")
 
 
 @pytest.mark.parametrize(

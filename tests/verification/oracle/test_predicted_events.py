@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verification.oracle.predicted_events import LIMIT, Prediction, dropped, measured
+from verification.oracle.predicted_events import LIMIT, Prediction, predict_dropped, predict_range
 from verification.problem.formats import FORMATS
 from verification.tensors.observation import Event
 
@@ -16,7 +16,7 @@ from verification.tensors.observation import Event
 def one(x: Any, bound: Any = None, dtype: str | None = None) -> Prediction:
     """The prediction for a small tensor."""
     bounds = None if bound is None else np.broadcast_to(np.array(bound, float), np.shape(x))
-    [prediction] = measured("x", np.array(x, float), bounds, FORMATS[dtype] if dtype else None)
+    [prediction] = predict_range("x", np.array(x, float), bounds, FORMATS[dtype] if dtype else None)
     return prediction
 
 
@@ -40,7 +40,7 @@ def test_the_limit_is_strict_on_both_sides(x: list[float], owed: bool) -> None:
 
 def test_an_empty_tensor_owes_nothing() -> None:
     """And predicts nothing."""
-    assert measured("x", np.empty((0, 3))) == []
+    assert predict_range("x", np.empty((0, 3))) == []
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_an_output_near_overflow_may_be_infinite() -> None:
 
 def test_a_nonfinite_event_is_owed_even_beside_what_is_open() -> None:
     """A demanded NaN, and an element that may be anything."""
-    [prediction] = measured("x", np.array([nan, 1.0]), np.array([0.0, inf]))
+    [prediction] = predict_range("x", np.array([nan, 1.0]), np.array([0.0, inf]))
     assert prediction.owed
     assert not prediction.agrees(event(5.0, 1.0))
 
 
 def test_dropped_counts() -> None:
     """None dropped owes nothing; else the count must be right."""
-    assert dropped("slot_mapping", 0) == []
-    [prediction] = dropped("slot_mapping", 3)
+    assert predict_dropped("slot_mapping", 0) == []
+    [prediction] = predict_dropped("slot_mapping", 3)
     assert prediction.owed
     assert prediction.agrees(Event("slot_mapping", dropped=3))
     assert not prediction.agrees(Event("slot_mapping", dropped=2))

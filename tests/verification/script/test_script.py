@@ -16,8 +16,8 @@ from verification.backends.captured_events import RANGE_LOG
 from verification.backends.snippet import ScriptError
 from verification.faults import FAULTS
 from verification.problem.visibility import visible_counts as counted
-from verification.script.carved import extract_source, package_sources, quoted
-from verification.script.text import WIDTH, comment, folded
+from verification.script.extract import extract_source, package_sources, quote
+from verification.script.text import WIDTH, comment, fold
 from verification.script.trial import failure_of
 
 FACTOR = 2.0
@@ -81,7 +81,7 @@ def test_modules_come_in_an_order_in_which_they_can_be_made() -> None:
 
 @pytest.mark.parametrize("text", ["plain", "'''", "ends with '", "ends with \\", "\\n stays", "é", '"""'])
 def test_quoted_text_is_itself(text: str) -> None:
-    assert eval(quoted(text)) == text
+    assert eval(quote(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_a_comment_cannot_be_left(end: str) -> None:
 
 def test_long_calls_are_folded() -> None:
     line = f"layer = call({', '.join(f'name_{i}={i}' for i in range(20))})"
-    text = folded(f"    {line}", 4)
+    text = fold(f"    {line}", 4)
     assert all(len(part) <= WIDTH for part in text.splitlines())
     assert "".join(text.split()) == "".join(line.split())
-    assert folded("x = y", 4) == "x = y"
+    assert fold("x = y", 4) == "x = y"
 
 
 def test_a_trial_leaves_nothing_behind() -> None:

@@ -1,15 +1,15 @@
-"""A library that the reader of a script cannot install, at the end of the script."""
+"""Embedding of a library, which the reader of a script cannot install, at the end of the script."""
 
 from __future__ import annotations
 
 from verification.backends.snippet import Library
-from verification.script.carved import extract_source, package_sources, quoted
+from verification.script.extract import extract_source, package_sources, quote
 
 _RULE = "# " + "-" * 98
 _HEADING = f"""\
 {_RULE}
-# The library under test, carried along. First what is wrong in it: functions that are swapped into it. Behind them
-# the library itself, {{name}}, whole. The script goes on at the end of the file.
+# The library under test, carried along: first the faulty functions, which are swapped into it, then the whole of the
+# library itself, {{name}}. The script goes on at the end of the file.
 {_RULE}"""
 _LOADER = """\
 sys.modules["{name}"] = package = types.ModuleType("{name}")
@@ -34,10 +34,10 @@ def embed_package(library: Library) -> str:
     fault_imports, functions = extract_source(library.functions, library.decorator, owners)
     head = f"from __future__ import annotations\n\n{fault_imports}"
     module = "\n\n\n".join([head, functions, _SWAP, "\n".join(swaps)])
-    modules = [f"LIBRARY[{of!r}] = {quoted(_set_off(text))}" for of, text in package_sources(library.package).items()]
+    modules = [f"LIBRARY[{of!r}] = {quote(_set_off(text))}" for of, text in package_sources(library.package).items()]
     parts = [
         _HEADING.format(name=name),
-        f"PLANTED_FAULT = {quoted(_set_off(module))}",
+        f"PLANTED_FAULT = {quote(_set_off(module))}",
         "LIBRARY = {}",
         *modules,
         _LOADER.format(name=name, imports=library.imports),

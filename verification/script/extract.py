@@ -1,4 +1,4 @@
-"""Functions cut out of their modules with all that they stand on, and a package as source text."""
+"""Extraction of source text: functions with all that they use in their modules, and whole packages."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from typing import Any
 
 from verification.backends.snippet import ScriptError
 
+# Packages whose code is followed and copied, since the reader of a script does not have them; others are imported.
 OURS = ("verification", "properties", "tests")
-# Where the bases of adapters are, and what an adapter says of itself to us: a script has the code alone.
-_ADAPTERS = "verification.adapter"
-_SAID = {"contract", "name", "precision"}
+# The module of the bases of adapters, and the attributes that describe an adapter to us: a script leaves both out.
+_ADAPTER_MODULE = "verification.adapter"
+_DESCRIPTION = {"contract", "name", "precision"}
 
 
 def extract_source(
     functions: Sequence[Callable[..., Any]], without: str = "", more_imports: Iterable[str] = ()
 ) -> tuple[str, str]:
-    """Import lines, and the source of functions and classes behind that of what they use in their modules. Annotations
-    are not followed, decorators named ``without`` are left out, and of an adapter what it says of itself.
+    """Return import lines, and the source of functions and classes, each behind the source of all that it uses.
+
+    Annotations are not followed. Decorators named ``without`` are left out, and so are the attributes that describe an
+    adapter to us. Raises ScriptError where a source cannot be found, or two have one name.
     """
     wanted = [(function.__module__, function.__name__) for function in functions]
     parts: dict[tuple[str, str], ast.stmt] = {}
@@ -54,8 +57,9 @@ def extract_source(
 
 
 def package_sources(package: ModuleType) -> dict[str, str]:
-    """Every module's text in an order in which they can be made, the package itself last; without jaxtyping, whose
-    names stand in annotations alone.
+    """Return the text of every module, in an order in which they can be imported, the package itself last.
+
+    Imports of jaxtyping are left out, since its names stand in annotations alone.
     """
     folder = Path(str(package.__file__)).parent
     texts = {f"{package.__name__}.{path.stem}": path.read_text() for path in folder.glob("*.py")}
@@ -67,13 +71,14 @@ def package_sources(package: ModuleType) -> dict[str, str]:
     }
 
 
-def quoted(text: str) -> str:
-    """A literal that reads as the text does."""
+def quote(text: str) -> str:
+    """Return a literal of ``text``, which reads as the text itself does where that can be."""
     plain = "'''" not in text and not text.endswith(("'", "\\")) and text.isascii()
     return f"r'''{text}'''" if plain else repr(text)
 
 
 def _modules_named(text: str) -> set[str]:
+    """Return the modules that ``text`` imports from, and names in them, which may be modules too."""
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
     return {f"{node.module}.{alias.name}" for node in imports for alias in node.names} | {
         str(node.module) for node in imports
@@ -82,20 +87,20 @@ def _modules_named(text: str) -> set[str]:
 
 @cache
 def _top_level(module: str) -> dict[str, ast.stmt]:
-    """What a module's top level defines, by name."""
+    """Return the statements at the top of a module by the names that they define."""
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(inspect.getsource(sys.modules[module])).body:
         for name in _defined(node):
-            found[name] = _of_its_own(node, module)
+            found[name] = _without_description(node, module)
     return found
 
 
-def _of_its_own(node: ast.stmt, module: str) -> ast.stmt:
-    """An adapter without our base and what it says of itself; any other as it is."""
+def _without_description(node: ast.stmt, module: str) -> ast.stmt:
+    """Return an adapter without our bases and without the attributes that describe it to us; another node as it is."""
     if isinstance(node, ast.ClassDef) and _is_adapter(getattr(sys.modules[module], node.name, None)):
         ours = [base for base in node.bases if _is_ours(getattr(sys.modules[module], ast.unparse(base), None))]
         node.bases = [base for base in node.bases if base not in ours]
-        node.body = [part for part in node.body if not _SAID.intersection(_defined(part))]
+        node.body = [part for part in node.body if not _DESCRIPTION.intersection(_defined(part))]
     return node
 
 
@@ -104,10 +109,11 @@ def _is_adapter(found: object) -> bool:
 
 
 def _is_ours(found: object) -> bool:
-    return isinstance(found, type) and found.__module__ == _ADAPTERS
+    return isinstance(found, type) and found.__module__ == _ADAPTER_MODULE
 
 
 def _defined(node: ast.stmt) -> Iterable[str]:
+    """Return the names that a statement defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -117,7 +123,7 @@ def _defined(node: ast.stmt) -> Iterable[str]:
 
 
 def _imported(node: ast.Import | ast.ImportFrom, name: str) -> str | tuple[str, str]:
-    """The line that imports ``name`` alone; where it comes from us, the module and the name to follow instead."""
+    """Return the line that imports ``name`` alone or, for one of our own, the module and the name to follow instead."""
     alias = next(alias for alias in node.names if name in (alias.asname, alias.name, alias.name.split(".")[0]))
     renamed = f" as {alias.asname}" if alias.asname else ""
     if isinstance(node, ast.Import):
@@ -130,7 +136,7 @@ def _imported(node: ast.Import | ast.ImportFrom, name: str) -> str | tuple[str, 
 
 
 def _used(node: ast.stmt, without: str) -> set[str]:
-    """Names that must exist when it runs: those of annotations need not."""
+    """Return the names that must exist when ``node`` runs; those in annotations need not."""
     names: set[str] = set()
     waiting: list[ast.AST] = [node]
     while waiting:
@@ -149,6 +155,7 @@ def _is_call_of(node: ast.AST, name: str) -> bool:
 
 
 def _source(module: str, node: ast.stmt, without: str) -> str:
+    """Return the source of ``node`` as far as a script has it, without marks for linters."""
     lines = inspect.getsource(sys.modules[module]).splitlines()
     found = lines[_first(node, without) - 1 : node.end_lineno]
     if isinstance(node, ast.ClassDef):
@@ -159,7 +166,7 @@ def _source(module: str, node: ast.stmt, without: str) -> str:
 
 
 def _with_comments(lines: list[str], node: ast.stmt, without: str) -> list[str]:
-    """Those right above it too, and the empty line where it has one."""
+    """Return the lines of ``node`` and of the comment right above it, after an empty line if one is there."""
     first = _first(node, without) - 1
     while lines[first - 1].lstrip().startswith("#"):
         first -= 1
@@ -167,6 +174,6 @@ def _with_comments(lines: list[str], node: ast.stmt, without: str) -> list[str]:
 
 
 def _first(node: ast.stmt, without: str) -> int:
-    """The line of its first decorator that stays."""
+    """Return the first line of ``node``: that of its first decorator which is not left out."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(at.lineno for at in decorators if not _is_call_of(at, without))])
