@@ -14,7 +14,7 @@ from properties.generate.options import HEADS
 from properties.generate.strategies import _LONGEST
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.compiled_flex import BLOCK, LENGTHS, MOST_HEADS, _make_mask
-from verification.backends.dense import DenseBackend, dense_contract, attend_in_parts
+from verification.backends.dense import DenseBackend, attend_in_parts, dense_contract
 from verification.backends.kernels import MATH, cpu_kernels, flex_eager_precision, sdpa_cudnn, sdpa_math
 from verification.backends.observe import observe
 from verification.oracle.bound import scores_bound
