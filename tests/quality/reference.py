@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from properties.generate import options, strategies, uniform
+from properties.generate import options, sizes, uniform
 from tests.house import attribute_docs
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter
 from verification.backends.contract import Contract
@@ -111,9 +111,9 @@ def drawn() -> str:
         "settings": [f"{name} {value}" for name, values in uniform.SETTINGS.items() for value in values],
     }
     caps = (
-        f"At most {strategies._WORK:,} multiply-adds a sequence and head pair, {strategies._LONGEST} tokens a sequence, "
-        f"{strategies._MAX_BLOCK:,} elements a block: thousands of problems are tried, and a larger one teaches no more. "
-        f"With 32 heads of 128 that is a context of {strategies._WORK // (32 * 128)} tokens."
+        f"At most {sizes.WORK:,} multiply-adds a sequence and head pair, {sizes.LONGEST} tokens a sequence, "
+        f"{sizes.MAX_BLOCK:,} elements a block: thousands of problems are tried, and a larger one teaches no more. "
+        f"With 32 heads of 128 that is a context of {sizes.WORK // (32 * 128)} tokens."
     )
     return "\n\n".join([_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps, _NEVER])
 
