@@ -16,9 +16,9 @@ from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Law, OutsideLaw
-from properties.shrink.explain import lines_run
-from properties.shrink.minimise import simplified
-from properties.shrink.reduce import reduced
+from properties.shrink.explain import read_lines_run
+from properties.shrink.minimise import simplify_numbers
+from properties.shrink.reduce import reduce_problem
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import hurried
 from verification.oracle.judge import Violation
@@ -39,7 +39,7 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Broken:
-    """The smallest problem on which the law broke, how, and the lines that `lines_run` tells of."""
+    """The smallest problem on which the law broke, how, and the lines that `read_lines_run` tells of."""
 
     problem: Problem
     violation: Violation
@@ -135,7 +135,7 @@ def fuzz(
         if tally.broken is None:
             raise
     except Violation as violation:
-        lines = lines_run(violation)
+        lines = read_lines_run(violation)
         if shrink:
             _made_small(tally)
     except Stopped:
@@ -166,7 +166,7 @@ def _made_small(tally: _Tally) -> None:
     """
     assert tally.broken is not None
     with suppress(Stopped):
-        simplified(reduced(tally.broken.problem, tally.breaks), tally.breaks)
+        simplify_numbers(reduce_problem(tally.broken.problem, tally.breaks), tally.breaks)
 
 
 def _made_small_in_a_hurry(tally: _Tally) -> None:

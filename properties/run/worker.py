@@ -17,7 +17,7 @@ from pathlib import Path
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
 from properties.run.round import Broken, fuzz
-from properties.shrink.explain import indifferent
+from properties.shrink.explain import find_indifferent
 from verification.backends.flags import settle
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend
@@ -108,7 +108,7 @@ def failure_of(
     found = broken.violation.difference
     as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
     stopped = stop() or isinstance(broken.violation, Hang)  # of which every look takes its time
-    any_ = () if stopped else indifferent(broken.problem, backend.contract.dtypes, breaks)
+    any_ = () if stopped else find_indifferent(broken.problem, backend.contract.dtypes, breaks)
     return Failure(finding, law.statement, found, as_if, any_, broken.lines)
 
 

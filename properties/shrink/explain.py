@@ -1,4 +1,4 @@
-"""What of a failing problem matters: the lines that ran when the law broke, and what may be anything."""
+"""Explanations of a failing problem: lines that run only when the law breaks, and choices that do not matter."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from verification.problem.formats import FORMATS
 from verification.problem.validate import is_valid
 
 _ROOT = Path(__file__).parents[2]
-# Of the harness, only what is under test can have a bug that a reader looks for.
+# Folders of the harness, whose lines say nothing about a kernel, and those in it that are under test themselves.
 _OURS = tuple(str(_ROOT / name) for name in ("verification", "properties"))
 _UNDER_TEST = tuple(str(_ROOT / "verification" / name) for name in ("backends", "faults"))
-# What everything goes through, whoever calls it.
+# Packages whose lines run in every check, whatever the kernel does.
 _LIBRARIES = ("numpy", "ml_dtypes", "array_api_compat", "hypothesis")
-# What runs whenever Python collects garbage, once JAX was imported.
+# JAX's hook, which runs whenever Python collects garbage: by chance only when a law breaks.
 _COLLECTING = "jax/_src/lib/__init__.py"
 _LINE = re.compile(r"^\s+(\S.*:\d+)$")
 
 
-def lines_run(violation: BaseException) -> tuple[str, ...]:
-    """Hypothesis's explanation, from the notes that it leaves on an exception: the lines that were always and only run
-    when the law broke. Its other notes repeat the problem, and lines of the harness itself say nothing.
+def read_lines_run(violation: BaseException) -> tuple[str, ...]:
+    """Return the lines that ran whenever the law broke and never when it held, from Hypothesis's notes on an exception.
+
+    Other notes repeat the problem, and lines of the harness itself say nothing: both are left out.
     """
     lines = [match[1] for note in getattr(violation, "__notes__", ()) if (match := _LINE.match(note))]
     here = f"{Path.cwd()}{os.sep}"
@@ -39,14 +40,18 @@ def _is_ours(line: str) -> bool:
     return line.startswith(_OURS) and not line.startswith(_UNDER_TEST)
 
 
-def indifferent(problem: Problem, dtypes: tuple[str, ...], breaks: Callable[[Problem], bool]) -> tuple[str, ...]:
-    """What may be anything: with every other choice for it the law breaks as well, all else being equal."""
+def find_indifferent(problem: Problem, dtypes: tuple[str, ...], breaks: Callable[[Problem], bool]) -> tuple[str, ...]:
+    """Return the names of choices that do not matter: with every other one in its place the law still breaks."""
     return tuple(
-        name for name, others in _choices(problem, dtypes) if others and all(is_valid(p) and breaks(p) for p in others)
+        name
+        for name, others in _list_choices(problem, dtypes)
+        if others and all(is_valid(p) and breaks(p) for p in others)
     )
 
 
-def _choices(problem: Problem, dtypes: tuple[str, ...]) -> Iterator[tuple[str, list[Problem]]]:
+def _list_choices(problem: Problem, dtypes: tuple[str, ...]) -> Iterator[tuple[str, list[Problem]]]:
+    """Yield each choice by name, with the problems that have another one and are equal in all else."""
+
     def with_(name: str, options: tuple[object, ...]) -> list[Problem]:
         return [replace(problem, **{name: x}) for x in options if x != getattr(problem, name)]  # type: ignore[arg-type]
 

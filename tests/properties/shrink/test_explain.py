@@ -11,7 +11,7 @@ from properties.generate.strategies import problems
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.run.round import fuzz
-from properties.shrink.explain import indifferent, lines_run
+from properties.shrink.explain import find_indifferent, read_lines_run
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.attn_core import AttnCore
 from verification.backends.protocol import Backend
@@ -24,20 +24,20 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 def test_what_may_be_anything() -> None:
     """All other choices break it too; what decides is not named, nor what the problem does not have."""
-    assert set(indifferent(DECODE, DTYPES, lambda _: True)) == {
+    assert set(find_indifferent(DECODE, DTYPES, lambda _: True)) == {
         *("dtype", "score fill", "value fill", "poison", "cache layout", "layout", "index dtype"),
     }
-    assert indifferent(DECODE, DTYPES, lambda _: False) == ()
-    assert "dtype" not in indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
-    assert "score fill" in indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
-    assert "causal alignment" in indifferent(PREFILL, DTYPES, lambda _: True)
-    assert "dtype" not in indifferent(DECODE, ("float16",), lambda _: True)
+    assert find_indifferent(DECODE, DTYPES, lambda _: False) == ()
+    assert "dtype" not in find_indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
+    assert "score fill" in find_indifferent(DECODE, DTYPES, lambda problem: problem.dtype != "float64")
+    assert "causal alignment" in find_indifferent(PREFILL, DTYPES, lambda _: True)
+    assert "dtype" not in find_indifferent(DECODE, ("float16",), lambda _: True)
 
 
 def test_problems_that_are_none_are_not_asked() -> None:
     """Indices beyond 32 bits have one dtype."""
     wide = Problem("decode", "float16", 1, 1, 1, (1,), (1,), 1, 2, (2**40,), ((1,),))
-    assert "index dtype" not in indifferent(wide, DTYPES, lambda _: True)
+    assert "index dtype" not in find_indifferent(wide, DTYPES, lambda _: True)
 
 
 def branches(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
@@ -72,8 +72,8 @@ def test_lines_of_the_harness_are_noise(fault: str) -> None:
         try_each(problems("float16"), check, 1, 200, shrink=True)
     found += getattr(caught.value, "__notes__", [])
     assert any("judge.py" in note for note in found)
-    assert not [line for line in lines_run(caught.value) if "judge" in line or "numpy" in line]
-    assert lines_run(ValueError("no notes")) == ()
+    assert not [line for line in read_lines_run(caught.value) if "judge" in line or "numpy" in line]
+    assert read_lines_run(ValueError("no notes")) == ()
 
 
 def test_what_runs_when_garbage_is_collected_is_noise() -> None:
@@ -81,4 +81,4 @@ def test_what_runs_when_garbage_is_collected_is_noise() -> None:
     violation = Violation("it")
     violation.add_note("        /lib/site-packages/jax/_src/lib/__init__.py:131")
     violation.add_note("        /lib/site-packages/jax/_src/nn/functions.py:7")
-    assert lines_run(violation) == ("/lib/site-packages/jax/_src/nn/functions.py:7",)
+    assert read_lines_run(violation) == ("/lib/site-packages/jax/_src/nn/functions.py:7",)

@@ -14,7 +14,7 @@ from properties.laws.agreement import agrees_with_reference
 from properties.laws.equivalence import chunks_equal_one_shot
 from properties.laws.law import Law
 from properties.run.hunt import hunt
-from properties.shrink.minimise import BUDGET, MOST_NUMBERS, READABLE, simplified
+from properties.shrink.minimise import BUDGET, MOST_NUMBERS, READABLE, simplify_numbers
 from tests.properties.generated import generated
 from verification.backends.protocol import Backend
 from verification.faults import FAULTS
@@ -87,10 +87,10 @@ FOUND = {
 
 
 def simple_in_the_end(problem: Problem, law: Law, backend: Backend) -> Problem:
-    """As `simplified`, checked: the law still breaks, and it was asked within the budget."""
+    """As `simplify_numbers`, checked: the law still breaks, and it was asked within the budget."""
     breaks = of_law(law, backend)
     asked = Asked(lambda inputs: breaks(inputs.problem))
-    small = simplified(problem, asked)
+    small = simplify_numbers(problem, asked)
     assert 2 < asked.times <= BUDGET
     assert small == asked.last
     assert small.numbers
@@ -132,7 +132,7 @@ def test_a_number_that_matters_stays_and_all_others_go() -> None:
     asked = Asked(lambda x: bool(x.q[1, 1, 2] > 0.5 > x.q[0, 0, 0] and x.k[0, 0, 0] < -0.25 and x.v[1, 0, 1] >= 6))
     numbers = dict(zip("qkv", _all(PREFILL, q=0.7998, k=-1.2998, v=9.1), strict=True))
     numbers["q"] = Numbers("q", (0.1, *numbers["q"].values[1:]))
-    small = simplified(replace(PREFILL, numbers=tuple(numbers.values())), asked)
+    small = simplify_numbers(replace(PREFILL, numbers=tuple(numbers.values())), asked)
     assert given(small) == {"q": (0.0,) * 11 + (1.0,), "k": (-1.0, *(0.0,) * 8), "v": (*(0.0,) * 4, 9.0, *(0.0,) * 4)}
 
 
@@ -145,7 +145,7 @@ def test_the_seen_slots_of_a_cache_are_written_down() -> None:
     """In the order of `Numbers`, in the cache's own format."""
     value = float(make_inputs(DECODE).k_cache[2, 0, 1, 0])
     asked = Asked(lambda x: bool(x.k_cache[2, 0, 1, 0] == value) and bool(x.v_cache[1, 1, 0, 0] != 0))
-    small = simplified(DECODE, asked)
+    small = simplify_numbers(DECODE, asked)
     slots = make_inputs(DECODE).seen_slots.tolist()
     assert slots == [0, 2, 3, 4]
     # slots, heads, dims
@@ -164,7 +164,7 @@ def test_what_a_kind_gives_is_not_written_down(values: tuple[int, ...], kind: st
     problem = replace(PREFILL, query_lens=(3,), numbers=(Numbers("v", tuple(wanted.reshape(-1).tolist())),))
     start = make_inputs(problem).q
     asked = Asked(lambda x: bool((x.v == wanted).all() and ((x.q == 1).all() or (x.q == start).all())))
-    small = simplified(problem, asked)
+    small = simplify_numbers(problem, asked)
     assert (small.score_fill, small.value_fill) == ("ones", kind)
     assert given(small) == {}
     assert small == asked.last
@@ -184,7 +184,7 @@ def test_numbers_are_those_that_the_tensor_holds(name: str, problem: Problem, nu
         return float(getattr(inputs, name).reshape(-1)[0])
 
     start = held(make_inputs(problem))
-    small = simplified(problem, Asked(lambda x: abs(held(x) / start - 1) <= room))
+    small = simplify_numbers(problem, Asked(lambda x: abs(held(x) / start - 1) <= room))
     assert abs(held(make_inputs(small)) / start - 1) <= room
     if small.numbers != problem.numbers:
         assert held(make_inputs(small)) == given(small).get(name, (1.0,))[0]
@@ -196,7 +196,7 @@ def test_planted_numbers_stay() -> None:
     special = Special("v", 0, 0, 1, "nan")
     problem = replace(PREFILL, specials=(special,))
     asked = Asked(lambda x: bool(np.isnan(x.v[0, 0, 1])) and bool(x.q[0, 0, 0] != 0))
-    small = simplified(problem, asked)
+    small = simplify_numbers(problem, asked)
     assert small.specials == (special,)
     assert small.poison == problem.poison
     assert all(np.isfinite(values).all() for values in map(np.array, given(small).values()))
@@ -216,14 +216,14 @@ def test_planted_numbers_stay() -> None:
 def test_what_is_plain_or_too_much_is_not_touched(problem: Problem) -> None:
     """Nobody is asked."""
     asked = Asked(lambda _: True)
-    assert simplified(problem, asked) is problem
+    assert simplify_numbers(problem, asked) is problem
     assert asked.times == 0
 
 
 def test_what_does_not_break_with_numbers_written_down_is_not_touched() -> None:
     """As where a law makes a call of its own without them."""
     asked = Asked(lambda x: not x.problem.numbers)
-    assert simplified(PREFILL, asked) is PREFILL
+    assert simplify_numbers(PREFILL, asked) is PREFILL
     assert asked.times == 1
 
 
@@ -231,7 +231,7 @@ def test_what_gets_no_simpler_stays_and_was_the_last_to_break() -> None:
     """Whoever keeps the last problem that broke keeps what is returned."""
     bits = {name: getattr(make_inputs(PREFILL), name).tobytes() for name in "qkv"}
     asked = Asked(lambda x: all(getattr(x, name).tobytes() == held for name, held in bits.items()))
-    assert simplified(PREFILL, asked) is PREFILL
+    assert simplify_numbers(PREFILL, asked) is PREFILL
     assert asked.last is PREFILL
     assert asked.times <= BUDGET
 
@@ -241,7 +241,7 @@ def test_the_budget_is_kept(budget: int) -> None:
     """However little it is, and what is returned breaks the law."""
     sums = [float(np.abs(make_inputs(p).q.astype(np.float64)).sum()) for p in (PREFILL,)]
     asked = Asked(lambda x: float(np.abs(x.q.astype(np.float64)).sum()) >= sums[0] * 0.97)
-    small = simplified(PREFILL, asked, budget)
+    small = simplify_numbers(PREFILL, asked, budget)
     assert asked.times <= budget
     assert small == (asked.last or PREFILL)
     assert asked(small)
@@ -251,7 +251,7 @@ def test_any_problem_ends_valid() -> None:
     """And as it was but for its numbers."""
     touched = 0
     for problem in generated("float32", 300):
-        small = simplified(problem, Asked(lambda x: bool(np.nansum(np.abs(x.q)) > 1.5)), 30)
+        small = simplify_numbers(problem, Asked(lambda x: bool(np.nansum(np.abs(x.q)) > 1.5)), 30)
         check_problem(small)
         touched += small != problem
         usual = {"score_fill": "ones", "value_fill": "ones", "numbers": ()}
@@ -263,4 +263,4 @@ def test_a_law_that_makes_its_own_call_keeps_its_problem() -> None:
     """The chunks of a prefill are made without the numbers of the problem."""
     backend = FAULTS["scale-bf16"].backend()
     law = next(law for law in LAWS if law.check is chunks_equal_one_shot)
-    assert simplified(PREFILL, of_law(law, backend)) is PREFILL
+    assert simplify_numbers(PREFILL, of_law(law, backend)) is PREFILL

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from properties.generate.strategies import problems
-from properties.shrink.reduce import reduced, simpler
+from properties.shrink.reduce import propose_simpler, reduce_problem
 from tests.properties.generated import generated, over
 from verification.problem import Problem
 from verification.problem.validate import is_valid
@@ -32,10 +32,10 @@ def test_what_is_left_has_no_simpler_neighbour(name: str) -> None:
     found = [problem for problem in generated("float16", 400) if breaks(problem)][:15]
     assert found
     for problem in found:
-        small = reduced(problem, breaks)
+        small = reduce_problem(problem, breaks)
         assert is_valid(small)
         assert breaks(small)
-        assert not any(is_valid(other) and breaks(other) for other in simpler(small))
+        assert not any(is_valid(other) and breaks(other) for other in propose_simpler(small))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_left_is_as_small_as_it_can_be(
 ) -> None:
     """From wherever it starts."""
     for problem in [p for p in generated("float16", 400) if PREDICATES[name](p)][:15]:
-        small = reduced(problem, PREDICATES[name])
+        small = reduce_problem(problem, PREDICATES[name])
         assert (small.query_lens, small.key_lens, small.head_dim) == (query_lens, key_lens, 1)
         assert (small.score_fill, small.value_fill, small.layout, small.seed) == ("ones", "ones", "contiguous", 0)
 
@@ -55,7 +55,7 @@ def test_what_is_left_is_as_small_as_it_can_be(
 @over(60, problems("float16"))
 def test_neighbours_differ_and_stay_what_they_are(problem: Problem) -> None:
     """Another problem each, of the same phase and dtype."""
-    for other in simpler(problem):
+    for other in propose_simpler(problem):
         assert other != problem
         assert (other.phase, other.dtype, other.misuse) == (problem.phase, problem.dtype, problem.misuse)
 
@@ -64,12 +64,12 @@ def test_sizes_that_no_strategy_draws_become_the_smallest() -> None:
     """As they are where a backend is asked with sizes of its own."""
     problem = generated("float16", 400)[-1]
     odd = replace(problem, num_heads=14, num_kv_heads=7, head_dim=96, block_size=32)
-    small = reduced(odd, lambda other: other.phase == problem.phase)
+    small = reduce_problem(odd, lambda other: other.phase == problem.phase)
     assert (small.num_heads, small.num_kv_heads, small.head_dim, small.block_size) == (1, 1, 1, 1)
 
 
 def test_a_problem_without_simpler_ones_stays() -> None:
     """Nothing breaks but itself."""
     problem = generated("float16", 400)[-1]
-    assert reduced(problem, lambda other: other == problem) == problem
-    assert reduced(replace(problem, seed=5), lambda _: False) == replace(problem, seed=5)
+    assert reduce_problem(problem, lambda other: other == problem) == problem
+    assert reduce_problem(replace(problem, seed=5), lambda _: False) == replace(problem, seed=5)
