@@ -7,8 +7,9 @@ reads and writes the paged cache itself, `BatchedAdapter` for dense batches unde
 
 Besides the bases, this module hands on what their methods are given (`Problem` with its `Scoring`, `Tensors`, `Batch`)
 and what a declaration is made of: `Contract`, `Precision` and ready ones for kinds of kernels (`FLASH_ON_CPU`, ...);
-`FORMATS`, the dtypes by name, and `INPUT`, which is the problem's own; `FEATURES`, what a contract may name as its
-``scoring``; `slopes` of alibi; of FlexAttention, `uncompiled` and `flex_eager_precision`.
+`DTYPES`, in which a problem may be computed, `FORMATS`, what may be stored, and `INPUT`, which is the problem's own;
+`FEATURES`, what a contract may name as its ``scoring``; `slopes` of alibi; of FlexAttention, `uncompiled` and
+`flex_eager_precision`.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.scoring import FEATURES, slopes
 from verification.tensors.materialize import Tensors
 
 __all__ = [
+    "DTYPES",
     "FEATURES",
     "FLASH_ON_CPU",
     "FLASH_ON_MATRIX_UNITS",

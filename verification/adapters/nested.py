@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import FORMATS, DenseAdapter, Precision, promising
+from verification.adapter import DTYPES, DenseAdapter, Precision, promising
 
 
 def jagged(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
@@ -31,7 +31,7 @@ def _nested(q: list[Tensor], k: list[Tensor], v: list[Tensor], scale: float) -> 
 
 class Jagged(DenseAdapter):
     name = "nested/jagged"
-    contract = promising(*FORMATS)
+    contract = promising(*DTYPES)
     precision = Precision()
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:

@@ -19,7 +19,7 @@ from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.profiles import FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import INPUT, Precision
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 
 HALVES = ("float16", "bfloat16")
 # Fused kernels load rows of a multiple of 16 bytes.
@@ -104,7 +104,7 @@ def _plain(kernel: str) -> Snippet:
 
 
 def cpu_kernels() -> list[DenseBackend]:
-    every = dense_contract(tuple(FORMATS))
+    every = dense_contract(DTYPES)
     return [
         DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_plain("FLASH_ATTENTION")),
         DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_plain("MATH"), portable=True),
@@ -114,7 +114,7 @@ def cpu_kernels() -> list[DenseBackend]:
 
 def cuda_kernels() -> list[DenseBackend]:
     """Where they run is asked only when they are called."""
-    every, halves = dense_contract(tuple(FORMATS)), dense_contract(HALVES, FUSED_HEAD_DIMS)
+    every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
     return [
