@@ -81,8 +81,9 @@ class Terminal:
             self._say(f"the run died: {end.error}")
         self._say(self._summary.totals())
         seconds = time.monotonic() - self._began
-        start_up = f"{self._pace.start_up:.0f} of them" if self._pace.problems else "all of them"
-        pace = f"{seconds:.0f} s, {start_up} start-up, {self._summary.problems / seconds:.0f} problems/s"
+        began = self._pace.problems > 0
+        spent = f"{self._pace.start_up:.0f} of them start-up" if began else "no problem finished by then"
+        pace = f"{seconds:.0f} s, {spent}, {self._summary.problems / seconds:.0f} problems/s"
         self._say(f"{headline(self._summary).text}; exit code {end.exit_code}; {pace}")
 
     def _tables(self) -> None:

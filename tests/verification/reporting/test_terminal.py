@@ -86,7 +86,7 @@ def test_a_run_of_nothing() -> None:
     """No division by what there is none of; the start took it all."""
     text = told(STARTED, RunEnded(0.0, 3))
     assert "0 problems" in text
-    assert "Nothing was verified; exit code 3; 10 s, all of them start-up" in text
+    assert "Nothing was verified; exit code 3; 10 s, no problem finished by then" in text
     assert "violation" not in text
 
 
