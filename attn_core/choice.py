@@ -36,16 +36,16 @@ def choose(layer: Layer, q: Tensor, is_prefill: bool) -> str:
     """
     if layer.implementation in ("eager", "sdpa") or (layer.implementation == "auto" and is_prefill):
         return "eager" if layer.implementation == "eager" else "sdpa"
-    reason = no_kernel(layer, q, is_prefill)
+    reason = explain_no_kernel(layer, q, is_prefill)
     if not reason:
         return "flex"
     # Without its kernel FlexAttention is the slower of the two.
     chosen = "sdpa" if layer.implementation == "auto" else "flex, uncompiled"
-    _say(chosen, reason)
+    _log_once(chosen, reason)
     return chosen
 
 
-def no_kernel(layer: Layer, q: Tensor, is_prefill: bool) -> str:
+def explain_no_kernel(layer: Layer, q: Tensor, is_prefill: bool) -> str:
     """Why FlexAttention has none for such a call; empty where it has."""
     head_dim, group = q.shape[2], layer.num_heads // layer.num_kv_heads
     if q.device.type != "cuda":
@@ -75,5 +75,5 @@ def _has_triton() -> bool:
 
 
 @cache
-def _say(chosen: str, reason: str) -> None:
+def _log_once(chosen: str, reason: str) -> None:
     LOG.info("%s is used: %s", chosen, reason, extra={"chosen": chosen, "reason": reason})

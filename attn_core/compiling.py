@@ -23,7 +23,7 @@ def opaque(function: Function) -> Function:
     return cast(Function, disable(function))
 
 
-def from_its_start(x: Tensor) -> Tensor:
+def drop_storage_offset(x: Tensor) -> Tensor:
     """The same numbers as a tensor that begins where its storage does: whether one does would be compiled for."""
     if not x.storage_offset():
         return x
@@ -32,16 +32,16 @@ def from_its_start(x: Tensor) -> Tensor:
     return start
 
 
-def varying(x: Tensor, *dims: int) -> Tensor:
+def mark_varying(x: Tensor, *dims: int) -> Tensor:
     """``x`` as an object of its own, whose sizes in these dimensions are not compiled for."""
-    own = from_its_start(x)[:]
+    own = drop_storage_offset(x)[:]
     for dim in dims:
         torch._dynamo.mark_dynamic(own, dim)
     return own
 
 
 @cache
-def compiled(function: FunctionType, *configuration: Any) -> Callable[..., Any]:
+def compile_for(function: FunctionType, *configuration: Any) -> Callable[..., Any]:
     """``function`` for one configuration, under a name and with a code object of its own: by them dynamo counts
     recompilations, and guesses which sizes will change. Past its limit, and where the graph would break, it raises.
     """
@@ -58,11 +58,11 @@ def _can_launch_from_cpp() -> bool:
     return torch.__version__ >= "2.11" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def padded(x: Tensor, length: int, columns: int = 0, value: int = 0) -> Tensor:
+def pad(x: Tensor, length: int, columns: int = 0, value: int = 0) -> Tensor:
     """Contiguous, since strides would be compiled for; with ``value`` behind, also in a second dimension."""
     wide = max(0, columns - x.shape[1]) if columns else 0
     if len(x) == length and not wide:
-        return from_its_start(x.contiguous())
+        return drop_storage_offset(x.contiguous())
     ends = [0, 0] * (x.dim() - 1) + [0, length - len(x)]
     if wide:
         ends[1] = wide

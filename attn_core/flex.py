@@ -15,10 +15,10 @@ from torch import Tensor
 
 from attn_core import eager
 from attn_core.cache import PADDING_SLOT, valid_slots
-from attn_core.compiling import compiled, padded, varying
+from attn_core.compiling import compile_for, mark_varying, pad
 from attn_core.context import Context
 from attn_core.notices import INDEX_LOG, report_dropped, report_each_dropped
-from attn_core.parts import attended
+from attn_core.parts import attend_parts
 
 # Compiled for batches of up to so many sequences, eight times as many, and so on; smaller ones are padded.
 SMALLEST_BATCH = 8
@@ -44,7 +44,7 @@ def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context) -> Float[T
     if not tables.numel():
         output, lost = torch.zeros_like(q, memory_format=torch.contiguous_format), lengths
     else:
-        output, lost = attended(q, lengths, tables, layer.k_cache, layer.v_cache, layer.scale, 4, 2)
+        output, lost = attend_parts(q, lengths, tables, layer.k_cache, layer.v_cache, layer.scale, 4, 2)
     _report(layer, q, lost)
     return output
 
@@ -59,12 +59,12 @@ def step(
     indices = (context.slot_mapping, context.context_lens, context.block_tables)
     slots, lengths, tables = (cast(Tensor, x).to(q.device) for x in indices)
     # A dimension of less than two would be compiled for itself. No block is in the cache that a table does not name.
-    tables = varying(padded(tables, batch, max(2, tables.shape[1]), value=-1), 1)
-    tokens, lengths = [padded(x, batch) for x in (q, k, v)], padded(lengths, batch)
-    slots = padded(slots, batch, value=PADDING_SLOT)
-    caches = varying(layer.k_cache, 0), varying(layer.v_cache, 0)
+    tables = mark_varying(pad(tables, batch, max(2, tables.shape[1]), value=-1), 1)
+    tokens, lengths = [pad(x, batch) for x in (q, k, v)], pad(lengths, batch)
+    slots = pad(slots, batch, value=PADDING_SLOT)
+    caches = mark_varying(layer.k_cache, 0), mark_varying(layer.v_cache, 0)
     kinds = (x.dtype for x in (q, slots, lengths, tables))
-    run = compiled(_step, batch, *q.shape[1:], *layer.k_cache.shape[1:], *kinds)
+    run = compile_for(_store_and_attend, batch, *q.shape[1:], *layer.k_cache.shape[1:], *kinds)
     with eager.no_autocast(q.device.type), torch.no_grad():
         output, lost, dropped = run(*tokens, *caches, slots, lengths, tables, layer.scale)
     report_dropped("slot_mapping", dropped, layer.k_cache.shape[0] * layer.k_cache.shape[1])
@@ -80,7 +80,7 @@ def _report(layer: Layer, q: Tensor, lost: Int[Tensor, "B"]) -> None:
         report_each_dropped(names, lost[: len(q)], layer.k_cache.shape[0])
 
 
-def _step(
+def _store_and_attend(
     q: Float[Tensor, "B H D"],
     k: Float[Tensor, "B G D"],
     v: Float[Tensor, "B G D"],
@@ -94,7 +94,7 @@ def _step(
     """As `_attended`, and how many slots were dropped."""
     dropped = _store(k, v, k_cache, v_cache, slots.to(torch.int64))
     parts = max(LEAST_PARTS, ROWS // len(q))
-    return *attended(q, lengths.to(torch.int64), tables, k_cache, v_cache, scale, parts, LEAST_TILES), dropped
+    return *attend_parts(q, lengths.to(torch.int64), tables, k_cache, v_cache, scale, parts, LEAST_TILES), dropped
 
 
 def _store(

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
 from attn_core import eager
-from attn_core.compiling import compiled, padded, varying
+from attn_core.compiling import compile_for, mark_varying, pad
 from attn_core.finite import checksum
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
-from attn_core.sdpa import watch_sequences
-from attn_core.sequences import seen_keys
+from attn_core.sdpa import check_ranges
+from attn_core.sequences import mark_seen_keys
 
 BLOCK = 128
 # By its own choice a kernel for fewer than 128 queries would take their place where there are few.
@@ -46,11 +46,11 @@ def prefill(
     """None where anything that is seen is NaN or Inf. One transfer says whether anything is at all."""
     visible = k, v
     if not isfinite(checksum(q, *visible)):
-        unseen = ~seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
+        unseen = ~mark_seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
         visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
         if not isfinite(checksum(q, *visible)):
             return None
-    watch_sequences(layer, q, k, host)
+    check_ranges(layer, q, k, host)
     starts = host["cu_seqlens_q"], host["cu_seqlens_k"]
     return attend(q, *visible, *starts, layer.causal_alignment, layer.scale)
 
@@ -67,31 +67,29 @@ def attend(
     """For finite numbers: a key that is hidden in a block that is read is multiplied by 0."""
     tokens, num_keys = len(q), len(k)
     # A size of one, of blocks or of sequences, would be compiled for itself.
-    q, k, v = (padded(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
-    starts = [
-        padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
-    ]
-    q, k, v, *starts = (varying(x, 0) for x in (q, k, v, *starts))
+    q, k, v = (pad(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
+    starts = [pad(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))]
+    q, k, v, *starts = (mark_varying(x, 0) for x in (q, k, v, *starts))
     configuration = *q.shape[1:], k.shape[1], q.dtype, starts[0].dtype, starts[1].dtype, alignment
     with eager.no_autocast(q.device.type), torch.no_grad():
-        mask = compiled(_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
-        mask = [varying(x, *range(x.dim())[-2 if x.dim() == 4 else -1 :]) for x in mask]
-        out: Tensor = compiled(_attended, *configuration)(q, k, v, *mask, scale)
+        mask = compile_for(_make_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
+        mask = [mark_varying(x, *range(x.dim())[-2 if x.dim() == 4 else -1 :]) for x in mask]
+        out: Tensor = compile_for(_attend_masked, *configuration)(q, k, v, *mask, scale)
     return out[:tokens]
 
 
-def _mask(
+def _make_mask(
     q: Float[Tensor, "T H D"],
     k: Float[Tensor, "T_k G D"],
     starts_q: Int[Tensor, "B+1"],
     starts_k: Int[Tensor, "B+1"],
     bottom_right: bool,
 ) -> tuple[Tensor, ...]:
-    low, high = intervals(len(q), starts_q, starts_k, bottom_right)
-    return low, high, *block_lists(low, high, len(k))
+    low, high = find_intervals(len(q), starts_q, starts_k, bottom_right)
+    return low, high, *list_blocks(low, high, len(k))
 
 
-def _attended(
+def _attend_masked(
     q: Float[Tensor, "T H D"],
     k: Float[Tensor, "T_k G D"],
     v: Float[Tensor, "T_k G D"],
@@ -125,7 +123,7 @@ def _attended(
     return out[0].transpose(0, 1)
 
 
-def intervals(
+def find_intervals(
     tokens: int, starts_q: Int[Tensor, "B+1"], starts_k: Int[Tensor, "B+1"], bottom_right: bool
 ) -> tuple[Int[Tensor, "T"], Int[Tensor, "T"]]:
     """Where the keys begin and end that each query sees; queries behind the last sequence see none."""
@@ -140,7 +138,7 @@ def intervals(
     return low, low + (before + 1).clamp(min=0).minimum(keys).where(real, 0)
 
 
-def block_lists(
+def list_blocks(
     low: Int[Tensor, "T"], high: Int[Tensor, "T"], keys: int
 ) -> tuple[Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"], Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"]]:
     """For each block of queries the blocks of keys that some of it see in part, and those that all of it see whole."""

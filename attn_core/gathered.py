@@ -20,7 +20,7 @@ from attn_core.metadata import HostMetadata
 from attn_core.notices import check_extremes, ranges_are_watched, report_each_dropped
 
 # Bytes of keys and values that are gathered at a time on a processor: what is read again soon should still be near.
-_NEAR = 8 * 2**20
+_BYTES_AT_A_TIME = 8 * 2**20
 
 
 class Layer(Protocol):
@@ -41,7 +41,7 @@ def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: Host
     as stay near, and numbers that the kernel is not made for take the eager steps.
     """
     if q.device.type == "cpu":
-        return _on_host(layer, q, host["context_lens"], host["block_tables"])
+        return _decode_on_host(layer, q, host["context_lens"], host["block_tables"])
     lengths, tables = cast(Tensor, context.context_lens), cast(Tensor, context.block_tables)
     block_size = layer.k_cache.shape[1]
     if lengths.device.type == "cpu":
@@ -50,30 +50,30 @@ def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: Host
         longest = context.max_seqlen_k or tables.shape[1] * block_size
     tables = tables[:, : -(-longest // block_size)].to(q.device, torch.int64)
     lengths = lengths.to(q.device, torch.int64)
-    seen, k, v = _gathered(layer, q, lengths, tables, longest)
+    seen, k, v = _gather(layer, q, lengths, tables, longest)
     with eager.full_precision(q.device.type):
-        attended = _by_products(layer, q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
-    extremes = _extremes(k, seen) if ranges_are_watched() else None
+        attended = _attend_by_products(layer, q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
+    extremes = _find_extremes(k, seen) if ranges_are_watched() else None
     _report(layer, q, lengths - seen.sum(dim=1), extremes)
     return attended.to(q.dtype)
 
 
-def _on_host(
+def _decode_on_host(
     layer: Layer, q: Float[Tensor, "B H D"], lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"]
 ) -> Float[Tensor, "B H D"]:
     output = torch.zeros_like(q, memory_format=torch.contiguous_format)
     missing = lengths.clone()
     low, high = torch.zeros(2, len(q), dtype=torch.float64)
     with eager.full_precision("cpu"):
-        for rows in _near(lengths.tolist(), _bytes_of_a_token(layer, q)):
+        for rows in _split_into_runs(lengths.tolist(), _count_token_bytes(layer, q)):
             longest = int(lengths[rows].max())
-            seen, k, v = _gathered(layer, q, lengths[rows], tables[rows], longest)
+            seen, k, v = _gather(layer, q, lengths[rows], tables[rows], longest)
             sees = seen.any(dim=1)
             if not bool(sees.any()):
                 continue
             missing[rows] -= seen.sum(dim=1)
-            low[rows], high[rows] = _extremes(k, seen)
-            attended = _by_kernel(layer, q[rows].to(k.dtype), k, v, seen)
+            low[rows], high[rows] = _find_extremes(k, seen)
+            attended = _attend_by_kernel(layer, q[rows].to(k.dtype), k, v, seen)
             usable = torch.isfinite(torch.stack([low[rows], high[rows]])).all() & torch.isfinite(attended[sees]).all()
             if not bool(usable & torch.isfinite(q[rows][sees]).all()):
                 return layer._decode_attn(q, lengths, tables)
@@ -82,24 +82,24 @@ def _on_host(
     return output
 
 
-def _bytes_of_a_token(layer: Layer, q: Tensor) -> int:
+def _count_token_bytes(layer: Layer, q: Tensor) -> int:
     dtype = torch.promote_types(q.dtype, layer.k_cache.dtype)
     return 2 * layer.k_cache.shape[2] * layer.k_cache.shape[3] * dtype.itemsize
 
 
-def _near(lengths: list[int], bytes_of_a_token: int) -> Iterator[slice]:
+def _split_into_runs(lengths: list[int], token_bytes: int) -> Iterator[slice]:
     """Runs of sequences that are gathered together, each to the length of its longest."""
     start, longest = 0, 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
-        if i > start and (i + 1 - start) * longest * bytes_of_a_token > _NEAR:
+        if i > start and (i + 1 - start) * longest * token_bytes > _BYTES_AT_A_TIME:
             yield slice(start, i)
             start, longest = i, length
     if lengths:
         yield slice(start, len(lengths))
 
 
-def _gathered(
+def _gather(
     layer: Layer, q: Tensor, lengths: Int[Tensor, "B"], tables: Int[Tensor, "B C"], longest: int
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "B L G D"], Float[Tensor, "B L G D"]]:
     """What is seen, and the keys and values of ``longest`` positions, or as many as the tables have."""
@@ -114,18 +114,18 @@ def _gathered(
         first = seen.to(torch.uint8).argmax(dim=1, keepdim=True)
         slots = slots.where(seen, slots.gather(1, first))
     dtype = torch.promote_types(q.dtype, layer.k_cache.dtype)
-    k, v = (_rows(cache, slots).to(dtype) for cache in (layer.k_cache, layer.v_cache))
+    k, v = (_read_slots(cache, slots).to(dtype) for cache in (layer.k_cache, layer.v_cache))
     return seen, k, v
 
 
-def _rows(cache: Float[Tensor, "N S G D"], slots: Int[Tensor, "B L"]) -> Float[Tensor, "B L G D"]:
+def _read_slots(cache: Float[Tensor, "N S G D"], slots: Int[Tensor, "B L"]) -> Float[Tensor, "B L G D"]:
     """Selecting rows of a matrix is several times faster than indexing; a cache with gaps is no matrix of slots."""
     if cache.is_contiguous():
         return cache.view(-1, cache[0, 0].numel()).index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[2:])
     return cache[slots // cache.shape[1], slots % cache.shape[1]]
 
 
-def _extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[Tensor, Tensor]:
+def _find_extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[Tensor, Tensor]:
     """Smallest and largest of each sequence, 0 where it sees nothing."""
     if not k.numel():
         return k.new_zeros(len(k)), k.new_zeros(len(k))
@@ -137,7 +137,7 @@ def _extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[T
     return low.where(sees, 0), high.where(sees, 0)
 
 
-def _by_kernel(
+def _attend_by_kernel(
     layer: Layer,
     q: Float[Tensor, "B H D"],
     k: Float[Tensor, "B L G D"],
@@ -153,7 +153,7 @@ def _by_kernel(
     return scaled_dot_product_attention(groups, k_heads, v_heads, mask, scale=layer.scale).flatten(1, 2)
 
 
-def _by_products(
+def _attend_by_products(
     layer: Layer,
     q: Float[Tensor, "B H D"],
     k: Float[Tensor, "B L G D"],

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
 from attn_core import eager
-from attn_core.tiles import TILE, Parts, cut, missing, tail, tile_size
+from attn_core.tiles import TILE, Parts, count_missing, cut_into_parts, find_tail, tile_size
 
 # float32 means float32 here too: no TF32.
 _KERNEL_OPTIONS: Any = {"num_warps": 2, "num_stages": 4, "FLOAT32_PRECISION": "'ieee'"}
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     lse: Float[Tensor, "n H"]
 
 
-def attended(
+def attend_parts(
     q: Float[Tensor, "B H D"],
     lengths: Int[Tensor, "B"],
     tables: Int[Tensor, "B M"],
@@ -41,19 +41,19 @@ def attended(
 ) -> tuple[Float[Tensor, "B H D"], Int[Tensor, "B"]]:
     """The output, and how many positions of each context are not in the cache."""
     num_blocks, block_size = k_cache.shape[:2]
-    work = cut(lengths, tables, num_blocks, block_size, num_parts, least_tiles)
-    seen, slots = tail(lengths, tables, num_blocks, block_size)
+    work = cut_into_parts(lengths, tables, num_blocks, block_size, num_parts, least_tiles)
+    seen, slots = find_tail(lengths, tables, num_blocks, block_size)
     place, hidden = (slots // block_size, slots % block_size), ~seen[:, :, None, None]
     k, v = (cached[place].masked_fill(hidden, 0) for cached in (k_cache, v_cache))
     queries = q.repeat_interleave(num_parts, dim=0)
     if torch.compiler.is_compiling():
-        parts, end = _in_place(queries, work, k_cache, v_cache, scale), _of_tails(q, seen, k, v, scale)
+        parts, end = _attend_in_place(queries, work, k_cache, v_cache, scale), _attend_tails(q, seen, k, v, scale)
     else:
-        parts, end = _gathered(queries, work, k_cache, v_cache, scale), _by_products(q, seen, k, v, scale)
-    return _merged(parts, end).to(q.dtype), missing(lengths, tables, num_blocks, block_size)
+        parts, end = _attend_gathered(queries, work, k_cache, v_cache, scale), _attend_by_products(q, seen, k, v, scale)
+    return _merge(parts, end).to(q.dtype), count_missing(lengths, tables, num_blocks, block_size)
 
 
-def _in_place(
+def _attend_in_place(
     q: Float[Tensor, "R H D"],
     work: Parts,
     k_cache: Float[Tensor, "N S G D"],
@@ -63,10 +63,10 @@ def _in_place(
     """The kernel, over the cache as one long row of tiles."""
     keys, values = (x.flatten(0, 1).transpose(0, 1)[None] for x in (k_cache, v_cache))
     lists = work.counts.flatten()[:, None, None], work.tiles.flatten(0, 1)[:, None, None]
-    return _kernel(q, keys, values, lists, scale, flex.noop_mask)
+    return _run_kernel(q, keys, values, lists, scale, flex.noop_mask)
 
 
-def _of_tails(
+def _attend_tails(
     q: Float[Tensor, "B H D"],
     seen: Bool[Tensor, "B t"],
     k: Float[Tensor, "B t G D"],
@@ -80,10 +80,10 @@ def _of_tails(
 
     one = torch.ones(len(q), 1, 1, dtype=torch.int32, device=q.device)
     lists = one, torch.zeros_like(one)[..., None]
-    return _kernel(q, k.transpose(1, 2), v.transpose(1, 2), lists, scale, sees)
+    return _run_kernel(q, k.transpose(1, 2), v.transpose(1, 2), lists, scale, sees)
 
 
-def _kernel(
+def _run_kernel(
     q: Float[Tensor, "R H D"],
     keys: Float[Tensor, "_ G L D"],
     values: Float[Tensor, "_ G L D"],
@@ -112,7 +112,7 @@ def _kernel(
     return Part(out[:, :, 0], getattr(aux, "lse", aux)[:, :, 0])
 
 
-def _gathered(
+def _attend_gathered(
     q: Float[Tensor, "R H D"],
     work: Parts,
     k_cache: Float[Tensor, "N S G D"],
@@ -126,10 +126,10 @@ def _gathered(
     slots = places.flatten(1).where(seen, 0)
     place = slots // k_cache.shape[1], slots % k_cache.shape[1]
     k, v = (cached[place].masked_fill(~seen[:, :, None, None], 0) for cached in (k_cache, v_cache))
-    return _by_products(q, seen, k, v, scale)
+    return _attend_by_products(q, seen, k, v, scale)
 
 
-def _by_products(
+def _attend_by_products(
     q: Float[Tensor, "R H D"],
     seen: Bool[Tensor, "R L"],
     k: Float[Tensor, "R L G D"],
@@ -149,7 +149,7 @@ def _by_products(
     return Part(out.flatten(1, 2), (largest + total.log()).flatten(1))
 
 
-def _merged(parts: Part, end: Part) -> Float[Tensor, "B H D"]:
+def _merge(parts: Part, end: Part) -> Float[Tensor, "B H D"]:
     """The parts of each sequence and its tail, weighed by their log-sum-exps; zeros where there is nothing."""
     batch = len(end.lse)
     lse = parts.lse.view(batch, -1, *parts.lse.shape[1:])

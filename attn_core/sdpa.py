@@ -20,7 +20,7 @@ from attn_core.finite import checksum
 from attn_core.masks import CausalAlignment, causal_mask
 from attn_core.metadata import HostMetadata
 from attn_core.notices import ranges_are_watched
-from attn_core.sequences import Span, cut, one_by_one, spans
+from attn_core.sequences import Span, count_blind_and_seen, list_spans, split_sequences
 from attn_core.streams import side_by_side
 
 # All but cuDNN's: under a boolean mask it hides keys by a finite penalty, so that a visible score far below -65504
@@ -49,40 +49,40 @@ def prefill(
     """A call of the kernel for each sequence; those in which anything that is seen is NaN or Inf take the eager steps.
     On a device one transfer says whether there are any.
     """
-    watch_sequences(layer, q, k, host)
+    check_ranges(layer, q, k, host)
     output = torch.empty_like(q, memory_format=torch.contiguous_format)
     if len(q):
         with eager.full_precision(q.device.type), torch.no_grad():
-            (_on_device if q.is_cuda else _on_host)(layer, q, k, v, host, output[:, None])
+            (_attend_on_device if q.is_cuda else _attend_on_host)(layer, q, k, v, host, output[:, None])
     return output
 
 
-def _on_host(layer: Layer, q: Tensor, k: Tensor, v: Tensor, host: HostMetadata, output: Tensor) -> None:
+def _attend_on_host(layer: Layer, q: Tensor, k: Tensor, v: Tensor, host: HostMetadata, output: Tensor) -> None:
     """One after the other: what has just been looked at is near."""
     heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
     if q.dtype.itemsize == 2:  # whose products read them across the heads slower than they are copied
         heads = heads[0], heads[1].contiguous(), heads[2].contiguous()
-    for span, here, there in one_by_one(spans(host), *heads, output):
+    for span, here, there in split_sequences(list_spans(host), *heads, output):
         if isfinite(_checksum_of_seen(layer, q, k, v, span)):
             there.copy_(_attend_finite(layer, *here))
         else:
             output[span.rows, 0] = _attend_eagerly(layer, q, k, v, span)
 
 
-def _on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, host: HostMetadata, output: Tensor) -> None:
+def _attend_on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, host: HostMetadata, output: Tensor) -> None:
     """All of them as if they were finite, the longest first, so that the device does not wait for the host; whether
     they were, it tells meanwhile. What needs no lengths comes before them: it may take a transfer to know them.
     """
     heads = q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-    with side_by_side(q.device) as turns:
-        turns.aside()
+    with side_by_side(q.device) as switch:
+        switch.to_aside()
         largest = checksum(q, k, v)
-        turns.back()
-        sequences = spans(host)
-        for span, here, there in sorted(one_by_one(sequences, *heads, output), key=lambda one: -one[0].work):
-            turns.least_busy(span.work)
+        switch.back()
+        sequences = list_spans(host)
+        for span, here, there in sorted(split_sequences(sequences, *heads, output), key=lambda one: -one[0].work):
+            switch.to_least_busy(span.work)
             there.copy_(_attend_finite(layer, *here))
-        turns.aside()
+        switch.to_aside()
         usable = isfinite(largest)  # does not wait for what goes on beside
     if not usable:
         which = torch.stack([_checksum_of_seen(layer, q, k, v, span) for span in sequences]).tolist()
@@ -91,25 +91,25 @@ def _on_device(layer: Layer, q: Tensor, k: Tensor, v: Tensor, host: HostMetadata
                 output[span.rows, 0] = _attend_eagerly(layer, q, k, v, span)
 
 
-class Watching(Protocol):
+class RangeChecker(Protocol):
     """Who hears of what leaves the range."""
 
     def _check_numeric_range(self, x: Tensor, name: str) -> Tensor: ...
 
 
-def watch_sequences(
-    layer: Watching, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], host: HostMetadata
+def check_ranges(
+    layer: RangeChecker, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], host: HostMetadata
 ) -> None:
     """The range checks of a prefill, but for its scores."""
     if ranges_are_watched():
-        for i, (rows, keys) in enumerate(spans(host)):
+        for i, (rows, keys) in enumerate(list_spans(host)):
             layer._check_numeric_range(q[rows], f"prefill_q_seq_{i}")
             layer._check_numeric_range(k[keys], f"prefill_k_seq_{i}")
 
 
 def _checksum_of_seen(layer: Layer, q: Tensor, k: Tensor, v: Tensor, span: Span) -> Float[Tensor, ""]:
     """Of everything of a sequence that anybody sees."""
-    seen = slice(span.keys.start, span.keys.start + cut(*span.sizes, layer.causal_alignment)[1])
+    seen = slice(span.keys.start, span.keys.start + count_blind_and_seen(*span.sizes, layer.causal_alignment)[1])
     return checksum(q[span.rows], k[seen], v[seen])
 
 
@@ -133,7 +133,7 @@ def _attend_finite(
     if queries == length > 0:
         return scaled_dot_product_attention(q, k, v, is_causal=True, **options).permute(2, 0, 1, 3)
     output = q.new_zeros(queries, *q.shape[:2], q.shape[3])
-    blind, seen = cut(queries, length, layer.causal_alignment)
+    blind, seen = count_blind_and_seen(queries, length, layer.causal_alignment)
     if seen:
         visible = ~causal_mask(queries, length, layer.causal_alignment, q.device)[blind:, :seen]
         with sdpa_kernel(_KERNELS):

@@ -31,12 +31,12 @@ class Span(NamedTuple):
         return queries * keys
 
 
-def spans(host: HostMetadata) -> list[Span]:
+def list_spans(host: HostMetadata) -> list[Span]:
     rows, keys = ([slice(*ends) for ends in pairwise(host[name].tolist())] for name in ("cu_seqlens_q", "cu_seqlens_k"))
     return list(map(Span, rows, keys))
 
 
-def one_by_one(
+def split_sequences(
     sequences: Sequence[Span],
     q: Float[Tensor, "1 H T D"],
     k: Float[Tensor, "1 G T_k D"],
@@ -49,15 +49,15 @@ def one_by_one(
     return zip(sequences, inputs, torch.split(output, rows), strict=True)
 
 
-def cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
+def count_blind_and_seen(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
     """How many of the first queries see nothing, and how many of the first keys are seen by any."""
     shift = keys - queries if alignment == "bottom_right" else 0
     return max(0, -shift), max(0, min(keys, queries + shift)) if queries else 0
 
 
-def seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T_k"]:
+def mark_seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T_k"]:
     """Which keys of a prefill any query sees; on the host."""
     seen = torch.zeros(int(host["cu_seqlens_k"][-1]), dtype=torch.bool, device="cpu")
-    for span in spans(host):
-        seen[span.keys.start : span.keys.start + cut(*span.sizes, alignment)[1]] = True
+    for span in list_spans(host):
+        seen[span.keys.start : span.keys.start + count_blind_and_seen(*span.sizes, alignment)[1]] = True
     return seen

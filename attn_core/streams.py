@@ -10,21 +10,21 @@ from typing import Any
 import torch
 
 
-class Turns:
+class StreamSwitch:
     """Who gets the work from now on. `torch.cuda.stream` would ask each time which device is current, for 20
     microseconds a turn.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._current = torch.cuda.current_stream(device)
-        self._aside, *self._others = _streams(device)
+        self._aside, *self._others = _make_streams(device)
         self._given = [0] * len(self._others)
 
-    def aside(self) -> None:
+    def to_aside(self) -> None:
         """A stream for what is to be known early."""
         torch.cuda.set_stream(self._aside)
 
-    def least_busy(self, work: int) -> None:
+    def to_least_busy(self, work: int) -> None:
         """That of the others to which least work has been given."""
         i = self._given.index(min(self._given))
         self._given[i] += work
@@ -46,18 +46,18 @@ class Turns:
 
 
 @contextmanager
-def side_by_side(device: torch.device) -> Iterator[Turns]:
+def side_by_side(device: torch.device) -> Iterator[StreamSwitch]:
     """All of it is done where this ends, as far as the stream that was current before can tell."""
     with torch.cuda.device(device):
-        turns = Turns(device)
-        turns.begin()
+        switch = StreamSwitch(device)
+        switch.begin()
         try:
-            yield turns
+            yield switch
         finally:
-            turns.end()
+            switch.end()
 
 
 @cache
-def _streams(device: torch.device) -> tuple[torch.cuda.Stream, ...]:
+def _make_streams(device: torch.device) -> tuple[torch.cuda.Stream, ...]:
     stream: Any = torch.cuda.Stream
     return tuple(stream(device) for _ in range(4))

@@ -31,7 +31,7 @@ def tile_size(block_size: int) -> int:
     return block_size if block_size % TILE else TILE
 
 
-def cut(
+def cut_into_parts(
     lengths: Int[Tensor, "B"],
     tables: Int[Tensor, "B M"],
     num_blocks: int,
@@ -67,7 +67,7 @@ def cut(
     return Parts(counts, listed[:, places.clamp(max=ids.shape[1] - 1)])
 
 
-def tail(
+def find_tail(
     lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"], num_blocks: int, block_size: int
 ) -> tuple[Bool[Tensor, "B t"], Int[Tensor, "B t"]]:
     """What each sequence sees behind its last whole tile: whether, and in which slot (0 where not)."""
@@ -79,7 +79,7 @@ def tail(
     return seen, (blocks * block_size + positions % block_size).where(seen, 0)
 
 
-def missing(
+def count_missing(
     lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"], num_blocks: int, block_size: int
 ) -> Int[Tensor, "B"]:
     """How many positions of each context are not in the cache."""

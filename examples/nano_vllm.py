@@ -37,7 +37,7 @@ def allocate(model: nn.Module, num_blocks: int, block_size: int) -> None:
         layer.k_cache, layer.v_cache = kv_cache[:, i]
 
 
-def largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: int = 20) -> float:
+def measure_largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: int = 20) -> float:
     """Of a prefill and ``steps`` decodes, told by nano-vLLM's context, against dense attention: all in float64, so that
     an error is one of the convention.
     """
@@ -67,12 +67,12 @@ def largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: in
 
     errors = []
     for qkv, *rows in zip(sequences, *read, strict=True):
-        exact = dense(*qkv.split(split, dim=1), scale)
+        exact = attend_densely(*qkv.split(split, dim=1), scale)
         errors.append(float((torch.cat(rows).view_as(exact) - exact).abs().max()))
     return max(errors)
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def attend_densely(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Causal attention of one sequence, ``q [L, H, D]`` to ``k`` and ``v [L, G, D]``, without a cache."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     future = torch.ones(len(q), len(k), dtype=torch.bool).triu(diagonal=1)
@@ -82,7 +82,7 @@ def dense(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 def main() -> int:
     scale = 0.3  # 1/sqrt(head_dim) would be 0.25
-    error = largest_error(scale)
+    error = measure_largest_error(scale)
     print(f"scale {scale}: a prefill of 3 prompts and 20 decodes are within {error:.1g} of dense attention in float64")
     return 0 if error < 1e-12 else 1
 

@@ -59,7 +59,7 @@ def install(model: PreTrainedModel, pages: Pages, implementation: Implementation
 
 
 @torch.inference_mode()
-def greedy(
+def generate_greedily(
     model: PreTrainedModel, pages: Pages, prompts: Sequence[Tensor], steps: int, forced: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Prefill, then ``steps`` decodes: the tokens ``[B, 1 + steps]``, and the logits that they were chosen by.

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 
-def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
+def make_random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
     """In float32, with weights that bfloat16 holds exactly, so that every dtype runs the same model. The draws are our
     own: under the library's initial weights attention is close to a plain mean.
     """
@@ -27,7 +27,7 @@ def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
     return model
 
 
-def converted(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def convert(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
     """A copy. Only weights are converted: the frequencies of the rotary embedding stay in float32."""
     other: PreTrainedModel = AutoModelForCausalLM.from_config(
         copy.deepcopy(model.config), attn_implementation=attention
@@ -38,9 +38,9 @@ def converted(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa
     return other
 
 
-def in_float64(model: PreTrainedModel) -> PreTrainedModel:
+def convert_to_float64(model: PreTrainedModel) -> PreTrainedModel:
     """A copy. The library's norms round to float32 whatever they are given; these do not."""
-    exact = converted(model, torch.float64)
+    exact = convert(model, torch.float64)
     for parent in list(exact.modules()):
         for name, child in list(parent.named_children()):
             if type(child).__name__.endswith("RMSNorm"):
@@ -71,13 +71,13 @@ def read(model: PreTrainedModel, prompts: Sequence[Tensor], tokens: Tensor) -> T
     return torch.stack(rows)
 
 
-def margins(logits: Tensor) -> Tensor:
+def compute_margins(logits: Tensor) -> Tensor:
     """How far the largest logit is above the next."""
     best, second = logits.topk(2, dim=-1).values.unbind(dim=-1)
     return best - second
 
 
-def clear_prompts(
+def pick_clear_prompts(
     model: PreTrainedModel, lengths: Sequence[int], steps: int, candidates: int, distinct: int
 ) -> list[Tensor]:
     """Of ``candidates`` random prompts of each length, the one whose closest decision is the clearest, among those that
@@ -88,5 +88,5 @@ def clear_prompts(
         prompts = torch.randint(1, model.config.vocab_size, (candidates, length), generator=generator)
         tokens, logits = generate(model, list(prompts), steps)
         varied = torch.tensor([len(set(row)) >= distinct for row in tokens.tolist()])
-        chosen.append(prompts[margins(logits).amin(dim=1).where(varied, 0.0).argmax()])
+        chosen.append(prompts[compute_margins(logits).amin(dim=1).where(varied, 0.0).argmax()])
     return chosen

@@ -25,8 +25,16 @@ from torch import Tensor
 from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen3Config
 
 from examples.paged import Pages
-from examples.transformers_attention import NAME, Implementation, greedy, install
-from examples.transformers_library import clear_prompts, converted, generate, in_float64, margins, random_model, read
+from examples.transformers_attention import NAME, Implementation, generate_greedily, install
+from examples.transformers_library import (
+    compute_margins,
+    convert,
+    convert_to_float64,
+    generate,
+    make_random_model,
+    pick_clear_prompts,
+    read,
+)
 
 LENGTHS, STEPS = (4, 11, 18, 29), 64
 FACTOR = 2.0
@@ -62,20 +70,20 @@ class Comparison:
         return self.equal == self.tokens and self.error <= FACTOR * self.their_error
 
 
-def make(config: PretrainedConfig) -> tuple[PreTrainedModel, list[Tensor]]:
+def make_model_and_prompts(config: PretrainedConfig) -> tuple[PreTrainedModel, list[Tensor]]:
     """A model in float32, and prompts that it goes on from in clear decisions. The seed has such for both models."""
-    model = random_model(config, seed=3)
-    return model, clear_prompts(model, LENGTHS, STEPS, candidates=512, distinct=8)
+    model = make_random_model(config, seed=3)
+    return model, pick_clear_prompts(model, LENGTHS, STEPS, candidates=512, distinct=8)
 
 
-def paged_model(
+def make_paged_model(
     model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
 ) -> tuple[PreTrainedModel, Pages]:
     """A copy that asks `attn_core`. Its cache has blocks to spare, which nobody writes."""
     block_size = 16
     needed = sum(-(-(len(prompt) + STEPS) // block_size) for prompt in prompts)
     pages = Pages(len(prompts), needed + 3, block_size)
-    paged = converted(model, dtype, NAME)
+    paged = convert(model, dtype, NAME)
     install(paged, pages, implementation)
     return paged, pages
 
@@ -84,16 +92,16 @@ def compare(
     model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
 ) -> Comparison:
     """Both in ``dtype``, each against float64 on the tokens that it chose."""
-    paged, pages = paged_model(model, prompts, dtype, implementation)
-    tokens, logits = greedy(paged, pages, prompts, STEPS)
-    their_tokens, their_logits = generate(converted(model, dtype), prompts, STEPS)
-    model64 = in_float64(model)
+    paged, pages = make_paged_model(model, prompts, dtype, implementation)
+    tokens, logits = generate_greedily(paged, pages, prompts, STEPS)
+    their_tokens, their_logits = generate(convert(model, dtype), prompts, STEPS)
+    model64 = convert_to_float64(model)
     exact, their_exact = read(model64, prompts, tokens), read(model64, prompts, their_tokens)
     differences = (logits - their_logits).abs().amax(dim=-1).double()
     return Comparison(
         tokens=tokens.numel(),
         equal=int((tokens == their_tokens).sum()),
-        clear=float((margins(their_logits) / (2 * differences)).nan_to_num(0.0).min()),  # 0 / 0: a tie
+        clear=float((compute_margins(their_logits) / (2 * differences)).nan_to_num(0.0).min()),  # 0 / 0: a tie
         error=float((logits - exact).abs().max()),
         their_error=float((their_logits - their_exact).abs().max()),
     )
@@ -104,7 +112,7 @@ def main() -> int:
     torch.set_num_threads(1)  # so small a model only loses by more
     holds = True
     for name, config in CONFIGS.items():
-        model, prompts = make(config)
+        model, prompts = make_model_and_prompts(config)
         for dtype in DTYPES:
             began = perf_counter()
             found = compare(model, prompts, dtype)

@@ -38,7 +38,7 @@ _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
 
 
-def by_dtype(results: Sequence[CellResult]) -> list[Row]:
+def tabulate_by_dtype(results: Sequence[CellResult]) -> list[Row]:
     """A row an implementation and dtype. What the contract leaves out is not drawn, so only files of the corpus are."""
     rows = []
     for name, dtype in product(dict.fromkeys(r.implementation for r in results), FORMATS):
@@ -54,7 +54,7 @@ def by_dtype(results: Sequence[CellResult]) -> list[Row]:
     return rows
 
 
-def by_law(results: Sequence[CellResult]) -> list[Row]:
+def tabulate_by_law(results: Sequence[CellResult]) -> list[Row]:
     """A row a law, a column an implementation: the largest err/bound of its dtypes, and which of them broke the law."""
     names = dict.fromkeys(r.implementation for r in results)
     return [
@@ -81,7 +81,7 @@ def _entry(result: CellResult) -> str:
     return str(EXPLAINED[result.implementation, result.dtype])
 
 
-def made(summaries: Sequence[Summary]) -> str:
+def make_page(summaries: Sequence[Summary]) -> str:
     """The page. Raises ValueError where something broke and no entry says why, or where nothing was verified."""
     results = [result for summary in summaries for result in summary.results]
     for r in results:
@@ -98,11 +98,11 @@ def made(summaries: Sequence[Summary]) -> str:
         for name, runs in of_backend.items()
     ]
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(TEMPLATE.read_text())
-    return template.render(runs=runs, dtypes=by_dtype(results), laws=by_law(results))
+    return template.render(runs=runs, dtypes=tabulate_by_dtype(results), laws=tabulate_by_law(results))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", type=Path, nargs="+", help="run.jsonl of each sweep")
-    PAGE.write_text(made([Summary(read_events(path)) for path in parser.parse_args().events]))
+    PAGE.write_text(make_page([Summary(read_events(path)) for path in parser.parse_args().events]))
     sys.stdout.write(f"{PAGE}\n")

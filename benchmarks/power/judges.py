@@ -39,7 +39,7 @@ class Trial:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
+def try_rules(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
     """Until every rule has found it, or there are no more problems."""
     result, shared, own = Trial(), 0.0, dict.fromkeys(RULES, 0.0)
     start = time.perf_counter()
@@ -47,7 +47,7 @@ def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
         result.problems += 1
         inputs = make_inputs(problem)
         expectation = expect(inputs, backend.precision)
-        wrong, right = (_output(b, inputs) for b in (backend, honest))
+        wrong, right = (_run(b, inputs) for b in (backend, honest))
         shared += time.perf_counter() - start
         for name, rule in RULES.items():
             if name in result.found:
@@ -66,7 +66,7 @@ def trial(backend: Backend, honest: Backend, tried: Iterable[Problem]) -> Trial:
     return result
 
 
-def ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
+def draw_ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
     """Chunks of each dtype in turn."""
     for number, dtype in zip(range(0, budget, _CHUNK), cycle(DTYPES), strict=False):
         chunk: list[Problem] = []
@@ -74,13 +74,13 @@ def ours(backend: Backend, base_seed: int, budget: int) -> Iterator[Problem]:
         yield from chunk
 
 
-def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Counter[str]:
+def count_false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Counter[str]:
     """How many honest outputs each rule rejects; "problems" is their number."""
     alarms: Counter[str] = Counter()
 
     def check(problem: Problem) -> None:
         inputs = make_inputs(problem)
-        expectation, output = expect(inputs, honest.precision), _output(honest, inputs)
+        expectation, output = expect(inputs, honest.precision), _run(honest, inputs)
         assert output is not None
         alarms["problems"] += 1
         alarms.update(name for name, rule in RULES.items() if not rule(output, expectation, problem))
@@ -90,7 +90,7 @@ def false_alarms(honest: Backend, dtype: str, base_seed: int, budget: int) -> Co
     return alarms
 
 
-def _output(backend: Backend, inputs: Inputs) -> Array | None:
+def _run(backend: Backend, inputs: Inputs) -> Array | None:
     """None where the call raises: every rule sees that."""
     try:
         return successful_output(observe(backend, inputs))

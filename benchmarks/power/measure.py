@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.power.honest import every
+from benchmarks.power.honest import list_honest
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from verification.backends.observe import observe
@@ -46,7 +46,7 @@ class Alarm:
     """A problem, as JSON, on which an honest implementation was called wrong."""
 
     problem: str
-    score: float
+    ratio: float
     message: str
 
 
@@ -63,37 +63,39 @@ class Sample:
 
 
 KEPT_ALARMS = 20
-LARGEST = 1e300  # stands for an infinite score: JSON has none
-Judged = tuple[float, float | None, str]
+LARGEST = 1e300  # stands for an infinite ratio: JSON has none
+Ratios = tuple[float, float | None, str]
 
 
-def run_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = every) -> Sample:
+def measure_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = list_honest) -> Sample:
     """``backends`` is called here, in the worker: what it gives need not be picklable."""
     named = {(backend.name, backend.device): backend for backend in backends()}
     backend = named[chunk.implementation, chunk.device]
-    return sample(backend, chunk.dtype, chunk.seed, chunk.examples, chunk.probabilistic)
+    return measure_sample(backend, chunk.dtype, chunk.seed, chunk.examples, chunk.probabilistic)
 
 
-def sample(backend: Backend, dtype: str, base_seed: int, examples: int, probabilistic: float = LAMBDA) -> Sample:
+def measure_sample(
+    backend: Backend, dtype: str, base_seed: int, examples: int, probabilistic: float = LAMBDA
+) -> Sample:
     """No problem stops the others: an alarm is counted and kept."""
     first: list[float] = []
     second: list[float] = []
     alarms: list[Alarm] = []
 
     def check(problem: Problem) -> None:
-        score, other, message = judged(backend, problem, probabilistic)
-        first.append(score)
+        ratio, other, message = measure_ratios(backend, problem, probabilistic)
+        first.append(ratio)
         if other is not None:
             second.append(other)
-        if score > 1.0 and len(alarms) < KEPT_ALARMS:
-            alarms.append(Alarm(to_json(problem), min(score, LARGEST), message))
+        if ratio > 1.0 and len(alarms) < KEPT_ALARMS:
+            alarms.append(Alarm(to_json(problem), min(ratio, LARGEST), message))
 
     start = perf_counter()
     try_each(problems_within(backend.contract, dtype), check, base_seed, examples)
     return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
 
 
-def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
+def measure_ratios(backend: Backend, problem: Problem, probabilistic: float) -> Ratios:
     """The largest err/bound, that of the second judge where there is one, and what went wrong if no output came."""
     inputs = make_inputs(problem)
     try:
@@ -107,6 +109,6 @@ def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
     return worst[0], worst[1] if len(worst) > 1 else None, ""
 
 
-def chunk_seed(base_seed: int, dtype: str, number: int) -> int:
+def derive_seed(base_seed: int, dtype: str, number: int) -> int:
     """The same for all implementations and devices: those with the same limits meet the same problems."""
     return crc32(f"{base_seed}/soundness/{dtype}/{number}".encode())

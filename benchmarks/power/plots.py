@@ -19,7 +19,7 @@ from verification.records.histogram import EDGES
 plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "attention"}  # letters as text, equal ids every time
 
 
-def plot_scores(cells: Sequence[Cell], path: Path) -> None:
+def plot_ratios(cells: Sequence[Cell], path: Path) -> None:
     """A panel a dtype, a line an implementation: the share of problems by their largest err/bound."""
     dtypes, names = (list(dict.fromkeys(getattr(cell, key) for cell in cells)) for key in ("dtype", "implementation"))
     size = (3.6 * len(dtypes), 3.4)

@@ -15,8 +15,8 @@ from verification.records.histogram import histogram
 
 
 @dataclass(frozen=True)
-class Judge:
-    """One judge's scores. ``median_rounded`` leaves out the problems on which nothing was rounded: score 0.
+class RatioSummary:
+    """One judge's ratios. ``median_rounded`` leaves out the problems on which nothing was rounded: score 0.
 
     ``histogram`` is of the kind that `verification.records.histogram` makes.
     """
@@ -40,8 +40,8 @@ class Cell:
     dtype: str
     problems: int = 0
     seconds: float = 0.0
-    first: Judge | None = None
-    second: Judge | None = None
+    first: RatioSummary | None = None
+    second: RatioSummary | None = None
     alarms: tuple[Alarm, ...] = field(default=())
     skipped: str = ""
 
@@ -49,33 +49,33 @@ class Cell:
         return asdict(self)
 
 
-def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
-    scores = np.concatenate([sample.ratios for sample in samples])
+def summarise(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
+    ratios = np.concatenate([sample.ratios for sample in samples])
     second = np.concatenate([sample.second for sample in samples])
     return Cell(
         *cell,
-        problems=len(scores),
+        problems=len(ratios),
         seconds=sum(sample.seconds for sample in samples),
-        first=_judge(scores),
-        second=_judge(second) if len(second) else None,
+        first=_summarise_ratios(ratios),
+        second=_summarise_ratios(second) if len(second) else None,
         alarms=tuple(alarm for sample in samples for alarm in sample.alarms)[:KEPT_ALARMS],
     )
 
 
-def _judge(scores: NDArray[np.float64]) -> Judge:
-    scores = np.minimum(scores, LARGEST)
-    rounded = scores[scores > 0]
-    return Judge(
-        false_alarms=int((scores > 1.0).sum()),
-        largest=float(scores.max()),
-        median=float(np.median(scores)),
+def _summarise_ratios(ratios: NDArray[np.float64]) -> RatioSummary:
+    ratios = np.minimum(ratios, LARGEST)
+    rounded = ratios[ratios > 0]
+    return RatioSummary(
+        false_alarms=int((ratios > 1.0).sum()),
+        largest=float(ratios.max()),
+        median=float(np.median(ratios)),
         median_rounded=float(np.median(rounded)) if len(rounded) else 0.0,
-        exact=1.0 - len(rounded) / len(scores),
-        histogram=histogram(scores),
+        exact=1.0 - len(rounded) / len(ratios),
+        histogram=histogram(ratios),
     )
 
 
-def soundness_table(cells: Sequence[Cell], title: str) -> Table:
+def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
     table = Table(
         *("implementation", "dtype", "problems", "false alarms", "largest", "median", "median, rounded", "exact"),
         *("problems/s", "second judge: alarms", "largest", "median"),
@@ -85,13 +85,15 @@ def soundness_table(cells: Sequence[Cell], title: str) -> Table:
         if cell.first is None:
             table.add_row(cell.implementation, cell.dtype, f"[yellow]not run: {cell.skipped}[/]")
             continue
-        second = _numbers(cell.second) if cell.second else ("", "", "")
+        second = _format_ratios(cell.second) if cell.second else ("", "", "")
         rate = f"{cell.problems / cell.seconds:.0f}" if cell.seconds else ""
         more = (f"{cell.first.median_rounded:.3f}", f"{cell.first.exact:.0%}", rate)
-        table.add_row(cell.implementation, cell.dtype, f"{cell.problems:,}", *_numbers(cell.first), *more, *second)
+        table.add_row(
+            cell.implementation, cell.dtype, f"{cell.problems:,}", *_format_ratios(cell.first), *more, *second
+        )
     return table
 
 
-def _numbers(judge: Judge) -> tuple[str, str, str]:
+def _format_ratios(judge: RatioSummary) -> tuple[str, str, str]:
     alarms = f"[bold red]{judge.false_alarms:,}[/]" if judge.false_alarms else "0"
     return alarms, f"{judge.largest:.3f}", f"{judge.median:.3f}"

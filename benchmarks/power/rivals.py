@@ -48,21 +48,21 @@ GRID: dict[str, tuple[tuple[int, int], ...] | tuple[int, ...]] = {
 GRID_HEADS, GRID_DIM, GRID_BLOCK = ((4, 4), (8, 2)), 64, 16
 
 
-def grid() -> Iterator[Problem]:
+def list_grid() -> Iterator[Problem]:
     """Each batch for each number of heads and each dtype, once."""
     for dtype, (heads, kv_heads), lengths in product(DTYPES, GRID_HEADS, GRID.values()):
-        problem = _batch(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
+        problem = _make_problem(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
         yield replace(problem, score_fill="normal", value_fill="normal")
 
 
-def mostly_zeros(base_seed: int) -> Iterator[Problem]:
+def draw_mostly_zeros(base_seed: int) -> Iterator[Problem]:
     """Without end."""
     for number in count():
         rng = Random(f"{base_seed} {number}")
         sizes = (*rng.choice(((1, 1), (2, 1), (4, 2), (8, 8))), rng.choice((8, 16, 32, 64)), rng.choice((4, 8, 16)))
         lengths = [rng.randint(1, 40) for _ in range(rng.randint(1, 4))]
         pairs = tuple((length, length) for length in lengths) if rng.random() < 0.5 else tuple(lengths)
-        problem = _batch(rng.choice(DTYPES), pairs, sizes, rng.randrange(2**32))
+        problem = _make_problem(rng.choice(DTYPES), pairs, sizes, rng.randrange(2**32))
         yield replace(problem, score_fill="integers", value_fill="integers")
 
 
@@ -73,7 +73,7 @@ def element_by_element(draw: st.DrawFn) -> Problem:
     dtype = draw(st.sampled_from(DTYPES))
     length = st.integers(0, 5)
     lengths = draw(st.lists(st.tuples(length, length), max_size=2) | st.lists(length, max_size=2))
-    problem = _batch(dtype, tuple(lengths), sizes, draw(st.integers(0, 2**32 - 1)))
+    problem = _make_problem(dtype, tuple(lengths), sizes, draw(st.integers(0, 2**32 - 1)))
     tokens = {"q": (problem.num_queries, sizes[0]), "k": (problem.num_new_keys, sizes[1])}
     tokens["v"] = tokens["k"]
     if problem.phase == "decode":
@@ -84,7 +84,7 @@ def element_by_element(draw: st.DrawFn) -> Problem:
     return replace(problem, numbers=drawn)
 
 
-def _batch(
+def _make_problem(
     dtype: str, lengths: tuple[tuple[int, int], ...] | tuple[int, ...], sizes: tuple[int, ...], base_seed: int
 ) -> Problem:
     """Pairs make a prefill, numbers a decode; every slot and block as it should be."""
@@ -157,7 +157,7 @@ def hunt_elements(backend: Backend, base_seed: int, seconds: float) -> Hunt:
 
 GENERATORS: dict[str, Callable[[Backend, int, float], Hunt]] = {
     "ours": lambda backend, seed, seconds: hunt(backend, seed),  # noqa: ARG005 (its budget is of problems)
-    "fixed grid": lambda backend, seed, seconds: hunt_stream(backend, grid(), seconds),  # noqa: ARG005
-    "random, mostly zeros": lambda backend, seed, seconds: hunt_stream(backend, mostly_zeros(seed), seconds),
+    "fixed grid": lambda backend, seed, seconds: hunt_stream(backend, list_grid(), seconds),  # noqa: ARG005
+    "random, mostly zeros": lambda backend, seed, seconds: hunt_stream(backend, draw_mostly_zeros(seed), seconds),
     "arrays(), element by element": hunt_elements,
 }

@@ -31,20 +31,20 @@ def within_bound(output: Array, expectation: Expectation, problem: Problem) -> b
 
 def twice_low_precision(output: Array, expectation: Expectation, problem: Problem) -> bool:
     """``max|out - ref| <= 2 max|lowprec - ref| + 1e-5``: FlashAttention's tests, tests/test_flash_attn.py."""
-    reference, low, known = _compared(low_precision(expectation, problem), expectation)
+    reference, low, known = _align(attend_in_low_precision(expectation, problem), expectation)
     allowed = 2 * float(np.abs(low[known] - reference[known]).max(initial=0.0)) + 1e-5
-    return _within(output, expectation, allowed if np.isfinite(allowed) else np.inf, 0.0)
+    return _is_within(output, expectation, allowed if np.isfinite(allowed) else np.inf, 0.0)
 
 
 def one_percent(output: Array, expectation: Expectation, problem: Problem) -> bool:  # noqa: ARG001
     """``atol=1.5e-2, rtol=1e-2``: as in vLLM's tests, tests/kernels/attention/test_flash_attn.py."""
-    return _within(output, expectation, 1.5e-2, 1e-2)
+    return _is_within(output, expectation, 1.5e-2, 1e-2)
 
 
 def assert_close(output: Array, expectation: Expectation, problem: Problem) -> bool:
     """The defaults of ``torch.testing.assert_close`` for the output's dtype."""
     rtol, atol = _ASSERT_CLOSE[problem.dtype]
-    return _within(output, expectation, atol, rtol)
+    return _is_within(output, expectation, atol, rtol)
 
 
 RULES: dict[str, Rule] = {
@@ -62,7 +62,7 @@ _ASSERT_CLOSE = {
 }
 
 
-def low_precision(expectation: Expectation, problem: Problem) -> Array:
+def attend_in_low_precision(expectation: Expectation, problem: Problem) -> Array:
     """Attention written down in torch in the problem's own dtype: every intermediate is rounded to it."""
     output = torch.zeros(expectation.exact.shape, dtype=FORMATS[problem.dtype].torch)
     repeats = problem.num_heads // problem.num_kv_heads
@@ -80,14 +80,14 @@ def low_precision(expectation: Expectation, problem: Problem) -> Array:
     return to_numpy(output)
 
 
-def _compared(output: Array, expectation: Expectation) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _align(output: Array, expectation: Expectation) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Reference as it is in the output's format, output, and where they are compared, all in float64."""
     with np.errstate(over="ignore"):
         reference = expectation.exact.astype(expectation.roundings.output.numpy).astype(np.float64)
     return reference, output.astype(np.float64), np.isfinite(reference) & (expectation.bound != np.inf)
 
 
-def _within(output: Array, expectation: Expectation, atol: float, rtol: float) -> bool:
-    reference, got, known = _compared(output, expectation)
+def _is_within(output: Array, expectation: Expectation, atol: float, rtol: float) -> bool:
+    reference, got, known = _align(output, expectation)
     got, reference = got[known], reference[known]
     return bool((np.abs(got - reference) <= atol + rtol * np.abs(reference)).all())

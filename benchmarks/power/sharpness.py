@@ -46,7 +46,7 @@ class Sight:
     alarms: dict[str, int]
 
 
-def attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]:
+def make_attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]:
     """A dense attention in float32 with one rounding at the end (and one of the weights, under "flash"), and a
     relative ``error`` in one place; honest where ``error`` is 0.
     """
@@ -70,7 +70,7 @@ def attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tenso
     return attend
 
 
-def normal_inputs(dtype: str, seed: int) -> Inputs:
+def make_normal_inputs(dtype: str, seed: int) -> Inputs:
     """A prefill of one sequence, by the seed of one of four sizes and with scores of a deviation of 1, 2, 4 or 8."""
     keys, head_dim = SIZES[seed % len(SIZES)]
     problem = Problem(
@@ -90,17 +90,17 @@ def normal_inputs(dtype: str, seed: int) -> Inputs:
     return replace(inputs, q=inputs.q * inputs.q.dtype.type(2 ** (seed // len(SIZES) % 4)))
 
 
-def sight(profile: str, dtype: str, place: str, base_seed: int, problems: int) -> Sight:
+def measure_sight(profile: str, dtype: str, place: str, base_seed: int, problems: int) -> Sight:
     """Every error on every problem, under every rule."""
     seen = {rule: [0] * len(ERRORS) for rule in RULES}
     alarms = dict.fromkeys(RULES, 0)
     for seed in range(base_seed, base_seed + problems):
-        inputs = normal_inputs(dtype, seed)
+        inputs = make_normal_inputs(dtype, seed)
         expectation = expect(inputs, PROFILES[profile])
 
         def accepted(error: float) -> dict[str, bool]:
             contract = dense_contract(tuple(FORMATS))
-            backend = DenseBackend("planted", attention(place, error, profile), contract)
+            backend = DenseBackend("planted", make_attention(place, error, profile), contract)
             output = successful_output(observe(backend, inputs))  # noqa: B023 (called at once)
             return {name: rule(output, expectation, inputs.problem) for name, rule in RULES.items()}  # noqa: B023
 

@@ -9,6 +9,6 @@ from properties.run.session import cores
 from verification.backends.flags import settle
 
 
-def pool(workers: int | None) -> ProcessPoolExecutor:
+def open_pool(workers: int | None) -> ProcessPoolExecutor:
     """One process a core unless told otherwise; spawned, since a forked one may not use CUDA."""
     return ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn"), initializer=settle)

@@ -106,10 +106,10 @@ def make_case(size: Size) -> Case:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=size.torch_dtype, device=size.device)
 
-    return (_prefill if size.phase == "prefill" else _decode)(size, normal)
+    return (_make_prefill if size.phase == "prefill" else _make_decode)(size, normal)
 
 
-def _prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
+def _make_prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
     lengths, kv = size.lengths, (size.num_kv_heads, size.head_dim)
     starts = torch.tensor([0, *lengths]).cumsum(0).to(size.device, torch.int32)
     longest = max(lengths)
@@ -119,7 +119,7 @@ def _prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
     return Case(size, q, k, v, context, nothing, nothing, torch.empty(0, dtype=torch.int64, device=size.device))
 
 
-def _decode(size: Size, normal: Callable[..., Tensor]) -> Case:
+def _make_decode(size: Size, normal: Callable[..., Tensor]) -> Case:
     """Blocks lie anywhere in the cache, a tenth of which nobody uses; columns behind a context name block 0."""
     lengths, kv = size.lengths, (size.num_kv_heads, size.head_dim)
     counts = [-(-length // size.block_size) for length in lengths]

@@ -14,11 +14,11 @@ from benchmarks.speed.cases import PHASES, Case, Phase, Size
 HALVES = ("float16", "bfloat16")
 
 
-def _never(size: Size) -> str:  # noqa: ARG001
+def _no_objection(size: Size) -> str:  # noqa: ARG001
     return ""
 
 
-def _nothing(size: Size) -> int:  # noqa: ARG001
+def _no_bytes(size: Size) -> int:  # noqa: ARG001
     return 0
 
 
@@ -41,18 +41,18 @@ class Contender:
     name: str
     prepare: Callable[[Case], Prepared]
     phases: tuple[Phase, ...] = PHASES
-    cannot: Callable[[Size], str] = _never
-    needs: Callable[[Size], int] = _nothing
+    cannot: Callable[[Size], str] = _no_objection
+    needs: Callable[[Size], int] = _no_bytes
     ours: bool = False
     hidden: float = nan
 
 
-def on_cuda_in_halves(size: Size) -> str:
+def explain_unless_cuda_halves(size: Size) -> str:
     if size.device != "cuda":
         return "no kernel for CPU"
     return "" if size.dtype in HALVES else f"no kernel for {size.dtype}"
 
 
-def padded_numbers(size: Size) -> int:
+def count_padded_numbers(size: Size) -> int:
     """In the keys, or the values, of a batch of which every sequence is as long as the longest."""
     return size.batch * max(size.lengths) * size.num_kv_heads * size.head_dim

@@ -1,6 +1,6 @@
 """Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
 
-``python -m tests.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share
+``python -m benchmarks.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share
 is what is left of the wall time when our steps are taken away.
 """
 
@@ -86,7 +86,7 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.speed --harness", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed --harness", description=__doc__)
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
     parser.add_argument("--device", default="cpu")

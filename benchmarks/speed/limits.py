@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.speed.measure import seconds_a_call
+from benchmarks.speed.measure import time_call
 
 GIB = 2**30
 COPIED = {"cuda": 2 * GIB, "cpu": GIB // 4}  # bytes, far beyond any cache
@@ -24,9 +24,9 @@ class Limits:
 def measure_limits(device: str, dtype: str, min_seconds: float) -> Limits:
     a = torch.empty(COPIED[device], dtype=torch.uint8, device=device).fill_(1)
     b = torch.empty_like(a)
-    copy = 2 * a.numel() / seconds_a_call(lambda: b.copy_(a), device, min_seconds)
+    copy = 2 * a.numel() / time_call(lambda: b.copy_(a), device, min_seconds)
     del a, b
     side = SIDE[device]
     x = torch.randn(2, side, side, device=device).to(getattr(torch, dtype))
-    matmul = 2 * side**3 / seconds_a_call(lambda: x[0] @ x[1], device, min_seconds)
+    matmul = 2 * side**3 / time_call(lambda: x[0] @ x[1], device, min_seconds)
     return Limits(copy, matmul)

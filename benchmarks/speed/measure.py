@@ -19,7 +19,7 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def one_call(call: Call, device: str) -> float:
+def time_one_call(call: Call, device: str) -> float:
     """Seconds of a single one; what a first call compiles or allocates is in it."""
     synchronize(device)
     start = time.perf_counter()
@@ -28,17 +28,17 @@ def one_call(call: Call, device: str) -> float:
     return time.perf_counter() - start
 
 
-def rounds(estimate: float, min_seconds: float) -> int:
+def count_rounds(estimate: float, min_seconds: float) -> int:
     """Fewer for a call that takes many times ``min_seconds``, but one."""
     return max(1, min(ROUNDS, round(4 * min_seconds / estimate)))
 
 
-def one_round(call: Call, device: str, estimate: float, min_seconds: float) -> list[float]:
+def time_one_round(call: Call, device: str, estimate: float, min_seconds: float) -> list[float]:
     """Seconds a call, measured once or more."""
     share = min_seconds / ROUNDS
     if device != "cuda":
         if estimate > min_seconds:  # the timer would call it four times at least
-            return [one_call(call, device)]
+            return [time_one_call(call, device)]
         timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
         return list(timer.blocked_autorange(min_run_time=share).times)
     count = max(1, min(MOST_CALLS, round(share / estimate)))
@@ -52,28 +52,32 @@ def one_round(call: Call, device: str, estimate: float, min_seconds: float) -> l
     return [start.elapsed_time(end) / 1e3 / count]
 
 
-def seconds_a_call(call: Call, device: str, min_seconds: float) -> float:
+def time_call(call: Call, device: str, min_seconds: float) -> float:
     """The median, of one that runs alone."""
-    one_call(call, device)
-    estimate = one_call(call, device)
-    times = [t for _ in range(rounds(estimate, min_seconds)) for t in one_round(call, device, estimate, min_seconds)]
+    time_one_call(call, device)
+    estimate = time_one_call(call, device)
+    times = [
+        t
+        for _ in range(count_rounds(estimate, min_seconds))
+        for t in time_one_round(call, device, estimate, min_seconds)
+    ]
     return median(times)
 
 
-def time_and_peak(call: Call, device: str) -> tuple[float, int | None]:
+def measure_time_and_peak(call: Call, device: str) -> tuple[float, int | None]:
     """Of one call: its seconds, and the bytes that it takes beside what was there before, its output included; these
     are unknown on a CPU.
     """
     if device != "cuda":
-        return one_call(call, device), None
+        return time_one_call(call, device), None
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    seconds = one_call(call, device)
+    seconds = time_one_call(call, device)
     return seconds, torch.cuda.max_memory_allocated() - before
 
 
-def free_bytes(device: str) -> int:
+def count_free_bytes(device: str) -> int:
     """What could be allocated now."""
     if device == "cuda":
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()

@@ -34,7 +34,7 @@ class Reference:
         order = sorted(range(size.batch), key=lambda i: size.lengths[i])
         count = min(size.batch, MOST_SEQUENCES)
         picked = {order[round(i * (size.batch - 1) / max(1, count - 1))] for i in range(count)}
-        parts = [_of_sequence(case, i) for i in sorted(picked)]
+        parts = [_compute_sequence(case, i) for i in sorted(picked)]
         self.rows, self.exact, self.magnitude = (torch.cat(x) for x in zip(*parts, strict=True))
 
     def check(self, output: Tensor) -> Checked:
@@ -45,7 +45,7 @@ class Reference:
         return Checked(float(off.max()), bool((off > self.slack * self.magnitude).any()))
 
 
-def _of_sequence(case: Case, i: int) -> tuple[Tensor, Tensor, Tensor]:
+def _compute_sequence(case: Case, i: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places in the output, the rows, and the weighted sums of the values' magnitudes."""
     size, device = case.size, case.size.device
     length = size.lengths[i]

@@ -82,19 +82,19 @@ class Outcome:
         return {**size, **work, "limits": limits, "note": self.note, "rows": rows}
 
 
-def tally(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def count_rows(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many rows were timed and right, wrong, skipped, failed."""
     rows = [row for outcome in outcomes for row in outcome.rows]
     counts = {name: sum(bool(getattr(row, name)) for row in rows) for name in ("wrong", "skipped", "failed")}
     return {"timed": sum(row.seconds is not None for row in rows), **counts}
 
 
-def bad(outcomes: Sequence[Outcome]) -> bool:
+def has_failed(outcomes: Sequence[Outcome]) -> bool:
     """A row that failed, or one of ours that is wrong."""
     return any(row.failed or (row.ours and row.wrong) for outcome in outcomes for row in outcome.rows)
 
 
-def failed(row: Row, error: BaseException) -> Row:
+def mark_failed(row: Row, error: BaseException) -> Row:
     """With the first line of what was raised."""
     line = next(iter(str(error).strip().splitlines()), "")
     return replace(row, failed=f"{type(error).__name__}: {line}".rstrip(": ")[:200])

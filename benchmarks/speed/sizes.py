@@ -28,16 +28,16 @@ FULL: dict[Phase, tuple[Combination, ...]] = {
 }
 
 
-def sizes(options: argparse.Namespace) -> Iterator[Size]:
+def list_sizes(options: argparse.Namespace) -> Iterator[Size]:
     """What was named goes with what was not by default: prefills first, and a dtype at a time."""
     dtypes = options.dtype or (("float32", "bfloat16") if options.device == "cpu" else ("bfloat16",))
     for phase in PHASES:
         if options.phase in (phase, "both"):
-            for dtype, (batch, (low, high), block_size) in product(dtypes, _combinations(phase, options)):
+            for dtype, (batch, (low, high), block_size) in product(dtypes, _list_combinations(phase, options)):
                 yield Size(phase, batch, low, high, block_size, dtype, options.device)
 
 
-def _combinations(phase: Phase, options: argparse.Namespace) -> tuple[Combination, ...]:
+def _list_combinations(phase: Phase, options: argparse.Namespace) -> tuple[Combination, ...]:
     known = FULL[phase] if options.full else DEFAULTS[options.device][phase]
     if not (options.batch or options.contexts or (options.block_size and phase == "decode")):
         return known
