@@ -1,7 +1,8 @@
-"""Prefill through compiled FlexAttention: the sequences of a call as one, under a mask of intervals.
+"""Prefill by compiled FlexAttention: the sequences of a call as one, under a mask of intervals.
 
-Query ``t`` of the packed tokens sees the keys from ``low[t]`` up to ``high[t]``. Both rise along the tokens, so the
-blocks that a block of queries reads are an interval too, and the block mask is arithmetic on the device.
+Query ``t`` of the packed tokens sees the keys from ``low[t]`` up to ``high[t]``, which is excluded. Both rise along the
+tokens, so the key blocks that a block of queries reads are an interval too, and the block mask is arithmetic on the
+device.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from attn_core.metadata import HostMetadata
 from attn_core.sdpa import check_ranges
 from attn_core.sequences import mark_seen_keys
 
+# Queries, and keys, of a block of the mask: FlexAttention's own choice.
 BLOCK = 128
-# By its own choice a kernel for fewer than 128 queries would take their place where there are few.
+# FlexAttention would by itself take another kernel for fewer than 128 queries, and might take TF32 for float32.
 _KERNEL_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True, "FLOAT32_PRECISION": "'ieee'"}
 
 
 class Layer(Protocol):
-    """What is asked of the layer; the rest is `attn_core.sdpa`'s."""
+    """The part of the layer that this prefill needs; `attn_core.sdpa` needs more."""
 
     scale: float
     causal_alignment: CausalAlignment
@@ -43,11 +45,14 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"] | None:
-    """None where anything that is seen is NaN or Inf. One transfer says whether anything is at all."""
+    """Return the output, or None if any visible number is NaN or Inf.
+
+    One transfer tells whether there is any NaN or Inf at all, and only then a second one whether any is visible.
+    """
     visible = k, v
     if not isfinite(checksum(q, *visible)):
         unseen = ~mark_seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
-        visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
+        visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # hidden numbers must not decide which kernel runs
         if not isfinite(checksum(q, *visible)):
             return None
     check_ranges(layer, q, k, host)
@@ -64,9 +69,9 @@ def attend(
     alignment: CausalAlignment,
     scale: float,
 ) -> Float[Tensor, "T H D"]:
-    """For finite numbers: a key that is hidden in a block that is read is multiplied by 0."""
+    """Attend to finite numbers: a hidden key in a block that is read is multiplied by 0, so a NaN or Inf would leak."""
     tokens, num_keys = len(q), len(k)
-    # A size of one, of blocks or of sequences, would be compiled for itself.
+    # A size of 1 would be compiled for apart, so there are 2 blocks and 2 sequences at least.
     q, k, v = (pad(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
     starts = [pad(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))]
     q, k, v, *starts = (mark_varying(x, 0) for x in (q, k, v, *starts))
@@ -85,6 +90,7 @@ def _make_mask(
     starts_k: Int[Tensor, "B+1"],
     bottom_right: bool,
 ) -> tuple[Tensor, ...]:
+    """Return the interval of each query, then the block lists."""
     low, high = find_intervals(len(q), starts_q, starts_k, bottom_right)
     return low, high, *list_blocks(low, high, len(k))
 
@@ -101,6 +107,8 @@ def _attend_masked(
     whole_indices: Int[Tensor, "1 1 Q K"],
     scale: float,
 ) -> Float[Tensor, "T H D"]:
+    """Attend under the intervals and the block lists; the part that is compiled."""
+
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
         return (low[query] <= key) & (key < high[query])
 
@@ -126,7 +134,7 @@ def _attend_masked(
 def find_intervals(
     tokens: int, starts_q: Int[Tensor, "B+1"], starts_k: Int[Tensor, "B+1"], bottom_right: bool
 ) -> tuple[Int[Tensor, "T"], Int[Tensor, "T"]]:
-    """Where the keys begin and end that each query sees; queries behind the last sequence see none."""
+    """Return where the visible keys of each query begin and end; queries behind the last sequence see none."""
     row = torch.arange(tokens, device=starts_q.device)
     sequence = (row[:, None] >= starts_q[1:]).sum(dim=1).clamp(max=len(starts_q) - 2)
     low, keys = starts_k[sequence], starts_k[sequence + 1] - starts_k[sequence]
@@ -141,7 +149,10 @@ def find_intervals(
 def list_blocks(
     low: Int[Tensor, "T"], high: Int[Tensor, "T"], keys: int
 ) -> tuple[Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"], Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"]]:
-    """For each block of queries the blocks of keys that some of it see in part, and those that all of it see whole."""
+    """Return counts and indices of the key blocks that each block of queries sees in part, then of those it sees whole.
+
+    A key block is seen whole if every query of the block of queries sees all its keys.
+    """
     first = torch.arange(0, len(low), BLOCK, device=low.device)
     last = (first + BLOCK - 1).clamp(max=len(low) - 1)
     start, end = low[first] // BLOCK, (high[last] + BLOCK - 1) // BLOCK

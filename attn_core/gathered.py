@@ -1,7 +1,7 @@
-"""Decode, vectorised: the keys of many sequences are gathered at once, and attended to at once.
+"""Vectorised decode: the keys and values of many sequences are gathered and attended to at once.
 
-Hidden places are read from where their sequence does see, so that what lies in them is neither multiplied nor of any
-effect on the extremes of what is seen.
+Hidden places are read from a place that their sequence does see. So the numbers in them are never multiplied, and do
+not change the extremes of what is visible.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from attn_core.context import Context
 from attn_core.metadata import HostMetadata
 from attn_core.notices import check_extremes, ranges_are_watched, report_each_dropped
 
-# Bytes of keys and values that are gathered at a time on a processor: what is read again soon should still be near.
+# Bytes of keys and values gathered at a time on a CPU: they are read again soon, and should still be in its cache then.
+# One gather for a whole batch was four times slower.
 _BYTES_AT_A_TIME = 8 * 2**20
 
 
 class Layer(Protocol):
-    """What is asked of the layer: its sizes, its cache, and the eager steps for what kernels are not made for."""
+    """The part of the layer that a decode needs: sizes, cache, and the eager steps for numbers that are not finite."""
 
     num_kv_heads: int
     num_rep: int
@@ -37,8 +38,10 @@ class Layer(Protocol):
 
 
 def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: HostMetadata) -> Float[Tensor, "B H D"]:
-    """On an accelerator nothing waits for it, and the whole batch is one gather. On a processor it is as many sequences
-    as stay near, and numbers that the kernel is not made for take the eager steps.
+    """Attend, with the one query of each sequence, to its context.
+
+    On an accelerator the whole batch is one gather, and the host waits for nothing. On a CPU as many sequences are
+    gathered at a time as fit its cache, and a call with numbers that the kernel cannot take uses the eager steps.
     """
     if q.device.type == "cpu":
         return _decode_on_host(layer, q, host["context_lens"], host["block_tables"])
@@ -61,6 +64,10 @@ def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: Host
 def _decode_on_host(
     layer: Layer, q: Float[Tensor, "B H D"], lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"]
 ) -> Float[Tensor, "B H D"]:
+    """Decode on a CPU, run by run.
+
+    If a visible number or an output is not finite, the whole call takes the eager steps.
+    """
     output = torch.zeros_like(q, memory_format=torch.contiguous_format)
     missing = lengths.clone()
     low, high = torch.zeros(2, len(q), dtype=torch.float64)
@@ -83,12 +90,13 @@ def _decode_on_host(
 
 
 def _count_token_bytes(layer: Layer, q: Tensor) -> int:
+    """Return the bytes of the keys and values of one token."""
     dtype = torch.promote_types(q.dtype, layer.k_cache.dtype)
     return 2 * layer.k_cache.shape[2] * layer.k_cache.shape[3] * dtype.itemsize
 
 
 def _split_into_runs(lengths: list[int], token_bytes: int) -> Iterator[slice]:
-    """Runs of sequences that are gathered together, each to the length of its longest."""
+    """Yield runs of sequences that are gathered together, each to the length of its longest."""
     start, longest = 0, 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
@@ -102,7 +110,9 @@ def _split_into_runs(lengths: list[int], token_bytes: int) -> Iterator[slice]:
 def _gather(
     layer: Layer, q: Tensor, lengths: Int[Tensor, "B"], tables: Int[Tensor, "B C"], longest: int
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "B L G D"], Float[Tensor, "B L G D"]]:
-    """What is seen, and the keys and values of ``longest`` positions, or as many as the tables have."""
+    """Return a mask of visible positions, and keys and values of ``longest`` positions or as many as the tables
+    have.
+    """
     num_blocks, size = layer.k_cache.shape[:2]
     tables = tables[:, : -(-longest // size)]
     in_cache = (tables >= 0) & (tables < num_blocks)
@@ -119,17 +129,20 @@ def _gather(
 
 
 def _read_slots(cache: Float[Tensor, "N S G D"], slots: Int[Tensor, "B L"]) -> Float[Tensor, "B L G D"]:
-    """Selecting rows of a matrix is several times faster than indexing; a cache with gaps is no matrix of slots."""
+    """Return the rows of ``cache`` in ``slots``.
+
+    Selecting rows of a matrix is several times faster than indexing, but a cache with gaps is not a matrix of slots.
+    """
     if cache.is_contiguous():
         return cache.view(-1, cache[0, 0].numel()).index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[2:])
     return cache[slots // cache.shape[1], slots % cache.shape[1]]
 
 
 def _find_extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[Tensor, Tensor]:
-    """Smallest and largest of each sequence, 0 where it sees nothing."""
+    """Return the smallest and the largest key number of each sequence, 0 where it sees no key."""
     if not k.numel():
         return k.new_zeros(len(k)), k.new_zeros(len(k))
-    if k.device.type == "cpu":  # a row at a time: along a dim, few long rows take torch thirty times as long
+    if k.device.type == "cpu":  # row by row: along a dim, torch takes thirty times as long for few long rows
         low, high = (torch.stack(each) for each in zip(*map(torch.aminmax, k), strict=True))
     else:
         low, high = torch.aminmax(k.flatten(1), dim=1)
@@ -144,8 +157,10 @@ def _attend_by_kernel(
     v: Float[Tensor, "B L G D"],
     seen: Bool[Tensor, "B L"],
 ) -> Float[Tensor, "B H D"]:
-    """For finite numbers: the kernel makes 0 of a score that is NaN, and NaN of an Inf whose weight has vanished. The
-    query heads of a group are rows of one head, so that its keys are read once.
+    """Attend to finite numbers by torch's kernel.
+
+    The kernel makes 0 of a score that is NaN, and NaN of an Inf whose weight has vanished. The query heads of a group
+    are rows of one head, so that its keys are read once.
     """
     groups = q.reshape(len(q), layer.num_kv_heads, layer.num_rep, -1)
     mask = None if bool(seen.all()) else seen[:, None, None]
@@ -160,8 +175,10 @@ def _attend_by_products(
     v: Float[Tensor, "B L G D"],
     seen: Bool[Tensor, "B L"],
 ) -> Float[Tensor, "B H D"]:
-    """The eager steps for a batch, in the accumulation dtype: kernels that take a mask differ in what they make of NaN
-    and Inf, and to ask whether there is any would be to wait.
+    """Attend by the eager steps for a batch, in the accumulation dtype.
+
+    Kernels that take a mask differ in what they make of NaN and Inf, and a test for NaN and Inf would make the host
+    wait.
     """
     if not seen.numel():
         return torch.zeros_like(q)
@@ -176,6 +193,7 @@ def _attend_by_products(
 
 
 def _report(layer: Layer, q: Tensor, missing: Int[Tensor, "B"], extremes: tuple[Tensor, Tensor] | None) -> None:
+    """Warn about queries and keys out of range, and about positions that are not in the cache."""
     layer._check_numeric_range(q, "decode_q")
     report_each_dropped([f"block_tables[{i}]" for i in range(len(q))], missing, layer.k_cache.shape[0])
     if extremes:
