@@ -1,6 +1,6 @@
-"""Plant every fault of the catalogue, hunt it with the ordinary laws, and say how long it lived.
+"""Plant every fault of the catalogue, hunt it with the ordinary laws, and report how long it lived.
 
-``python -m benchmarks.power.faults [--seed N] [--workers N] [--fault ID ...] [--reports DIR]``. Exit 1 where a fault
+``python -m benchmarks.power.faults [--seed N] [--workers N] [--fault ID ...] [--reports DIR]``. Exits with 1 if a fault
 survives or a law breaks on an honest implementation.
 """
 
@@ -35,30 +35,41 @@ from verification.reporting.events import Event, FaultHunted, RunEnded, RunStart
 
 @dataclass(frozen=True)
 class Row:
-    """One hunt. ``seconds`` until found; ``minimal`` is the problem as JSON, ``words`` the same to be read."""
+    """The result of one hunt."""
 
     id: str
+    """Name of the fault, or of the honest implementation."""
     honest: bool
+    """True for an honest implementation, which is a control."""
     killed: bool
+    """True if a law broke."""
     law: str
+    """Name of the law that broke; empty if none did."""
     dtype: str
+    """Format of the problem that it broke on; empty if none did."""
     problems: int
+    """Number of checks of a law, up to the one that broke."""
     seconds: float
+    """Time until a law broke, or of the whole hunt."""
     tokens: int
+    """Number of tokens of the minimal problem."""
     minimal: dict[str, Any] | None
+    """The minimal problem as JSON; None if no law broke."""
     words: str
+    """The minimal problem in words."""
 
     @property
     def as_it_should_be(self) -> bool:
+        """Return True for a fault that was killed and for an honest implementation that was not."""
         return self.killed is not self.honest
 
 
 def hunt_by_name(name: str, base_seed: int) -> Row:
-    """By name, since a planted fault does not travel between processes."""
+    """Hunt the fault, or the honest implementation, of that name: a planted fault does not travel between processes."""
     honest = name not in FAULTS
-    found = hunt(
-        list_honest_on_cpu()[name] if honest else FAULTS[name].backend(), base_seed, ROUNDS[:3] if honest else ROUNDS
-    )
+    backend = list_honest_on_cpu()[name] if honest else FAULTS[name].backend()
+    # A control survives every round, so it gets the first three alone.
+    found = hunt(backend, base_seed, ROUNDS[:3] if honest else ROUNDS)
     if found.kill is None or found.broken is None:
         return Row(name, honest, False, "", "", found.problems, found.seconds, 0, None, "")
     problem = found.broken.problem
@@ -69,7 +80,7 @@ def hunt_by_name(name: str, base_seed: int) -> Row:
 
 
 def make_table(rows: list[Row]) -> Table:
-    """A line a hunt."""
+    """Return a table with a line for each hunt."""
     shown = Table("fault", "killed by", "dtype", "problems", "seconds", "tokens", title="planted faults")
     for row in rows:
         verdict = row.law or ("[green]honest, no alarm[/]" if row.honest else "[bold red]SURVIVED[/]")
@@ -81,7 +92,7 @@ def make_table(rows: list[Row]) -> Table:
 
 
 def make_markdown(rows: list[Row], seed: int) -> str:
-    """The same for a page, with each minimal problem in words."""
+    """Return the table as a page, with each minimal problem in words."""
     lines = [
         f"# Planted faults, seed {seed}\n",
         describe_totals(rows),
@@ -101,7 +112,7 @@ def make_markdown(rows: list[Row], seed: int) -> str:
 
 
 def describe_totals(rows: list[Row]) -> str:
-    """One line."""
+    """Return one line that sums up all hunts."""
     planted, controls = [r for r in rows if not r.honest], [r for r in rows if r.honest]
     killed = [r for r in planted if r.killed]
     parts = [f"{len(killed)} of {len(planted)} faults killed"]
@@ -115,8 +126,12 @@ def describe_totals(rows: list[Row]) -> str:
 
 
 def write_reports(reports: Path, rows: list[Row], run: dict[str, Any]) -> None:
-    """``faults.json``: the faults, a list. ``faults-run.json``: the same with the controls and how the run was made.
-    ``faults.jsonl``: the faults as events, for ``attn-verify report``.
+    """Write the reports of a run.
+
+    - ``faults.json``: the faults, as a list
+    - ``faults-run.json``: the faults and the controls, and how the run was made
+    - ``faults.md``: the page
+    - ``faults.jsonl``: the faults as events, for ``attn-verify report``
     """
     reports.mkdir(parents=True, exist_ok=True)
     data = [asdict(row) for row in rows]
@@ -128,7 +143,7 @@ def write_reports(reports: Path, rows: list[Row], run: dict[str, Any]) -> None:
 
 
 def list_events(rows: list[Row], run: dict[str, Any]) -> list[Event]:
-    """A run like any other."""
+    """Return the hunts as the events of a run like any other."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     started = RunStarted(now, run["seed"], "nox -s faults", workers=run["workers"], machine=recorded_flags())
     hunts: list[Event] = [
@@ -150,6 +165,7 @@ def list_events(rows: list[Row], run: dict[str, Any]) -> list[Event]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Hunt every fault and every control, write the reports and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--workers", type=int)

@@ -1,4 +1,4 @@
-"""The implementations that nothing may be said against."""
+"""The honest implementations, on which no law may break."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from verification.faults import HONEST_SPLIT_DECODE
 
 
 def list_honest() -> list[Backend]:
-    """On every device."""
+    """Return the honest implementations on every device."""
     return [backend for backend in catalogue.every() if backend is not HONEST_SPLIT_DECODE]
 
 
 def list_honest_on_cpu() -> dict[str, Backend]:
-    """By name, with the split decode that some faults are planted in."""
+    """Return the honest implementations on the CPU by name, with the split decode that some faults are planted in."""
     return {backend.name: backend for backend in catalogue.every() if backend.device == "cpu"}

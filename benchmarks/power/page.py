@@ -1,7 +1,7 @@
-"""docs/power.md, from the files that the sessions wrote.
+"""docs/power.md, made from the files that the sessions wrote.
 
-``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``.
-The first of the faults' files is shown whole, the others in a line each.
+``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``
+prints the page. The first of the faults' files is shown whole, the others in a line each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TEMPLATE = Path(__file__).with_name("power.md.jinja")
 
 
 def collect_faults(reports: list[Data]) -> Data:
-    """A line a run, then the first one fault by fault."""
+    """Collect a line for each run, then the first run fault by fault."""
     runs = []
     for report in reports:
         planted, controls = ([r for r in report["rows"] if r["honest"] is honest] for honest in (False, True))
@@ -55,7 +55,7 @@ def collect_faults(reports: list[Data]) -> Data:
 
 
 def collect_soundness(reports: list[Data]) -> Data:
-    """A row a cell, and the sum of each implementation."""
+    """Collect a row for each cell, and the sums of each implementation."""
     cells, sums = [], defaultdict(lambda: [0, 0])
     for _, cell, device in _list_cells(reports):
         name, problems, first = (cell[key] for key in ("implementation", "problems", "first"))
@@ -68,7 +68,7 @@ def collect_soundness(reports: list[Data]) -> Data:
 
 
 def collect_second_judge(reports: list[Data]) -> Data:
-    """float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
+    """Collect float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
     rows = []
     for report, cell, device in _list_cells(reports):
         if cell["second"]:
@@ -80,6 +80,7 @@ def collect_second_judge(reports: list[Data]) -> Data:
 
 
 def _list_cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
+    """Yield every cell that ran, with its report and the name of its device."""
     for report in reports:
         for cell in report["cells"]:
             if cell["problems"]:
@@ -87,7 +88,7 @@ def _list_cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
 
 
 def collect_generators(results: list[Data]) -> Data:
-    """How each did, and where another was quicker than ours."""
+    """Collect how each generator did, and where another was quicker than ours."""
     by = {(r["fault"], r["generator"]): r for r in results}
     faults = list(dict.fromkeys(r["fault"] for r in results))
     rows = []
@@ -111,7 +112,7 @@ def collect_generators(results: list[Data]) -> Data:
 
 
 def collect_rules(judged: list[Data], alarms: list[Data]) -> Data:
-    """The same outputs under each rule, and where another did better than ours."""
+    """Collect how each rule judged the same outputs, and where another did better than ours."""
     visible = {r["fault"] for r in judged if r["visible"]}
     mine = {source: [r for r in judged if r["problems from"] == source and r["fault"] in visible] for source in SOURCES}
     rows, better, ours = [], [], next(iter(RULES))
@@ -131,7 +132,7 @@ def collect_rules(judged: list[Data], alarms: list[Data]) -> Data:
 
 
 def collect_sharpness(sights: list[Data]) -> Data:
-    """The least error seen, and for one in the scale how the rules compare."""
+    """Collect the least error that each rule sees, and how the rules compare for an error in the scale."""
     rows, ratios = [], []
     ours, twice, percent, _ = RULES
     for sight in sights:
@@ -150,7 +151,7 @@ def collect_sharpness(sights: list[Data]) -> Data:
 
 
 def draw_figures(folder: Path, reports: list[Data], power: Data) -> list[str]:
-    """The figures; returns what the page calls those of the ratios, one a device."""
+    """Draw the figures; return the links to those of the ratios, one a device."""
     folder.mkdir(parents=True, exist_ok=True)
     plot_sharpness(power["sharpness"], power["errors"], folder / "sharpness.svg")
     names = []
@@ -166,6 +167,7 @@ def draw_figures(folder: Path, reports: list[Data], power: Data) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Print the page, and draw its figures if a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=Path, nargs="+", required=True)
     parser.add_argument("--soundness", type=Path, nargs="+", required=True)

@@ -1,7 +1,7 @@
-"""The same faults under four rules and four generators, in one run; and how small an error each rule sees.
+"""Four rules and four generators on the same faults, in one run, and how small an error each rule sees.
 
-``python -m benchmarks.power.power [--seed N] [--workers N] [--problems N] [--seconds N] [--fault ID ...] [--reports DIR]``.
-Writes ``power.json`` and ``sharpness.svg``. Exit 1 where our rule raises a false alarm.
+``python -m benchmarks.power.power [--seed N] [--workers N] [--problems N] [--seconds N] [--curve N] [--fault ID ...]
+[--reports DIR]`` writes ``power.json`` and ``sharpness.svg``. Exits with 1 if our rule raises a false alarm.
 """
 
 from __future__ import annotations
@@ -33,13 +33,18 @@ from verification.backends.attn_core import AttnCore
 from verification.backends.flags import recorded_flags, settle
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
+# `RULES` begins with our own.
 OURS = next(iter(RULES))
+# Where the problems come from on which rules are compared.
 SOURCES = ("ours", "fixed grid")
 Result = dict[str, Any]
 
 
 def judge_fault(fault: str, source: str, seed: int, problems: int) -> Result:
-    """A fault of merging is compared with the honest merge."""
+    """Judge the outputs of a fault by every rule, beside those of its honest twin.
+
+    A fault of merging has the honest merge as its twin.
+    """
     backend = FAULTS[fault].backend()
     twin = HONEST_SPLIT_DECODE if len(FAULTS[fault].swaps) > 1 else AttnCore()
     tried = draw_ours(backend, seed, problems) if source == "ours" else list_grid()
@@ -47,25 +52,25 @@ def judge_fault(fault: str, source: str, seed: int, problems: int) -> Result:
 
 
 def hunt_with_generator(fault: str, generator: str, seed: int, seconds: float) -> Result:
-    """``problems`` counts checks of a law."""
+    """Hunt a fault with the problems of one generator; ``problems`` counts checks of a law."""
     found = GENERATORS[generator](FAULTS[fault].backend(), seed, seconds)
     law = found.kill.law if found.kill else ""
     return {"fault": fault, "generator": generator, "law": law, "problems": found.problems, "seconds": found.seconds}
 
 
 def count_alarms(name: str, dtype: str, seed: int, problems: int) -> Result:
-    """Of an honest implementation under every rule."""
+    """Count the false alarms of every rule on an honest implementation."""
     counted = count_false_alarms(list_honest_on_cpu()[name], dtype, seed, problems)
     return {"implementation": name, "dtype": dtype, "problems": counted["problems"], **{r: counted[r] for r in RULES}}
 
 
 def measure_curve(profile: str, dtype: str, place: str, seed: int, problems: int) -> Result:
-    """One curve."""
+    """Measure one curve of sharpness."""
     return asdict(measure_sight(profile, dtype, place, seed, problems))
 
 
 def list_jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result]]]:
-    """What there is to do, by the part of the report that it is for."""
+    """Return the jobs to do, by the part of the report that they are for."""
     faults, seed = options.fault or list(FAULTS), options.seed
     curves, names = list(product(PROFILES, DTYPES, PLACES)), product(list_honest_on_cpu(), DTYPES)
     return {
@@ -73,13 +78,14 @@ def list_jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result
             partial(hunt_with_generator, f, g, seed, options.seconds) for g, f in product(GENERATORS, faults)
         ],
         "judges": [partial(judge_fault, f, source, seed, options.problems) for source, f in product(SOURCES, faults)],
+        # Alarms are rarer than finds, so they are looked for on four times as many problems.
         "alarms": [partial(count_alarms, name, dtype, seed, 4 * options.problems) for name, dtype in names],
         "sharpness": [partial(measure_curve, *curve, seed, options.curve) for curve in curves],
     }
 
 
 def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Progress) -> dict[str, list[Result]]:
-    """Everything, in the order of `jobs`."""
+    """Run all jobs and return their results, in the order of `list_jobs`."""
     futures = {part: [workers.submit(job) for job in todo] for part, todo in list_jobs(options).items()}
     tasks: dict[Future[Result], Any] = {}
     for part, waiting in futures.items():
@@ -93,7 +99,7 @@ def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Pro
 
 
 def write_reports(reports: Path, results: dict[str, list[Result]], seed: int) -> None:
-    """``power.json`` and the curve."""
+    """Write ``power.json`` and the figure of sharpness."""
     reports.mkdir(parents=True, exist_ok=True)
     report = {"flags": recorded_flags(), "seed": seed, "errors": ERRORS, **results}
     (reports / "power.json").write_text(json.dumps(report, indent=1))
@@ -101,7 +107,7 @@ def write_reports(reports: Path, results: dict[str, list[Result]], seed: int) ->
 
 
 def make_generator_table(results: list[Result]) -> Table:
-    """Killed, and the time that all took: a survivor costs the whole budget."""
+    """Return a table of the faults that each generator killed, and of its time: a survivor costs the whole budget."""
     table = Table("generator", "faults killed", "checks to kill, median", "seconds, all", title="generators")
     for name in GENERATORS:
         mine = [r for r in results if r["generator"] == name]
@@ -112,7 +118,10 @@ def make_generator_table(results: list[Result]) -> Table:
 
 
 def make_judge_table(results: list[Result], alarms: list[Result]) -> Table:
-    """Of the faults that show in an output of ours at all; a fault not seen costs all of the time."""
+    """Return a table of the faults that each rule saw, of those that show in an output of ours at all.
+
+    A fault that a rule does not see costs the rule all of the time.
+    """
     visible = {r["fault"] for r in results if r["visible"]}
     columns = [
         f"{what}, {source}" for source in SOURCES for what in ("faults seen", "problems, median", "seconds, all")
@@ -131,7 +140,7 @@ def make_judge_table(results: list[Result], alarms: list[Result]) -> Table:
 
 
 def make_sharpness_table(results: list[Result]) -> Table:
-    """The least error seen."""
+    """Return a table of the least error that each rule saw."""
     table = Table("profile", "dtype", "error in", *RULES, title="smallest relative error seen")
     for r in results:
         values = (f"{r['smallest'][rule]:.1e}" if r["smallest"][rule] else "none" for rule in RULES)
@@ -140,6 +149,7 @@ def make_sharpness_table(results: list[Result]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run all parts, write the reports, print the tables and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)

@@ -1,4 +1,4 @@
-"""What the samples of a cell come to: counts, largest, median, histogram; as JSON and as a table."""
+"""The summary of a cell's samples: counts, largest, median and histogram, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -16,40 +16,52 @@ from verification.records.histogram import histogram
 
 @dataclass(frozen=True)
 class RatioSummary:
-    """One judge's ratios. ``median_rounded`` leaves out the problems on which nothing was rounded: score 0.
-
-    ``histogram`` is of the kind that `verification.records.histogram` makes.
-    """
+    """The ratios of one judge in one cell."""
 
     false_alarms: int
+    """Number of ratios above 1."""
     largest: float
+    """Largest ratio."""
     median: float
+    """Median of all ratios."""
     median_rounded: float
+    """Median of the ratios above 0: on the other problems nothing was rounded."""
     exact: float
+    """Share of the problems on which nothing was rounded."""
     histogram: tuple[int, ...]
+    """Counts as `verification.records.histogram` makes them."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Implementation x device x dtype. ``second`` is the probabilistic judge of float32; ``skipped`` says why a cell
-    could not run. ``seconds`` are of a process.
-    """
+    """An implementation on one device in one dtype."""
 
     implementation: str
+    """Name of the implementation."""
     device: str
+    """Device that it runs on."""
     dtype: str
+    """Format of the problems."""
     problems: int = 0
+    """Number of problems that were tried."""
     seconds: float = 0.0
+    """Time of all processes together."""
     first: RatioSummary | None = None
+    """Ratios of the first judge; None if the cell was not run."""
     second: RatioSummary | None = None
+    """Ratios of the probabilistic judge; None but for float32."""
     alarms: tuple[Alarm, ...] = field(default=())
+    """The first few alarms."""
     skipped: str = ""
+    """Reason why the cell could not run; empty if it could."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the cell as plain data."""
         return asdict(self)
 
 
 def summarise(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
+    """Summarise the samples of a cell."""
     ratios = np.concatenate([sample.ratios for sample in samples])
     second = np.concatenate([sample.second for sample in samples])
     return Cell(
@@ -63,6 +75,7 @@ def summarise(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
 
 
 def _summarise_ratios(ratios: NDArray[np.float64]) -> RatioSummary:
+    """Summarise the ratios of one judge."""
     ratios = np.minimum(ratios, LARGEST)
     rounded = ratios[ratios > 0]
     return RatioSummary(
@@ -76,6 +89,7 @@ def _summarise_ratios(ratios: NDArray[np.float64]) -> RatioSummary:
 
 
 def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
+    """Return a table with a line for each cell."""
     table = Table(
         *("implementation", "dtype", "problems", "false alarms", "largest", "median", "median, rounded", "exact"),
         *("problems/s", "second judge: alarms", "largest", "median"),
@@ -95,5 +109,6 @@ def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
 
 
 def _format_ratios(judge: RatioSummary) -> tuple[str, str, str]:
+    """Return the false alarms, the largest ratio and the median as text."""
     alarms = f"[bold red]{judge.false_alarms:,}[/]" if judge.false_alarms else "0"
     return alarms, f"{judge.largest:.3f}", f"{judge.median:.3f}"

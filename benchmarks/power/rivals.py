@@ -29,8 +29,9 @@ from verification.oracle.judge import Violation
 from verification.problem import Numbers, Problem
 from verification.records.results import CellResult
 
+# Formats that engines test.
 DTYPES = ("float16", "bfloat16", "float32")
-# Queries and keys of a prefill, contexts of a decode.
+# By name of a batch: queries and keys of each sequence of a prefill, contexts of a decode.
 GRID: dict[str, tuple[tuple[int, int], ...] | tuple[int, ...]] = {
     "prefill one": ((16, 16),),
     "prefill short": ((5, 5),),
@@ -45,18 +46,19 @@ GRID: dict[str, tuple[tuple[int, int], ...] | tuple[int, ...]] = {
     "decode equal": (64, 64, 64, 64),
     "decode large batch": tuple(range(3, 33, 4)),
 }
+# Query and kv heads, head_dim and block size, as engines test them.
 GRID_HEADS, GRID_DIM, GRID_BLOCK = ((4, 4), (8, 2)), 64, 16
 
 
 def list_grid() -> Iterator[Problem]:
-    """Each batch for each number of heads and each dtype, once."""
+    """Yield each batch for each number of heads and each dtype, once."""
     for dtype, (heads, kv_heads), lengths in product(DTYPES, GRID_HEADS, GRID.values()):
         problem = _make_problem(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
         yield replace(problem, score_fill="normal", value_fill="normal")
 
 
 def draw_mostly_zeros(base_seed: int) -> Iterator[Problem]:
-    """Without end."""
+    """Yield random batches of mostly zeros and small integers, without end."""
     for number in count():
         rng = Random(f"{base_seed} {number}")
         sizes = (*rng.choice(((1, 1), (2, 1), (4, 2), (8, 8))), rng.choice((8, 16, 32, 64)), rng.choice((4, 8, 16)))
@@ -68,7 +70,7 @@ def draw_mostly_zeros(base_seed: int) -> Iterator[Problem]:
 
 @st.composite
 def element_by_element(draw: st.DrawFn) -> Problem:
-    """Small batches, every number of q, k, v and of what is seen of the caches drawn."""
+    """Draw small batches, with every number of q, k, v and of the visible caches drawn."""
     sizes = (*draw(st.sampled_from(((1, 1), (2, 1), (2, 2), (4, 2)))), *draw(st.tuples(*[st.integers(1, 4)] * 2)))
     dtype = draw(st.sampled_from(DTYPES))
     length = st.integers(0, 5)
@@ -87,7 +89,7 @@ def element_by_element(draw: st.DrawFn) -> Problem:
 def _make_problem(
     dtype: str, lengths: tuple[tuple[int, int], ...] | tuple[int, ...], sizes: tuple[int, ...], base_seed: int
 ) -> Problem:
-    """Pairs make a prefill, numbers a decode; every slot and block as it should be."""
+    """Return a problem with correct slots and blocks; pairs of lengths make a prefill, numbers a decode."""
     heads, kv_heads, head_dim, size = sizes
     pairs = [pair if isinstance(pair, tuple) else (1, pair) for pair in lengths]
     decode = bool(lengths) and not isinstance(lengths[0], tuple)
@@ -113,7 +115,7 @@ def _make_problem(
 
 
 def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> Hunt:
-    """Every law on every problem of a stream."""
+    """Check every law on every problem of a stream, until one breaks or the time is up."""
     start, tried = time.monotonic(), 0
     for problem in stream:
         for law in LAWS:
@@ -134,7 +136,7 @@ def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> 
 
 
 def hunt_elements(backend: Backend, base_seed: int, seconds: float) -> Hunt:
-    """Rounds of a hundred until the time is up."""
+    """Hunt with `element_by_element`, in rounds of a hundred problems, until a law breaks or the time is up."""
     start, tried, found = time.monotonic(), 0, Hunt(0, 0.0)
 
     def check(problem: Problem) -> None:

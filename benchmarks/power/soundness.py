@@ -1,8 +1,8 @@
-"""The false-alarm run: honest implementations on fresh problems, and every score above 1 is the harness's own mistake.
+"""The false-alarm run: honest implementations on fresh problems, where a ratio above 1 is the harness's own mistake.
 
 ``python -m benchmarks.power.soundness [--examples N] [--device cpu|cuda] [--dtype D ...] [--implementation NAME ...]
-[--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]``. N counts problems per implementation and
-dtype. Exits with 1 on a false alarm and with 3 where nothing was run; writes ``soundness-DEVICE.json`` and ``.svg``.
+[--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]`` writes ``soundness-DEVICE.json`` and ``.svg``.
+N counts problems per implementation and dtype. Exits with 1 on a false alarm and with 3 if nothing was run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from verification.catalogue import cannot_run
 from verification.records.histogram import EDGES
 
 DEVICES = ("cpu", "cuda")
+# Problems of a job: about a second's work, so that progress is seen and no process works alone at the end.
 _CHUNK = 400
+# Exit codes; 2 is argparse's.
 FALSE_ALARM, NOTHING_RUN = 1, 3
 Backends = Callable[[], list[Backend]]
 
 
 def list_cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
-    """What was asked for, empty as yet; what has no device here says so."""
+    """Return the cells that were asked for, empty as yet; a cell whose device is not here says so."""
     return [
         Cell(backend.name, backend.device, dtype, skipped=cannot_run(backend.device))
         for backend in backends()
@@ -47,6 +49,7 @@ def list_cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
 
 
 def split_into_chunks(cell: Cell, base_seed: int, examples: int, probabilistic: float) -> Iterator[Chunk]:
+    """Yield the chunks of a cell."""
     for number, start in enumerate(range(0, examples, _CHUNK)):
         seed = derive_seed(base_seed, cell.dtype, number)
         size = min(_CHUNK, examples - start)
@@ -56,7 +59,7 @@ def split_into_chunks(cell: Cell, base_seed: int, examples: int, probabilistic: 
 def measure_cells(
     wanted: Sequence[Cell], options: argparse.Namespace, backends: Backends, console: Console
 ) -> list[Cell]:
-    """All cells, spread over processes."""
+    """Measure all cells, spread over processes."""
     samples: dict[tuple[str, str, str], list[Sample]] = {}
     todo = [
         c
@@ -87,7 +90,7 @@ def measure_cells(
 
 
 def write_reports(measured: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:
-    """A table, and a JSON file and a plot a device."""
+    """Print a table, and write a JSON file and a plot, for each device."""
     options.reports.mkdir(parents=True, exist_ok=True)
     for device in dict.fromkeys(cell.device for cell in measured):
         here = [cell for cell in measured if cell.device == device]
@@ -111,6 +114,7 @@ def write_reports(measured: Sequence[Cell], options: argparse.Namespace, console
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; the seed is random unless given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--device", choices=DEVICES)
@@ -127,7 +131,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None, backends: Backends = list_honest) -> int:
-    """The exit code. ``backends`` must be importable: worker processes call it as well."""
+    """Measure, report and return the exit code.
+
+    ``backends`` must be importable: worker processes call it as well.
+    """
     options, console = parse(arguments), Console(width=160)
     settle()  # the flags that the report records
     measured = measure_cells(list_cells(options, backends), options, backends, console)

@@ -1,9 +1,9 @@
-"""How long the layer takes, beside what else one would pick and beside the machine's limit.
+"""The speed of the layer, beside what else one would pick and beside the machine's limit.
 
 ``python -m benchmarks.speed [--device cpu|cuda] [--phase prefill|decode|both] [--batch B ...] [--contexts LOW-HIGH ...]
-[--block-size S ...] [--dtype D ...] [--contender NAME ...] [--full] [--min-seconds X] [--json F] [--markdown F]
-[--plot F]``. ``python -m benchmarks.speed --harness`` times the fuzz harness instead. Exits with 1 where a row failed or one
-of ours is wrong, with 3 where nothing was timed.
+[--block-size S ...] [--dtype D ...] [--contender NAME ...] [--full] [--min-seconds X] [--json F] [--markdown F] [--plot
+F]``. ``python -m benchmarks.speed --harness`` times the fuzz harness instead. Exits with 1 if a row failed or one of
+ours is wrong, with 3 if nothing was timed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ from benchmarks.speed.sizes import DTYPES, Span, list_sizes
 from benchmarks.speed.torchs import list_torchs
 from verification.backends.flags import recorded_flags
 
+# Exit codes; 2 is argparse's.
 FAILED, NOTHING_RUN = 1, 3
 
 
 def list_contenders() -> list[Contender]:
+    """Return all contenders: ours, torch's, and those of other projects."""
     return [*list_ours(), *list_torchs(), *list_others()]
 
 
 def parse_span(text: str) -> Span:
-    """``512-8192``, or one length for all."""
+    """Parse ``512-8192``, or one length for all.
+
+    Raises ArgumentTypeError for anything else.
+    """
     low, _, high = text.partition("-")
     try:
         ends = int(low), int(high or low)
@@ -52,6 +57,7 @@ def parse_span(text: str) -> Span:
 
 
 def parse(arguments: Sequence[str], known: Sequence[Contender]) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--phase", choices=("prefill", "decode", "both"), default="both")
@@ -67,18 +73,19 @@ def parse(arguments: Sequence[str], known: Sequence[Contender]) -> argparse.Name
         parser.add_argument(f"--{report}", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     if options.min_seconds is None:
+        # Device events are steadier than a CPU's timings.
         options.min_seconds = 0.2 if options.device == "cuda" else 1.0
     return options
 
 
 def describe_machine() -> dict[str, str]:
-    """What was in force, and how busy the processor was with others: timings on a CPU are worth as much as that."""
+    """Return what is in force, and how busy the processor is: timings on a CPU are worth as much as that."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return recorded_flags() | {"cores": str(os.cpu_count()), "load average at the start": load}
 
 
 def write_reports(outcomes: Sequence[Outcome], flags: dict[str, str], options: argparse.Namespace) -> None:
-    """After every case, so that what was measured outlives what comes."""
+    """Write the reports; after every case, so that what was measured outlives what comes."""
     for path in filter(None, (options.json, options.markdown, options.plot)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if options.json:
@@ -92,7 +99,7 @@ def write_reports(outcomes: Sequence[Outcome], flags: dict[str, str], options: a
 
 
 def run(options: argparse.Namespace, runners: Sequence[Contender], console: Console) -> list[Outcome]:
-    """Case by case, each shown when it is done."""
+    """Time case by case, and show each when it is done."""
     flags, limits = describe_machine(), dict[str, Limits]()
     console.print(", ".join(f"{name} {value}" for name, value in flags.items()), highlight=False)
     console.print(LEGEND, highlight=False)
@@ -119,7 +126,7 @@ def run(options: argparse.Namespace, runners: Sequence[Contender], console: Cons
 
 
 def main(arguments: Sequence[str] | None = None, known: Sequence[Contender] | None = None) -> int:
-    """The exit code."""
+    """Time what was asked for and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--harness" in arguments:
         from benchmarks.speed import harness  # it needs all that a fuzz run needs, and the rest torch and rich alone

@@ -9,18 +9,21 @@ from statistics import median
 import torch
 from torch.utils.benchmark import Timer
 
+# The median of five rounds outlasts two that were disturbed.
 ROUNDS = 5
+# Calls between two events: so many of the shortest make a round long enough.
 MOST_CALLS = 200
 Call = Callable[[], object]
 
 
 def synchronize(device: str) -> None:
+    """Wait for the device."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def time_one_call(call: Call, device: str) -> float:
-    """Seconds of a single one; what a first call compiles or allocates is in it."""
+    """Return the seconds of a single call, with all that a first call compiles or allocates."""
     synchronize(device)
     start = time.perf_counter()
     call()
@@ -29,12 +32,12 @@ def time_one_call(call: Call, device: str) -> float:
 
 
 def count_rounds(estimate: float, min_seconds: float) -> int:
-    """Fewer for a call that takes many times ``min_seconds``, but one."""
+    """Return the number of rounds: fewer for a call that takes many times ``min_seconds``, but at least one."""
     return max(1, min(ROUNDS, round(4 * min_seconds / estimate)))
 
 
 def time_one_round(call: Call, device: str, estimate: float, min_seconds: float) -> list[float]:
-    """Seconds a call, measured once or more."""
+    """Return the seconds a call, measured once or more."""
     share = min_seconds / ROUNDS
     if device != "cuda":
         if estimate > min_seconds:  # the timer would call it four times at least
@@ -53,7 +56,7 @@ def time_one_round(call: Call, device: str, estimate: float, min_seconds: float)
 
 
 def time_call(call: Call, device: str, min_seconds: float) -> float:
-    """The median, of one that runs alone."""
+    """Return the median seconds of a call that runs alone."""
     time_one_call(call, device)
     estimate = time_one_call(call, device)
     times = [
@@ -65,8 +68,9 @@ def time_call(call: Call, device: str, min_seconds: float) -> float:
 
 
 def measure_time_and_peak(call: Call, device: str) -> tuple[float, int | None]:
-    """Of one call: its seconds, and the bytes that it takes beside what was there before, its output included; these
-    are unknown on a CPU.
+    """Return the seconds of one call, and the bytes that it takes beside what was there before, its output included.
+
+    The bytes are None on a CPU, where they are unknown.
     """
     if device != "cuda":
         return time_one_call(call, device), None
@@ -78,7 +82,7 @@ def measure_time_and_peak(call: Call, device: str) -> tuple[float, int | None]:
 
 
 def count_free_bytes(device: str) -> int:
-    """What could be allocated now."""
+    """Return the bytes that could be allocated now."""
     if device == "cuda":
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return torch.cuda.mem_get_info()[0] + kept
@@ -87,4 +91,4 @@ def count_free_bytes(device: str) -> int:
             held = dict(line.split(":") for line in lines)
         return 1024 * int(held["MemAvailable"].split()[0])
     except (OSError, KeyError):
-        return 2**63
+        return 2**63  # unknown: nothing is skipped

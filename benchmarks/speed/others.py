@@ -1,4 +1,4 @@
-"""Kernels of other projects, where they are installed: rows that say "not installed" where they are not."""
+"""Kernels of other projects; the rows of those that are not installed say so."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.speed.contender import Contender, Prepared, explain_unless_cuda_
 
 
 def list_others() -> list[Contender]:
+    """Return the contenders of other projects."""
     return [
         Contender("flash_attn", _prepare_flash_attn, cannot=partial(_explain_unfit, "flash_attn", 256)),
         Contender("vLLM's flash_attn", _prepare_vllm, cannot=partial(_explain_unfit, "vllm", 16)),
@@ -21,6 +22,7 @@ def list_others() -> list[Contender]:
 
 
 def _explain_unfit(package: str, blocks_of: int, size: Size) -> str:
+    """Return why a package does not take a size, or an empty text if it does."""
     if find_spec(package) is None:
         return "not installed"
     if size.block_size % blocks_of:
@@ -71,11 +73,12 @@ def _prepare_vllm(case: Case) -> Prepared:
 
 
 def _prepare_flashinfer(case: Case) -> Prepared:
-    """Its plan, made once a step in an engine, is made beforehand."""
+    """Prepare FlashInfer; its plan, which an engine makes once a step, is made beforehand."""
     import flashinfer
 
     context, q, size = case.context, case.q, case.size
     heads = (size.num_heads, size.num_kv_heads, size.head_dim)
+    # 256 MiB, more than the 128 that FlashInfer's own examples take.
     workspace = torch.empty(256 * 2**20, dtype=torch.uint8, device=q.device)
     note = "its plan is not counted"
     if context.is_prefill:

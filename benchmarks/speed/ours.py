@@ -1,4 +1,4 @@
-"""`attn_core.Attention`, a row an implementation."""
+"""`attn_core.Attention`, with a row for each implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from benchmarks.speed.contender import Contender, Prepared, count_padded_numbers
 
 
 def list_ours() -> list[Contender]:
-    """Quiet, so that nothing is asked of the device but the output; the one that chooses also with all its checks."""
+    """Return our contenders.
+
+    They are quiet, so that nothing is asked of the device but the output; the one that chooses runs with all its checks
+    too.
+    """
     rows = [
         Contender(name, partial(_prepare, name, True), needs=partial(_count_extra_bytes, name), ours=True)
         for name in IMPLEMENTATIONS
@@ -29,11 +33,12 @@ def list_ours() -> list[Contender]:
 
 
 def _explain_unless_cuda(size: Size) -> str:
+    """Return why a CUDA graph does not take a size, or an empty text if it does."""
     return "" if size.device == "cuda" else "CUDA graphs run on cuda"
 
 
 def _prepare_graph(case: Case) -> Prepared:
-    """As engines decode: what a graph replays costs the host nothing."""
+    """Prepare a CUDA graph, as engines decode: what it replays costs the host nothing."""
     prepared, graph = _prepare("auto", True, case), torch.cuda.CUDAGraph()
     with _silenced():
         prepared.call()
@@ -49,6 +54,7 @@ def _prepare_graph(case: Case) -> Prepared:
 
 
 def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
+    """Prepare the layer with one implementation; a quiet one neither checks values nor warns."""
     size = case.size
     layer = Attention(
         size.num_heads,
@@ -74,6 +80,7 @@ def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
+    """Turn both loggers off for a ``with`` block."""
     logs = (RANGE_LOG, INDEX_LOG)
     before = [log.level for log in logs]
     for log in logs:
@@ -86,7 +93,12 @@ def _silenced() -> Iterator[None]:
 
 
 def _count_extra_bytes(implementation: str, size: Size) -> int:
-    """Eager scores of the longest sequence; a decode that gathers widens all keys and values, padded."""
+    """Return the bytes that an implementation takes beside the case.
+
+    Eager makes the scores of the longest sequence; a decode that gathers widens all keys and values, padded.
+    """
+    # About six tensors of float32 scores live at once; of gathered keys and values two copies in their own dtype and
+    # three in float32.
     if size.phase == "prefill":
         return 6 * 4 * size.num_heads * max(size.lengths) ** 2 if implementation == "eager" else 0
     if implementation == "sdpa" and size.device != "cpu":

@@ -16,7 +16,7 @@ Key = Callable[[Outcome], Any]
 
 
 def draw_plot(outcomes: Sequence[Outcome], path: Path) -> None:
-    """A row a phase and dtype, two panels a row; the file's suffix is its format."""
+    """Draw a row a phase and dtype, with two panels a row; the file's suffix is its format."""
     rows = list(dict.fromkeys((o.size.phase, o.size.dtype) for o in outcomes))
     names = list(dict.fromkeys(row.contender for o in outcomes for row in o.rows if row.seconds and not row.wrong))
     if not rows:
@@ -49,7 +49,7 @@ def _get_mean_length(outcome: Outcome) -> float:
 
 
 def _pick_most_alike(cases: Sequence[Outcome], rest: Key, x: Key) -> list[Outcome]:
-    """Those that differ in ``x`` alone, one for each; of the rest that has the most of them."""
+    """Return the largest group of cases that differ in ``x`` alone, one for each ``x``."""
     found: dict[Any, dict[float, Outcome]] = {}
     for case in cases:
         found.setdefault(rest(case), {}).setdefault(x(case), case)
@@ -57,7 +57,7 @@ def _pick_most_alike(cases: Sequence[Outcome], rest: Key, x: Key) -> list[Outcom
 
 
 def _draw_panel(panel: Axes, cases: Sequence[Outcome], x: Key, names: Sequence[str]) -> None:
-    """What is wrong, failed or skipped has no point."""
+    """Draw one panel; rows that are wrong, failed or skipped have no point."""
     for i, name in enumerate(names):
         rows = [(case, row) for case in cases for row in case.rows if row.contender == name]
         points = [(x(case), 1e3 * row.seconds) for case, row in rows if row.seconds and not row.wrong]

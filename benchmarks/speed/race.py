@@ -18,8 +18,10 @@ from benchmarks.speed.measure import count_free_bytes, count_rounds, measure_tim
 from benchmarks.speed.reference import Reference
 from benchmarks.speed.results import Outcome, Row, mark_failed
 
-SPARE = GIB // 2  # bytes that stay free
-SLOW = 5.0  # seconds, of which a first call on a CPU is not made again before it is timed
+# Bytes that stay free, for what an estimate leaves out.
+SPARE = GIB // 2
+# Seconds: on a CPU a first call that takes longer is not made again before it is timed.
+SLOW = 5.0
 Progress = Callable[[str], object]
 
 
@@ -35,7 +37,7 @@ class _Runner:
 
     @contextmanager
     def keep_errors_to_this_row(self, case: Case) -> Iterator[None]:
-        """Whatever is raised ends this row and nothing else."""
+        """Let whatever a ``with`` block raises end this row and nothing else."""
         around = self.prepared.around if self.prepared else nullcontext
         try:
             case.hide(self.contender.hidden)
@@ -50,7 +52,7 @@ class _Runner:
             release_memory(case.size.device)
 
     def make_first_calls(self, case: Case) -> None:
-        """Compiled or not, the first one is not counted."""
+        """Make the first calls, which may compile; none of them counts as time."""
         device, needs = case.size.device, self.contender.needs(case.size)
         if needs + SPARE > count_free_bytes(device):
             self.row = replace(self.row, skipped=f"needs {_format_gib(needs)}")
@@ -67,13 +69,13 @@ class _Runner:
                 self.row = replace(self.row, peak=peak)
 
     def time_one_round(self, case: Case, min_seconds: float) -> None:
-        """One round."""
+        """Time one round."""
         if self.prepared:
             with self.keep_errors_to_this_row(case):
                 self.times += time_one_round(self.prepared.call, case.size.device, self.estimate, min_seconds)
 
     def check_output(self, case: Case, reference: Reference) -> None:
-        """For one more call's output."""
+        """Check the output of one more call, and complete the row."""
         if self.prepared:
             with self.keep_errors_to_this_row(case):
                 checked = reference.check(self.prepared.call())
@@ -84,7 +86,7 @@ class _Runner:
 def run_case(
     size: Size, contenders: Sequence[Contender], limits: Limits, min_seconds: float, said: Progress
 ) -> Outcome:
-    """Whatever cannot run says why in its row."""
+    """Time every contender in one case; whatever cannot run says why in its row."""
     fitting = [contender for contender in contenders if size.phase in contender.phases]
     runners = [_Runner(c, Row(c.name, c.ours, skipped=c.cannot(size))) for c in fitting]
     if count_case_bytes(size) + SPARE > count_free_bytes(size.device):
@@ -101,7 +103,7 @@ def run_case(
             runner.make_first_calls(case)
     running = [runner for runner in runners if runner.prepared]
     for number in range(max((count_rounds(runner.estimate, min_seconds) for runner in running), default=0)):
-        # In another order each time: who comes after one that leaves the machine cold or cluttered pays for it.
+        # Another order each time: who comes after a contender that leaves the machine cold or cluttered pays for it.
         for runner in Random(number).sample(running, len(running)):
             if number < count_rounds(runner.estimate, min_seconds):
                 said(f"{size}: {runner.contender.name}, round {number + 1}")
@@ -112,15 +114,16 @@ def run_case(
 
 
 def count_case_bytes(size: Size) -> int:
-    """Of its tensors, a tenth of the blocks unused, and of the reference's widest step."""
+    """Return the bytes of a case's tensors, with a tenth of the blocks unused, and of the reference's widest step."""
     width = size.torch_dtype.itemsize
     tokens = sum(size.lengths) if size.phase == "prefill" else size.batch
+    # Eight tensors of float64, for the keys and values of the longest sequence and what is made of them.
     widest = 8 * 8 * size.high * size.num_kv_heads * size.head_dim
     return round(1.15 * size.kv_bytes) + 2 * tokens * size.num_heads * size.head_dim * width + widest
 
 
 def release_memory(device: str) -> None:
-    """Give back what nobody holds."""
+    """Give back the memory that nobody holds."""
     gc.collect()
     if device == "cuda":
         with suppress(Exception):  # a device that has broken down says so in the next row
@@ -128,6 +131,7 @@ def release_memory(device: str) -> None:
 
 
 def _note_cache_fit(size: Size) -> str:
+    """Return a note if the keys and values of a decode fit the device's cache."""
     if size.device != "cuda" or size.phase != "decode":
         return ""
     near = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)

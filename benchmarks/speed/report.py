@@ -1,4 +1,4 @@
-"""The tables: on the terminal, in Markdown, and all numbers as JSON."""
+"""The reports: tables on the terminal and in Markdown, and all numbers as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.text import Text
 from benchmarks.speed.results import PLAIN, Outcome, Row, count_rows
 
 HEADING = ("contender", "ms", "x eager", f"x {PLAIN}", "x best other", "of the limit", "peak MiB", "error", "note")
-UNEVEN = 1.25  # how many times its fastest round a median may be
+# A row is uneven if its median is more than so many times its fastest round.
+UNEVEN = 1.25
 LEGEND = (
     f"x: how many times as fast as that row; best other: the quickest that is right and not ours; {PLAIN}: a call of "
     "SDPA for each sequence. Of the limit: bytes of K and V that are seen, against a large copy (decode); products of "
@@ -21,7 +22,7 @@ LEGEND = (
 
 
 def format_cells(outcome: Outcome, row: Row) -> tuple[str, ...]:
-    """A line of the table as text."""
+    """Return a line of the table as text."""
     if row.skipped or row.failed:
         reason = f"skipped: {row.skipped}" if row.skipped else f"FAILED: {row.failed}"
         return (row.contender, *["-"] * 7, "; ".join(filter(None, (reason, row.note))))
@@ -34,7 +35,7 @@ def format_cells(outcome: Outcome, row: Row) -> tuple[str, ...]:
 
 
 def format_heading(outcome: Outcome) -> str:
-    """Whose case, and what the machine could do at best."""
+    """Return the size of a case, and what the machine could do at best."""
     copy, matmul = outcome.limits.copy / 1e9, outcome.limits.matmul / 1e12
     size = outcome.size
     limit = f"copy {copy:,.0f} GB/s" if size.phase == "decode" else f"matmul {matmul:,.2f} TFLOP/s"
@@ -44,6 +45,7 @@ def format_heading(outcome: Outcome) -> str:
 
 
 def make_table(outcome: Outcome) -> Table:
+    """Return the table of one case."""
     shown = Table(title=format_heading(outcome), title_justify="left")
     for i, name in enumerate(HEADING):
         shown.add_column(name, justify="left" if i in (0, len(HEADING) - 1) else "right")
@@ -54,6 +56,7 @@ def make_table(outcome: Outcome) -> Table:
 
 
 def make_markdown(outcomes: Sequence[Outcome], flags: dict[str, str]) -> str:
+    """Return the page of all cases."""
     lines = ["## Attention: milliseconds a call", "", _format_flags(flags), "", LEGEND, "", describe_total(outcomes)]
     for outcome in outcomes:
         lines += ["", f"### {format_heading(outcome)}", "", _format_line(HEADING)]
@@ -65,11 +68,12 @@ def make_markdown(outcomes: Sequence[Outcome], flags: dict[str, str]) -> str:
 
 
 def make_json(outcomes: Sequence[Outcome], flags: dict[str, str]) -> dict[str, Any]:
+    """Return all numbers as plain data."""
     return {"flags": flags, "tally": count_rows(outcomes), "cases": [outcome.to_dict() for outcome in outcomes]}
 
 
 def describe_total(outcomes: Sequence[Outcome]) -> str:
-    """Every row is counted, and none is left out in silence."""
+    """Return the counts of all rows: none is left out in silence."""
     counts = count_rows(outcomes)
     return f"{len(outcomes)} cases; rows: " + ", ".join(f"{count} {name}" for name, count in counts.items())
 
@@ -99,7 +103,7 @@ def _format_factor(factor: float | None) -> str:
 
 
 def _note_unevenness(row: Row) -> str:
-    """Where something else took the machine's time."""
+    """Return a note if something else took the machine's time."""
     if row.seconds and row.fastest and row.seconds > UNEVEN * row.fastest:
         return f"uneven: {_format_ms(row.fastest)} ms in the fastest round"
     return ""

@@ -1,4 +1,4 @@
-"""What a user of torch alone would write, or find in it."""
+"""Contenders that a user of torch alone would write, or find in it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
-# It has changed from release to release.
+# Parameters of `varlen_attn`, which have changed from release to release.
 ACCEPTED = set(inspect.signature(varlen_attn).parameters) if varlen_attn else set()
 
 
 def list_torchs() -> list[Contender]:
+    """Return the contenders that torch alone can run."""
     return [
         Contender("sdpa loop", _prepare_loop),
         _make_gather_contender("gather + sdpa", grouped=False),
@@ -35,7 +36,7 @@ def list_torchs() -> list[Contender]:
 
 
 def _prepare_loop(case: Case) -> Prepared:
-    """One call a sequence. What a cache holds behind a context is cut off."""
+    """Prepare a loop of one call a sequence; what a cache holds behind a context is cut off."""
     context, size = case.context, case.size.block_size
 
     def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
@@ -62,14 +63,17 @@ def _prepare_loop(case: Case) -> Prepared:
 
 
 def _make_gather_contender(name: str, grouped: bool) -> Contender:
+    """Return a contender that gathers; hidden places hold zeros for it, which it multiplies by 0."""
     return Contender(
         name, partial(_prepare_gather, grouped), ("decode",), needs=partial(_count_gathered_bytes, grouped), hidden=0.0
     )
 
 
 def _prepare_gather(grouped: bool, case: Case) -> Prepared:
-    """The whole batch, padded and masked. Grouped: the query heads of a kv head are rows of one head, for kernels that
-    do not know groups; otherwise torch expands the kv heads where they do not.
+    """Prepare one call for the whole batch, padded and masked.
+
+    Grouped, the query heads of a kv head are rows of one head, for kernels that do not know groups; otherwise torch
+    expands the kv heads for such kernels.
     """
     context, kv_heads = case.context, case.size.num_kv_heads
     positions = torch.arange(case.size.block_size * -(-max(case.size.lengths) // case.size.block_size))
@@ -87,7 +91,10 @@ def _prepare_gather(grouped: bool, case: Case) -> Prepared:
 
 
 def _count_gathered_bytes(grouped: bool, size: Size) -> int:
-    """Gathered, and copied where the kernel wants it; ungrouped also expanded, in float32 off the CPU."""
+    """Return the bytes of keys and values that are gathered, and copied where the kernel wants it.
+
+    Ungrouped ones are expanded as well, in float32 off the CPU.
+    """
     width = size.torch_dtype.itemsize
     if grouped or size.device == "cpu":
         return 2 * count_padded_numbers(size) * 2 * width
@@ -95,6 +102,7 @@ def _count_gathered_bytes(grouped: bool, size: Size) -> int:
 
 
 def _explain_no_varlen(size: Size) -> str:
+    """Return why ``varlen_attn`` does not take a size, or an empty text if it does."""
     if varlen_attn is None:
         return f"not in torch {torch.__version__}"
     if size.phase == "decode" and not {"block_table", "seqused_k"} <= ACCEPTED:
@@ -125,20 +133,23 @@ def _prepare_varlen(case: Case) -> Prepared:
 
 
 def _explain_no_flex(size: Size) -> str:
+    """Return why FlexAttention's class does not take a size, or an empty text if it does."""
     if size.device != "cuda":
         return "timed where it is fused, on cuda"
     return f"its tiles have at least 16 keys, not {size.block_size}" if size.block_size < 16 else ""
 
 
 def _count_page_bytes(size: Size) -> int:
-    """Its tables have a column for each block of the cache, and converting a mask sorts them."""
+    """Return the bytes of its tables, which have a column for each block of the cache; converting a mask sorts them."""
     blocks = sum(-(-length // size.block_size) for length in size.lengths)
+    # About 60 bytes an entry; a tenth of the blocks, and two at least, belong to nobody.
     return 60 * size.batch * round(1.1 * blocks + 2)
 
 
 def _prepare_flex_paged(case: Case) -> Prepared:
-    """FlexAttention's own class, its table filled with ours, compiled: uncompiled it would compute the scores of the
-    whole cache.
+    """Prepare FlexAttention's own class, its table filled with ours, compiled.
+
+    Uncompiled it would compute the scores of the whole cache.
     """
     from torch.nn.attention.experimental._paged_attention import PagedAttention
     from torch.nn.attention.flex_attention import BlockMask, flex_attention
