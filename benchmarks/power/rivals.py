@@ -141,6 +141,8 @@ def hunt_elements(backend: Backend, base_seed: int, seconds: float) -> Hunt:
 
     def check(problem: Problem) -> None:
         nonlocal tried, found
+        if time.monotonic() - start > seconds:
+            return  # the rest of the round is drawn and not tried
         one = hunt_stream(backend, iter([problem]), np.inf)
         tried += one.problems
         if one.kill is not None:
