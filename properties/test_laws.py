@@ -17,7 +17,7 @@ from verification.records.results import State
 
 
 def test_law(law_cell: Cell, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    """Passes where the law held, fails where it is broken, and is skipped with the reason where nothing was verified."""
+    """Pass where the law held, fail where it is broken, and be skipped with the reason where nothing was verified."""
     option = request.config.getoption
     if reason := law_cell.cannot_run():
         record_property("state", State.NOT_RUN)

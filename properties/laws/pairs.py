@@ -58,13 +58,13 @@ def judge_difference(got: Array, wanted: Array, expectation: Expectation, room: 
     with np.errstate(invalid="ignore", divide="ignore"):
         limit = expectation.roundings.output.overflow
         apart = _distance(got, wanted, limit)
-        score = np.where(apart == 0, 0.0, apart / room)
-    score = np.where(np.isinf(room), 0.0, np.where(np.isnan(score), np.inf, score))
-    worst = float(score.max(initial=0.0))
+        ratio = np.where(apart == 0, 0.0, apart / room)
+    ratio = np.where(np.isinf(room), 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    worst = float(ratio.max(initial=0.0))
     if worst > 1.0:
-        wrong = score > 1
-        message = f"{int(wrong.sum())} of {score.size} elements differ by more than both may be off, up to {worst:.3g}"
-        lengths, index = expectation.query_lens, int(score.argmax())
+        wrong = ratio > 1
+        message = f"{int(wrong.sum())} of {ratio.size} elements differ by more than both may be off, up to {worst:.3g}"
+        lengths, index = expectation.query_lens, int(ratio.argmax())
         raise Violation(message, difference(wrong, got, wanted, room, index, lengths))
     return Verdict(worst)
 
