@@ -83,7 +83,7 @@ def test_the_number_of_the_report_comes_back(fault: str, ended: dict[str, Ended]
     """The same wrong output, to the last digit, where the law is about one."""
     finding = KEPT[fault]
     with pytest.raises(Violation) as violation:
-        BY_NAME[finding.law].check(FAULTS[fault].backend(), finding.problem)
+        BY_NAME[finding.law].ask(FAULTS[fault].backend(), finding.problem)
     if finding.law in ("agrees_with_reference", "visible_nan_appears", "finite_stays_finite"):
         worst = str(violation.value).splitlines()[-1]
         if "got" in worst:
@@ -278,17 +278,27 @@ def test_texts_of_any_origin_are_only_read(tmp_path: Path) -> None:
     assert head.isprintable() or set(head) - {"\n"} == {c for c in head if c.isprintable()}
 
 
-def test_a_recorder_keeps_every_call() -> None:
-    """Of one device, in order, numbered by the object that was called; errors are kept too."""
-    recorder, elsewhere = Recorder("cpu"), Recorder("cuda")
-    call = HONEST.prepare(DECODE)
-    bad = replace(make_inputs(DECODE), slot_mapping=np.zeros(5, np.int64))
-    with listening(recorder), listening(elsewhere):
-        ours = observe(HONEST, make_inputs(PREFILL))
-        again = [observe_call(call, materialize(make_inputs(DECODE), "cpu")) for _ in range(2)]
-        refused = observe(HONEST, bad)
-    observe(HONEST, make_inputs(PREFILL))
-    assert [step.observation for step in recorder.steps] == [ours, *again, refused]
-    assert [step.layer for step in recorder.steps] == [1, 2, 2, 3]
-    assert isinstance(recorder.steps[-1].observation.error, ValueError)
-    assert elsewhere.steps == []
+def test_a_recorder_changes_nothing() -> None:
+    """Answers and errors are those of an unrecorded call; each call is kept, with the object that was called."""
+    recorder = Recorder("cpu")
+    for problem in (PREFILL, DECODE):
+        alone = observe(HONEST, make_inputs(problem))
+        with listening(recorder):
+            recorded = observe(HONEST, make_inputs(problem))
+        assert alone.output is not None
+        np.testing.assert_array_equal(alone.output, recorded.output)
+        assert alone.events == recorded.events
+    call, bad = HONEST.prepare(DECODE), replace(make_inputs(DECODE), slot_mapping=np.zeros(5, np.int64))
+    with listening(recorder):
+        assert isinstance(observe_call(call, materialize(bad, "cpu")).error, ValueError)
+        assert observe_call(call, materialize(make_inputs(DECODE), "cpu")).error is None
+    observe_call(call, materialize(make_inputs(DECODE), "cpu"))
+    assert [step.layer for step in recorder.steps] == [1, 2, 3, 3]
+
+
+def test_a_recorder_keeps_one_device() -> None:
+    """A law may ask two, and a script shows one."""
+    recorder = Recorder("cuda")
+    with listening(recorder):
+        observe(HONEST, make_inputs(PREFILL))
+    assert recorder.steps == []
