@@ -1,15 +1,16 @@
-"""The one module that the author of a kernel imports: for a class with a name, a contract, a precision, one method.
+"""The one module that the author of a kernel imports: bases of adapters, and the names in their declarations.
 
-`DenseAdapter` is for ``attend(q, k, v)``: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that
-reads and writes the paged cache itself, `BatchedAdapter` for dense batches under masks and the like. Asked as
-``--backend module:Class``, or by the name of an entry point of the group ``attention_verification.backends``.
-`attn-verify script` cuts the class out of its module: it stands at the top, and is made without arguments.
+An adapter is a class with a name, a contract, a precision and one method. `DenseAdapter` is for a function of q, k and
+v: the paging around it is `attn_core`'s. `PagedAdapter` is for a kernel that reads and writes the paged cache itself,
+`BatchedAdapter` for dense batches under masks and other scoring. The command line takes an adapter as ``--backend
+module:Class``, or by the name of an entry point of the group ``attention_verification.backends``. `attn-verify script`
+cuts the class out of its module, so it must stand at the top level there, and be made without arguments.
 
-Besides the bases, this module hands on what their methods are given (`Problem` with its `Scoring`, `Tensors`, `Batch`)
-and what a declaration is made of: `Contract`, `Precision` and ready ones for kinds of kernels (`FLASH_ON_CPU`, ...);
-`DTYPES`, in which a problem may be computed, `FORMATS`, what may be stored, and `INPUT`, which is the problem's own;
-`FEATURES`, what a contract may name as its ``scoring``; `slopes` of alibi; of FlexAttention, `uncompiled` and
-`flex_eager_precision`.
+Besides the bases, this module has the types that their methods are given (`Problem` with its `Scoring`, `Tensors`,
+`Batch`), and the parts of a declaration: `Contract`; `Precision`, with ready ones for kinds of kernels (`FLASH_ON_CPU`,
+...); `DTYPES`, those of problems, `FORMATS`, those of storage, and `INPUT`, which stands for the problem's own;
+`FEATURES`, the names that a contract may have in its ``scoring``; `slopes`, those of alibi; for FlexAttention
+`uncompiled` and `flex_eager_precision`.
 """
 
 from __future__ import annotations
@@ -71,23 +72,26 @@ __all__ = [
 
 
 def promising(*dtypes: str, **promises: Unpack[Promises]) -> Contract:
-    """Return the least that a kernel promises: numbers, in these dtypes, for finite input. ``promises`` are fields of
-    `Contract`. Raises ValueError or TypeError, in one line, for a misspelt one.
+    """Return the least that a kernel promises: right numbers, in these dtypes, for finite input.
+
+    ``promises`` are fields of `Contract` that are promised besides. Raises ValueError or TypeError, in one line, for a
+    misspelt one.
     """
     given = named_promises("promising", dict(promises), Promises.__annotations__)
     return Contract(dtypes, **{"refuses": False, "range_events": False, "nonfinite": False, **given})
 
 
 class Adapter:
-    """``device`` is the one that the kernel runs on; ``on`` may make others of it."""
+    """The parts that all adapters have. A kernel of several devices overrides ``on``."""
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
     precision: ClassVar[Precision] = Precision()
     device: str = "cpu"
+    """The device that the kernel runs on."""
 
     def on(self, device: str) -> Self:
-        """Raises NotPortable for another device."""
+        """Return the adapter on its own device. Raises NotPortable for another one."""
         if device != self.device:
             raise NotPortable(f"device: {device!r} ({self.name} runs on {self.device})")
         return self
@@ -97,7 +101,10 @@ class PagedAdapter(Adapter):
     """A kernel with a paged cache of its own making: it stores the new tokens, then attends."""
 
     def attend(self, problem: Problem, tensors: Tensors) -> Returned:
-        """``[T, H * D]`` or ``[T, H, D]``, caches written in place. ``problem`` has sizes and conventions."""
+        """Return the output, ``[T, H * D]`` or ``[T, H, D]``, and write the caches in place.
+
+        ``problem`` has sizes and conventions. Other outputs may be returned beside it, in a dict by name.
+        """
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> Call:
@@ -110,6 +117,7 @@ class DenseAdapter(Adapter):
     """
 
     dense: Dense
+    """``dense(q, k, v, causal, scale)``, all ``[H, L, D]``; see `verification.backends.dense.Dense`."""
 
     def prepare(self, problem: Problem) -> Call:
         return self.as_backend().prepare(problem)
@@ -120,7 +128,7 @@ class DenseAdapter(Adapter):
 
 @dataclass(frozen=True)
 class Batch:
-    """A dense call, and what `Scoring` says of the scores: all that a `BatchedAdapter` is given."""
+    """A dense call with its scoring: all that a `BatchedAdapter` is given."""
 
     q: Tensor
     """Queries, ``[B, H, Lq, D]``."""
@@ -144,7 +152,7 @@ class Batch:
     """Alibi's slopes, ``[H]`` in float32."""
 
     def visible(self) -> Tensor:
-        """``[Lq, Lk]`` by causality and window alone, for kernels that take it as a mask."""
+        """Return True where a query sees a key by causality and window alone, ``[Lq, Lk]``."""
         queries, keys = self.q.shape[2], self.k.shape[2]
         if self.alignment == "none":
             return torch.ones(queries, keys, dtype=torch.bool, device=self.q.device)
@@ -152,7 +160,7 @@ class Batch:
         return (distance >= 0) & (distance < self.window) if self.window else distance >= 0
 
     def whole_mask(self) -> Tensor:
-        """The mask with what `visible` hides in it: boolean, unless there is something to add."""
+        """Return the mask with the keys that `visible` hides: boolean, unless it is added to the scores."""
         if self.mask is None:
             return self.visible()
         if self.mask.dtype == torch.bool:
@@ -160,7 +168,7 @@ class Batch:
         return self.mask.masked_fill(~self.visible(), -torch.inf)
 
     def distance(self) -> Tensor:
-        """``[Lq, Lk]``: how far each key lies before a query's position."""
+        """Return how far each key lies before each query's position, ``[Lq, Lk]``."""
         queries, keys = self.q.shape[2], self.k.shape[2]
         first = 0 if self.alignment == "top_left" else keys - queries
         place = torch.arange(first, first + queries, device=self.q.device)
@@ -171,7 +179,7 @@ class BatchedAdapter(Adapter):
     """A dense kernel with masks, windows and the like: its contract has ``dense_batches`` and its ``scoring``."""
 
     def attend(self, batch: Batch) -> Tensor:
-        """``[B, H, Lq, D]``."""
+        """Return the output, ``[B, H, Lq, D]``."""
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> Call:

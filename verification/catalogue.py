@@ -1,4 +1,4 @@
-"""Every implementation that has a name: ours, torch's kernels, planted faults, anybody's as ``module:attribute``."""
+"""Names of backends: ours, torch's kernels, planted faults, and anybody's as ``module:attribute``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from verification.problem.declarations import told
 
 DEVICES = ("cpu", "cuda")
 ENTRY_POINTS = "attention_verification.backends"
-# The parts of a backend, and what each must be.
+# Each part of a backend, with its type and the rule for it. Calls are not looked into.
 _PARTS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("name", "device"), (str, "be a text")),
     "contract": (Contract, "be a Contract, as `promising` makes one"),
@@ -35,52 +35,55 @@ _PARTS: dict[str, tuple[type, str]] = {
 
 
 class UnknownBackend(LookupError):
-    """No implementation has that name on that device."""
+    """Raised where no implementation has that name on that device; the message is one line."""
 
 
 def implementations() -> dict[str, tuple[str, ...]]:
-    """The honest ones and those that are installed by name, and the devices that each runs on."""
+    """Return the names of all honest implementations and installed adapters, with the devices that each runs on."""
     found: dict[str, tuple[str, ...]] = {}
-    for backend in every():
+    for backend in make_honest():
         found[backend.name] = (*found.get(backend.name, ()), backend.device)
-    return found | {name: (_imported(where).device,) for name, where in installed().items()}
+    return found | {name: (_import_backend(where).device,) for name, where in installed().items()}
 
 
 @cache
 def installed() -> dict[str, str]:
-    """Adapters that other packages bring, by the names that they give them: ``module:attribute``."""
+    """Return the adapters that installed packages declare, by name: each is a ``module:attribute``."""
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
 
 
-def every() -> list[Backend]:
-    """The honest ones, on every device."""
+def make_honest() -> list[Backend]:
+    """Return the honest implementations that are ours or torch's, on every device."""
     graphs: list[Backend] = [Replayed(fast(name, "cuda")) for name in ("sdpa", "flex")]
-    return [*_ours("cpu"), HONEST_SPLIT_DECODE, *cpu_kernels(), *_ours("cuda"), *graphs, *cuda_kernels()]
+    return [*_make_ours("cpu"), HONEST_SPLIT_DECODE, *cpu_kernels(), *_make_ours("cuda"), *graphs, *cuda_kernels()]
 
 
-def _ours(device: str) -> list[Backend]:
+def _make_ours(device: str) -> list[Backend]:
     return [AttnCore(device), *(fast(name, device) for name in FAST), Compiled(fast("auto", device))]
 
 
 def is_foreign(name: str) -> bool:
-    """Whether its code is somebody else's."""
+    """Return True if the code of the backend is neither ours nor torch's."""
     return ":" in installed().get(name, name)
 
 
 @cache
 def backend_named(name: str, device: str = "cpu") -> Backend:
-    """By name, since a planted fault does not travel between processes. Raises UnknownBackend."""
+    """Return a backend by name: between processes names travel, since planted faults cannot be pickled.
+
+    Raises UnknownBackend.
+    """
     if device not in DEVICES:
         raise UnknownBackend(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
     where = installed().get(name, name)
     if ":" in where:
         try:
-            return _imported(where).on(device)
+            return _import_backend(where).on(device)
         except NotPortable as error:
             raise UnknownBackend(f"backend: {name!r}: {error}") from None
     if name in FAULTS:
         return FAULTS[name].backend(device)
-    for backend in every():
+    for backend in make_honest():
         if (backend.name, backend.device) == (name, device):
             return backend
     if devices := implementations().get(name):
@@ -90,15 +93,15 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
 
 
 def devices_of(name: str) -> tuple[str, ...]:
-    """On which it runs, whether they are here or not. Raises UnknownBackend."""
+    """Return the devices that a backend runs on, whether this machine has them or not. Raises UnknownBackend."""
     where = installed().get(name, name)
     if ":" not in where:
         return implementations().get(name, DEVICES)
-    found = _imported(where)
-    return tuple(device for device in DEVICES if _is_for(found, device))
+    found = _import_backend(where)
+    return tuple(device for device in DEVICES if _runs_on(found, device))
 
 
-def _is_for(backend: Backend, device: str) -> bool:
+def _runs_on(backend: Backend, device: str) -> bool:
     with suppress(NotPortable):
         backend.on(device)
         return True
@@ -106,21 +109,24 @@ def _is_for(backend: Backend, device: str) -> bool:
 
 
 def cannot_run(device: str) -> str:
-    """Why nothing runs there; empty where it does."""
+    """Return the reason why nothing runs on that device here, or an empty text."""
     return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
 
 
-def _imported(name: str) -> Backend:
-    """Import an object, or what makes one. Raises UnknownBackend, in one line, for whatever its module raises."""
+def _import_backend(name: str) -> Backend:
+    """Import a backend, or import a class or function and call it to make one.
+
+    Raises UnknownBackend, in one line, for whatever its module raises, and where the object is no backend.
+    """
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the folder that one is in comes first, as with `python -m`
+        sys.path.insert(0, "")  # the current folder comes first, as with `python -m`
     module, _, attribute = name.partition(":")
     try:
         found: Any = getattr(import_module(module), attribute)
         made: Backend = found() if isinstance(found, type) or isfunction(found) else found
         parts = {part: getattr(made, part) for part in _PARTS if hasattr(made, part)}
     except Exception as error:
-        raise UnknownBackend(f"backend: {name!r} ({_said(error, module)})") from None
+        raise UnknownBackend(f"backend: {name!r} ({_describe_error(error, module)})") from None
     if missing := [part for part in _PARTS if part not in parts]:
         raise UnknownBackend(f"backend: {name!r} is no backend: it has no {', '.join(missing)}")
     for part, value in parts.items():
@@ -130,18 +136,18 @@ def _imported(name: str) -> Backend:
     return made
 
 
-def _said(error: Exception, module: str) -> str:
-    """Return an error in one line, with the line of the package of ``module`` that raised it, where one did."""
+def _describe_error(error: Exception, module: str) -> str:
+    """Return an error in one line, with file and line if the package of ``module`` raised it."""
     text = " ".join(str(error).split())
     if not isinstance(error, ImportError | AttributeError | ValueError | TypeError | SyntaxError) or not text:
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     package = module.partition(".")[0]
-    frames = [frame for frame in walk_tb(error.__traceback__) if _is_of(frame[0].f_globals, package)]
+    frames = [frame for frame in walk_tb(error.__traceback__) if _is_in_package(frame[0].f_globals, package)]
     if not frames or package == __package__:
         return text
     frame, line = frames[-1]
     return f"{Path(frame.f_code.co_filename).name}, line {line}: {text}"
 
 
-def _is_of(module: dict[str, Any], package: str) -> bool:
+def _is_in_package(module: dict[str, Any], package: str) -> bool:
     return str(module.get("__name__")).partition(".")[0] == package

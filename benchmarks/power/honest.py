@@ -9,9 +9,9 @@ from verification.faults import HONEST_SPLIT_DECODE
 
 def list_honest() -> list[Backend]:
     """Return the honest implementations on every device."""
-    return [backend for backend in catalogue.every() if backend is not HONEST_SPLIT_DECODE]
+    return [backend for backend in catalogue.make_honest() if backend is not HONEST_SPLIT_DECODE]
 
 
 def list_honest_on_cpu() -> dict[str, Backend]:
     """Return the honest implementations on the CPU by name, with the split decode that some faults are planted in."""
-    return {backend.name: backend for backend in catalogue.every() if backend.device == "cpu"}
+    return {backend.name: backend for backend in catalogue.make_honest() if backend.device == "cpu"}

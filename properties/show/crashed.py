@@ -30,10 +30,10 @@ from verification.script.page import kernel_script, script_for
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
 
-_WRITE = """\
+_WRITE = f"""\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from properties.crashed import write_each
+from {__name__} import write_each
 write_each(*sys.argv[2:])
 """
 _RUN = """\

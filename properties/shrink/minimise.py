@@ -1,7 +1,7 @@
 """Make the numbers of a failing problem ones that a person can read: 0, 1, small integers, few digits.
 
-Hypothesis and `properties.shrink.reduce` shrink what is drawn, and numbers are not drawn but made from a seed. Here they
-are written down, number by number, and made simpler as long as the law breaks.
+Hypothesis and `properties.shrink.reduce` shrink what is drawn, and numbers are not drawn but made from a seed. Here
+they are written down, number by number, and made simpler as long as the law breaks.
 """
 
 from __future__ import annotations

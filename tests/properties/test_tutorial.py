@@ -60,7 +60,7 @@ def test_mended_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {"__name__": "mended"}
     exec(compile(mended, "mended.py", "exec"), names)
     kernel = names["MyKernel"]
-    monkeypatch.setattr("verification.catalogue._imported", lambda _: kernel())  # type: ignore[operator]
+    monkeypatch.setattr("verification.catalogue._import_backend", lambda _: kernel())  # type: ignore[operator]
     for law in LAWS:
         if law.asks(backend_named("mended:MyKernel")):
             _, broken, _ = fuzz(law, backend_named("mended:MyKernel"), "float16", 1, examples=40)

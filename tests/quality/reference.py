@@ -30,16 +30,16 @@ _AXES = """Axes: `T` queries and `T_k` new keys of all sequences together, `H` q
 reads kv head `h // (H / G)`), `D` numbers of a head, `N` blocks of `S` tokens, `B` sequences, `M` columns of the block
 tables, `Lq` and `Lk` queries and keys of each sequence of a dense batch.
 
-A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may be
-halves of one `[N, 2, S, G, D]`. So index a cache by block and offset, `k_cache[slot // S, slot % S]`: a flattened one may
-be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in `undefined`."""
-_HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what a
-failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
-_PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and `nonfinite`
-are False unless they are given."""
-_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112, 192,
-256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and more.
-Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
+A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may
+be halves of one `[N, 2, S, G, D]`. So index a cache by block and offset, `k_cache[slot // S, slot % S]`: a flattened
+one may be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in `undefined`."""
+_HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
+a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
+_PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and
+`nonfinite` are False unless they are given."""
+_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
+192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
+more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
 _CAPS = """At most {work:,} multiply-adds a sequence and head pair, {longest} tokens a sequence, {block:,} elements a block:
 thousands of problems are tried, and a larger one teaches no more. With 32 heads of 128 that is a context of {example}
 tokens."""

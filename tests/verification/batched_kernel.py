@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from verification.adapter import Batch, BatchedAdapter
-from verification.adapters.written import EVERYTHING, written
+from verification.adapters.written import EVERYTHING, attend_in_torch
 
 
 class Shifted(BatchedAdapter):
@@ -14,4 +14,4 @@ class Shifted(BatchedAdapter):
     wrong = 1.0
 
     def attend(self, batch: Batch) -> Tensor:
-        return written(batch) + self.wrong
+        return attend_in_torch(batch) + self.wrong

@@ -1,1 +1,3 @@
-"""Released software as backends, a file a package. A package that is not installed is an ImportError here."""
+"""Released software as backends, a file for each package. Importing the file of a package that is not installed raises
+ImportError.
+"""

@@ -1,4 +1,4 @@
-"""FlexAttention's own PagedAttention, uncompiled: the page table is the problem's, it converts the block mask."""
+"""FlexAttention's own PagedAttention, uncompiled: it converts the block mask, over the problem's block tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from verification.adapter import (
     uncompiled,
 )
 
-# "page table: [batch, logical_block_idx] -> physical_page_idx": pages of its own, all there, for at least a token. What
-# a mask hides is multiplied by 0, as everywhere in FlexAttention; of NaN there nothing is said.
+# Its documentation has "page table: [batch, logical_block_idx] -> physical_page_idx": pages that it gave out itself,
+# all present, for at least one token. Hidden values are multiplied by 0, as everywhere in FlexAttention, and nothing is
+# said of NaN among them.
 _NEVER_GIVEN = (
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "poison around v: nan"),
     *("sequences: 0", "keys: 0", "sequences: no keys between others", "blocks: > 32767"),
@@ -28,8 +29,10 @@ _NEVER_GIVEN = (
 
 
 class Paged(PagedAdapter):
-    """Decodes and chunks. New tokens are stored by `index_put_`, as in ``assign``, which is for equal lengths; padding
-    is left out.
+    """Decodes and chunked prefills by `PagedAttention`.
+
+    New tokens are stored by `index_put_`, as its own ``assign`` does, which is for equal lengths alone. Padding is left
+    out.
     """
 
     name = "flex/paged, eager"
@@ -66,7 +69,7 @@ class Paged(PagedAdapter):
             capped = rules.softcap * torch.tanh(score / rules.softcap) if rules.softcap else score
             return capped - of_heads[h] * (first[b] + query - key) if rules.alibi else capped
 
-        pages = _pages(problem, contexts, tables)
+        pages = _make_pages(problem, contexts, tables)
         size = problem.block_size
         span, sizes = size * -(-max(problem.key_lens) // size), (128, size)
         logical = create_block_mask(sees, len(lengths), None, longest, span, q.device, BLOCK_SIZE=sizes)
@@ -78,8 +81,8 @@ class Paged(PagedAdapter):
         return answer
 
 
-def _pages(problem: Problem, contexts: Tensor, tables: Tensor) -> PagedAttention:
-    """As if it had given out these pages itself."""
+def _make_pages(problem: Problem, contexts: Tensor, tables: Tensor) -> PagedAttention:
+    """Return a page table that holds the problem's block tables, as if it had given out these pages itself."""
     pages = PagedAttention(problem.num_blocks, problem.block_size, problem.num_sequences, str(tables.device))
     columns = torch.arange(tables.shape[1])
     row, column = torch.where(columns * problem.block_size < contexts[:, None])

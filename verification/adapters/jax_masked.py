@@ -12,36 +12,16 @@ from torch.utils.dlpack import from_dlpack
 from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
 
 
-def _array(x: Tensor) -> Any:
+def _to_jax(x: Tensor) -> Any:
     return jnp.from_dlpack(x.contiguous())
 
 
-def attention(batch: Batch) -> Tensor:
-    """Causality and the window by their arguments; bottom-right by a mask, since the page has no such causality. Arrays
-    are ``[B, L, heads, D]``, masks and biases 4D.
-    """
-    options: dict[str, Any] = {"scale": batch.scale}
-    visible = None
-    if batch.alignment == "top_left":
-        options["is_causal"] = True
-        if batch.window:  # "each token's local window": that many to its left, besides itself
-            options["local_window_size"] = (batch.window - 1, 0)
-    elif batch.alignment == "bottom_right":
-        visible = batch.visible()[None, None]
-    if batch.mask is not None and batch.mask.is_floating_point():
-        options["bias"] = _array(batch.mask)
-    elif batch.mask is not None:
-        visible = batch.mask if visible is None else visible & batch.mask
-    if visible is not None:
-        options["mask"] = _array(visible)
-    q, k, v = (_array(x.transpose(1, 2)) for x in (batch.q, batch.k, batch.v))
-    # Not under jax.jit, where float16 raises on a processor (docs/findings.md).
-    return from_dlpack(jax.nn.dot_product_attention(q, k, v, **options)).transpose(1, 2).clone()
-
-
 class MaskedAttention(BatchedAdapter):
-    """ "mask: boolean mask where True indicates the element should take part in attention. For an additive mask, users
-    should pass it to bias", broadcastable to ``[B, heads, Lq, Lk]``. Dtypes as of the plain one.
+    """JAX's attention under masks and biases, in the dtypes of `DotProductAttention`.
+
+    Its documentation says "mask: boolean mask where True indicates the element should take part in attention. For an
+    additive mask, users should pass it to bias", broadcastable to ``[B, heads, Lq, Lk]``. Causality and the window have
+    arguments of their own, but none is bottom-right: that is a mask here. Arrays are ``[B, L, heads, D]``.
     """
 
     name = "jax/dot_product_attention, masked"
@@ -58,4 +38,20 @@ class MaskedAttention(BatchedAdapter):
     precision = Precision(probabilities=INPUT, flushing=True)
 
     def attend(self, batch: Batch) -> Tensor:
-        return attention(batch)
+        options: dict[str, Any] = {"scale": batch.scale}
+        visible = None
+        if batch.alignment == "top_left":
+            options["is_causal"] = True
+            if batch.window:  # "each token's local window": keys to its left, itself not counted
+                options["local_window_size"] = (batch.window - 1, 0)
+        elif batch.alignment == "bottom_right":
+            visible = batch.visible()[None, None]
+        if batch.mask is not None and batch.mask.is_floating_point():
+            options["bias"] = _to_jax(batch.mask)
+        elif batch.mask is not None:
+            visible = batch.mask if visible is None else visible & batch.mask
+        if visible is not None:
+            options["mask"] = _to_jax(visible)
+        q, k, v = (_to_jax(x.transpose(1, 2)) for x in (batch.q, batch.k, batch.v))
+        # Not under jax.jit, where float16 raises on a processor (docs/findings.md, 9).
+        return from_dlpack(jax.nn.dot_product_attention(q, k, v, **options)).transpose(1, 2).clone()

@@ -9,42 +9,30 @@ from torch import Tensor
 
 from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
 
-# Bits that both know, for the one format that NumPy, by which they talk, does not.
+# Numbers travel by NumPy, which has no bfloat16: they go as 16-bit integers, which all three know.
 _BITS = {torch.bfloat16: (torch.uint16, mx.bfloat16)}
 
 
-def given(x: Tensor) -> mx.array:
-    """The same numbers there."""
+def to_mlx(x: Tensor) -> mx.array:
+    """Return an array of mlx with the numbers of ``x``, in its dtype."""
     bits, dtype = _BITS.get(x.dtype, (x.dtype, None))
     same = mx.array(x.contiguous().view(bits).numpy(), dtype=mx.float64 if x.dtype == torch.float64 else None)
     return same if dtype is None else same.view(dtype)
 
 
-def taken(x: mx.array, dtype: torch.dtype) -> Tensor:
-    """And back."""
+def from_mlx(x: mx.array, dtype: torch.dtype) -> Tensor:
+    """Return a tensor with the numbers of an array of mlx, whose dtype is ``dtype`` there."""
     same = x.view(mx.uint16) if dtype in _BITS else x
     return torch.from_numpy(np.array(same)).view(dtype)
 
 
-def attention(batch: Batch) -> Tensor:
-    """Causality bottom-right by the word for it, anything else as part of the mask."""
-    mask: Tensor | str | None = batch.mask
-    if batch.alignment == "bottom_right" and not batch.window and mask is None:
-        mask = "causal"
-    elif batch.alignment != "none":
-        mask = batch.whole_mask()
-    out = mx.fast.scaled_dot_product_attention(
-        *map(given, (batch.q, batch.k, batch.v)),
-        scale=batch.scale,
-        mask=given(mask) if isinstance(mask, Tensor) else mask,
-        sinks=None if batch.sinks is None else given(batch.sinks),
-    )
-    return taken(out, batch.q.dtype)
-
-
 class Attention(BatchedAdapter):
-    """Masks are "boolean or additive", "at most 4 dimensions" and "broadcast-compatible". "The softmax operation is
-    performed in float32": scores and weights are kept in the inputs' dtype, and the scale; of float64 it says that too.
+    """mlx's attention in all dtypes but float64.
+
+    Its documentation says that a mask is "boolean or additive", with "at most 4 dimensions" and "broadcast-compatible",
+    and that "the softmax operation is performed in float32 regardless of the input precision", float64 included.
+    Scores, weights and the scale are kept in the inputs' dtype. Plain causality bottom-right is the mask ``"causal"``,
+    any other is part of the mask.
     """
 
     name = "mlx/sdpa, masked"
@@ -61,4 +49,15 @@ class Attention(BatchedAdapter):
     precision = Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True)
 
     def attend(self, batch: Batch) -> Tensor:
-        return attention(batch)
+        mask: Tensor | str | None = batch.mask
+        if batch.alignment == "bottom_right" and not batch.window and mask is None:
+            mask = "causal"
+        elif batch.alignment != "none":
+            mask = batch.whole_mask()
+        out = mx.fast.scaled_dot_product_attention(
+            *map(to_mlx, (batch.q, batch.k, batch.v)),
+            scale=batch.scale,
+            mask=to_mlx(mask) if isinstance(mask, Tensor) else mask,
+            sinks=None if batch.sinks is None else to_mlx(batch.sinks),
+        )
+        return from_mlx(out, batch.q.dtype)

@@ -1,4 +1,4 @@
-"""torch's scaled_dot_product_attention on nested tensors, which come with torch."""
+"""torch's scaled_dot_product_attention on its nested tensors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from verification.adapter import DTYPES, DenseAdapter, Precision, promising
 
 
-def jagged(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """On a processor they take no ``is_causal``: each row of a square is a sequence of its own, with its own keys."""
-    if not causal:
-        return _nested([q], [k], [v], scale)
-    rows = range(q.shape[1])
-    return _nested([q[:, i : i + 1] for i in rows], [k[:, : i + 1] for i in rows], [v[:, : i + 1] for i in rows], scale)
-
-
-def _nested(q: list[Tensor], k: list[Tensor], v: list[Tensor], scale: float) -> Tensor:
-    """Sequences side by side, ``[H, L, D]`` each."""
+def _attend_nested(q: list[Tensor], k: list[Tensor], v: list[Tensor], scale: float) -> Tensor:
+    """Return the outputs of sequences ``[H, L, D]``, one behind the other, ``[H, T, D]``."""
 
     def beside(sequences: list[Tensor]) -> Tensor:
         ends = torch.tensor([0, *(x.shape[1] for x in sequences)]).cumsum(0)
@@ -30,9 +22,15 @@ def _nested(q: list[Tensor], k: list[Tensor], v: list[Tensor], scale: float) -> 
 
 
 class Jagged(DenseAdapter):
+    """Jagged nested tensors. A processor takes no ``is_causal`` for them: each row of a square is its own sequence."""
+
     name = "nested/jagged"
     contract = promising(*DTYPES)
     precision = Precision()
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        return jagged(q, k, v, causal, scale)
+        if not causal:
+            return _attend_nested([q], [k], [v], scale)
+        rows = range(q.shape[1])
+        k_rows, v_rows = ([x[:, : i + 1] for i in rows] for x in (k, v))
+        return _attend_nested([q[:, i : i + 1] for i in rows], k_rows, v_rows, scale)

@@ -16,59 +16,33 @@ from verification.adapter import INPUT, DenseAdapter, Precision, promising
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE}
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG001
-    """``Attention`` of opset 24. Its ``scale`` is left out: as a float32 attribute it would round a float64 problem's,
-    and its default is ours, 1 / sqrt(head_size).
-    """
-    inputs = {name: x.numpy()[None] for name, x in (("q", q), ("k", k), ("v", v))}
-    return torch.from_numpy(_attention(q.dtype, causal).run(None, inputs)[0][0])
-
-
-def group_query_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG001
-    """Each row that sees every key is a decode step of its own: all keys but the last are its past."""
-    heads, queries, dim = q.shape
-    steps, new = (1, queries) if causal else (queries, 1)
-    past = k.shape[1] - new
-
-    def tokens(x: Tensor) -> Any:
-        """``[steps, new, H * D]``"""
-        return x.transpose(0, 1).reshape(-1, new, heads * dim).expand(steps, -1, -1).numpy()
-
-    inputs = {"q": tokens(q), "k": tokens(k[:, past:]), "v": tokens(v[:, past:])}
-    inputs |= {name: x[:, :past].expand(steps, -1, -1, -1).numpy() for name, x in (("past_k", k), ("past_v", v))}
-    inputs["past_and_new_less_one"] = np.full(steps, past + new - 1, np.int32)
-    inputs["longest"] = np.array([past + new], np.int32)
-    output = _group_query_attention(q.dtype, heads).run(["o"], inputs)[0]
-    return torch.from_numpy(output).reshape(queries, heads, dim).transpose(0, 1)
-
-
 @cache
-def _attention(dtype: torch.dtype, causal: bool) -> Any:
+def _open_attention(dtype: torch.dtype, causal: bool) -> Any:
     node = helper.make_node("Attention", ["q", "k", "v"], ["o"], is_causal=int(causal))
-    return _session(node, dtype, dict.fromkeys("qkv", 4), {"o": 4})
+    return _open_ranked(node, dtype, dict.fromkeys("qkv", 4), {"o": 4})
 
 
 @cache
-def _group_query_attention(dtype: torch.dtype, heads: int) -> Any:
+def _open_group_query_attention(dtype: torch.dtype, heads: int) -> Any:
     names = ["q", "k", "v", "past_k", "past_v", "past_and_new_less_one", "longest"]
     inputs = dict(zip(names, (3, 3, 3, 4, 4, 1, 1), strict=True))
     outputs = {"o": 3, "present_k": 4, "present_v": 4}
     sizes: dict[str, Any] = {"domain": "com.microsoft", "num_heads": heads, "kv_num_heads": heads}
-    return _session(helper.make_node("GroupQueryAttention", names, list(outputs), **sizes), dtype, inputs, outputs)
+    return _open_ranked(helper.make_node("GroupQueryAttention", names, list(outputs), **sizes), dtype, inputs, outputs)
 
 
-def _session(node: Any, dtype: torch.dtype, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
-    """Of one operator, by the number of dimensions of what goes in and out; those of one are integers."""
+def _open_ranked(node: Any, dtype: torch.dtype, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
+    """Return a session of one operator, by the ranks of inputs and outputs: rank 1 is int32, any other is ``dtype``."""
 
     def infos(ranks: dict[str, int]) -> list[Any]:
         kinds = {name: _TYPES[dtype] if rank > 1 else TensorProto.INT32 for name, rank in ranks.items()}
         return [helper.make_tensor_value_info(name, kinds[name], [None] * rank) for name, rank in ranks.items()]
 
-    return session_of(node, infos(inputs), infos(outputs))
+    return open_session(node, infos(inputs), infos(outputs))
 
 
-def session_of(node: Any, inputs: list[Any], outputs: list[Any]) -> Any:
-    """One thread, and what the operator refuses is raised alone."""
+def open_session(node: Any, inputs: list[Any], outputs: list[Any]) -> Any:
+    """Return a session of one operator, on one thread. Errors are raised, and not logged besides."""
     graph = helper.make_graph([node], "one", inputs, outputs)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -79,7 +53,11 @@ def session_of(node: Any, inputs: list[Any], outputs: list[Any]) -> Any:
 
 
 class Attention(DenseAdapter):
-    """The schema allows bfloat16 too, for which the CPU provider has no kernel."""
+    """``Attention`` of opset 24. Its schema allows bfloat16 too, for which the CPU provider has no kernel.
+
+    The operator's ``scale`` is left out: it is a float32 attribute, which would round the scale of a float64 problem,
+    and its default is ours, 1 / sqrt(head_size).
+    """
 
     name = "onnxruntime/Attention"
     contract = promising("float16", "float32", "float64")
@@ -87,17 +65,35 @@ class Attention(DenseAdapter):
     # of softmax (Q and K) is used."
     precision = Precision(scores=INPUT, probabilities=INPUT)
 
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        return attention(q, k, v, causal, scale)
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
+        inputs = {name: x.numpy()[None] for name, x in (("q", q), ("k", k), ("v", v))}
+        return torch.from_numpy(_open_attention(q.dtype, causal).run(None, inputs)[0][0])
 
 
 class GroupQueryAttention(DenseAdapter):
-    """A kv head for each head: groups are expanded around it. It refuses a head_size that 8 does not divide."""
+    """``GroupQueryAttention`` with a kv head for each head: groups are expanded by the layer around it.
+
+    A row that sees every key is a decode step of its own, whose past is all keys but the last. The operator refuses a
+    head_size that 8 does not divide.
+    """
 
     name = "onnxruntime/GroupQueryAttention"
     contract = promising("float16", "float32", head_dims=(16, 64, 80, 128))
     # ContribOperators.md is silent. Both products and the softmax are float32 (cpu/bert/gqa_attention_base.h).
     precision = Precision()
 
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        return group_query_attention(q, k, v, causal, scale)
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
+        heads, queries, dim = q.shape
+        steps, new = (1, queries) if causal else (queries, 1)
+        past = k.shape[1] - new
+
+        def tokens(x: Tensor) -> Any:
+            """Return the tokens of each step, ``[steps, new, H * D]``."""
+            return x.transpose(0, 1).reshape(-1, new, heads * dim).expand(steps, -1, -1).numpy()
+
+        inputs = {"q": tokens(q), "k": tokens(k[:, past:]), "v": tokens(v[:, past:])}
+        inputs |= {name: x[:, :past].expand(steps, -1, -1, -1).numpy() for name, x in (("past_k", k), ("past_v", v))}
+        inputs["past_and_new_less_one"] = np.full(steps, past + new - 1, np.int32)
+        inputs["longest"] = np.array([past + new], np.int32)
+        output = _open_group_query_attention(q.dtype, heads).run(["o"], inputs)[0]
+        return torch.from_numpy(output).reshape(queries, heads, dim).transpose(0, 1)

@@ -11,38 +11,28 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
-from verification.adapters.onnxruntime import session_of
+from verification.adapters.onnxruntime import open_session
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT}
 
 
 @cache
-def _attention(dtype: torch.dtype, mask: torch.dtype | None, causal: bool, scale: float, softcap: float) -> Any:
+def _open_attention(dtype: torch.dtype, mask: torch.dtype | None, causal: bool, scale: float, softcap: float) -> Any:
     kinds = dict.fromkeys("qkv", _TYPES[dtype])
     if mask is not None:
         kinds["mask"] = TensorProto.BOOL if mask == torch.bool else _TYPES[dtype]
     attributes: dict[str, Any] = {"is_causal": int(causal), "scale": scale, "softcap": softcap}
     infos = [helper.make_tensor_value_info(name, kind, [None] * 4) for name, kind in kinds.items()]
     output = [helper.make_tensor_value_info("o", _TYPES[dtype], [None] * 4)]
-    return session_of(helper.make_node("Attention", list(kinds), ["o"], **attributes), infos, output)
-
-
-def attention(batch: Batch) -> Tensor:
-    """Causality top-left by the attribute, anything else as part of the mask."""
-    causal, mask = batch.alignment == "top_left" and not batch.window, batch.mask
-    if not causal and (batch.alignment != "none" or mask is not None):
-        mask = batch.whole_mask()
-    inputs = {name: getattr(batch, name).contiguous().numpy() for name in "qkv"}
-    if mask is not None:
-        sizes = len(batch.q), batch.q.shape[1], batch.q.shape[2], batch.k.shape[2]
-        inputs["mask"] = np.ascontiguousarray(mask.expand(sizes).numpy())
-    session = _attention(batch.q.dtype, None if mask is None else mask.dtype, causal, batch.scale, batch.softcap)
-    return torch.from_numpy(session.run(None, inputs)[0])
+    return open_session(helper.make_node("Attention", list(kinds), ["o"], **attributes), infos, output)
 
 
 class MaskedAttention(BatchedAdapter):
-    """Masks are written out: "last dimension can also be shorter than total_sequence_length and will be padded", and
-    broadcast "to (batch_size, q_num_heads, q_sequence_length, total_sequence_length)".
+    """``Attention`` under masks. Plain causality top-left is the operator's attribute, any other is part of the mask.
+
+    Masks are expanded before the call. The operator would broadcast them "to (batch_size, q_num_heads,
+    q_sequence_length, total_sequence_length)", but their "last dimension can also be shorter than total_sequence_length
+    and will be padded", so that a mask 1 wide there would mean another one.
     """
 
     name = "onnxruntime/Attention, masked"
@@ -54,8 +44,17 @@ class MaskedAttention(BatchedAdapter):
         scoring=frozenset({"scale", "softcap", "bool_mask", "float_mask", "window", "blind_rows"}),
         alignments=("top_left", "bottom_right", "none"),
     )
-    # As of the plain one; the scale's root is taken of queries and keys, each of them rounded.
+    # As `Attention` without a mask; queries and keys are each multiplied by the root of the scale, and rounded.
     precision = Precision(scores=INPUT, probabilities=INPUT, scaled_query=True)
 
     def attend(self, batch: Batch) -> Tensor:
-        return attention(batch)
+        causal, mask = batch.alignment == "top_left" and not batch.window, batch.mask
+        if not causal and (batch.alignment != "none" or mask is not None):
+            mask = batch.whole_mask()
+        inputs = {name: getattr(batch, name).contiguous().numpy() for name in "qkv"}
+        if mask is not None:
+            sizes = len(batch.q), batch.q.shape[1], batch.q.shape[2], batch.k.shape[2]
+            inputs["mask"] = np.ascontiguousarray(mask.expand(sizes).numpy())
+        kind = None if mask is None else mask.dtype
+        session = _open_attention(batch.q.dtype, kind, causal, batch.scale, batch.softcap)
+        return torch.from_numpy(session.run(None, inputs)[0])

@@ -15,24 +15,28 @@ from verification.adapter import INPUT, DenseAdapter, Precision, promising
 _TYPES = {torch.float16: openvino.Type.f16, torch.bfloat16: openvino.Type.bf16, torch.float32: openvino.Type.f32}
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, precision: str = "") -> Tensor:  # noqa: ARG001
-    """Its scale is left out, since the default is ours, and a given one has a finding of its own (docs/findings.md)."""
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, precision: str = "") -> Tensor:
+    """Return attention at OpenVINO's own choice of precision, or at ``precision``.
+
+    The operation's scale is left out: its default is ours, and a given scale has a finding of its own
+    (docs/findings.md, 6).
+    """
     out = torch.empty(q.shape, dtype=q.dtype)
-    request = _request(q.dtype, causal, precision)
-    request.set_output_tensor(0, _shared(out))
+    request = _compile(q.dtype, causal, precision)
+    request.set_output_tensor(0, _share(out))
     inputs = [x.contiguous() for x in (q, k, v)]  # named, so that the shared memory outlives the call
-    request.infer([_shared(x) for x in inputs])
+    request.infer([_share(x) for x in inputs])
     return out
 
 
-def _shared(x: Tensor) -> Any:
-    """The same memory as a tensor of theirs; NumPy has no bfloat16."""
+def _share(x: Tensor) -> Any:
+    """Return a tensor of OpenVINO's over the memory of ``x``, by way of NumPy, to which bfloat16 goes as integers."""
     numbers = x.view(torch.int16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
     return openvino.Tensor(numbers, openvino.Shape([1, *x.shape]), _TYPES[x.dtype])
 
 
 @cache
-def _request(dtype: torch.dtype, causal: bool, precision: str) -> Any:
+def _compile(dtype: torch.dtype, causal: bool, precision: str) -> Any:
     inputs = [opset13.parameter([1, -1, -1, -1], _TYPES[dtype]) for _ in range(3)]
     node = opset13.scaled_dot_product_attention(*inputs, causal=causal)
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1}
@@ -43,25 +47,27 @@ def _request(dtype: torch.dtype, causal: bool, precision: str) -> Any:
 
 
 class Sdpa(DenseAdapter):
-    """In bfloat16: "On platforms that natively support bfloat16 calculations, the bf16 type is automatically used
-    instead of f32" (CPU device, Floating-Point Data Types Specifics), inputs of other dtypes included.
+    """OpenVINO at its own choice of precision, in bfloat16 alone.
+
+    Its documentation says "On platforms that natively support bfloat16 calculations, the bf16 type is automatically
+    used instead of f32" (CPU device, Floating-Point Data Types Specifics), for inputs of other dtypes too.
     """
 
     name = "openvino/sdpa"
     contract = promising("bfloat16")
-    # The scale is of the query's type, in the specification of the operation: rounded as a scaled query would be.
+    # The specification of the operation gives the scale the query's type: it is rounded as a scaled query would be.
     precision = Precision(probabilities=INPUT, scaled_query=True, flushing=True)
 
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        return sdpa(q, k, v, causal, scale)
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
+        return attend(q, k, v, causal)
 
 
 class SdpaF32(DenseAdapter):
-    """With the inference precision f32, in which "all calculations are performed using the native precision of f32"."""
+    """OpenVINO at f32, where "all calculations are performed using the native precision of f32"."""
 
     name = "openvino/sdpa+f32"
     contract = promising("float16", "float32")
     precision = Precision(scaled_query=True)
 
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        return sdpa(q, k, v, causal, scale, "f32")
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
+        return attend(q, k, v, causal, "f32")

@@ -1,4 +1,4 @@
-"""torch's scaled_dot_product_attention with what its page offers: ``attn_mask``, ``is_causal``, ``scale``, groups."""
+"""torch's scaled_dot_product_attention with ``attn_mask``, ``is_causal``, ``scale`` and groups of heads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from verification.adapter import DTYPES, FLASH_ON_CPU, Batch, BatchedAdapter, Precision, promising
 
-# The page: a boolean mask shows where it is True, a float mask is added; ``is_causal`` is top-left, and not to be given
-# with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
+# Its documentation: a boolean mask shows a key where it is True, a float mask is added; ``is_causal`` is top-left, and
+# must not be given with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
 MASKED = promising(
     *DTYPES,
     phases=("prefill",),
@@ -23,8 +23,10 @@ MASKED = promising(
 )
 
 
-def with_mask(batch: Batch) -> Tensor:
-    """Causality by itself where that says all; else as part of the mask, a boolean one unless something is added."""
+def attend_with_mask(batch: Batch) -> Tensor:
+    """Return attention by the kernel in force. Plain causality top-left is an argument, any other is part of the mask,
+    which is boolean unless it is added to the scores.
+    """
     grouped = batch.q.shape[1] != batch.k.shape[1]
     options: dict[str, Any] = {"scale": batch.scale, "enable_gqa": grouped}
     if batch.alignment == "top_left" and batch.mask is None and not batch.window:
@@ -33,7 +35,9 @@ def with_mask(batch: Batch) -> Tensor:
 
 
 class Math(BatchedAdapter):
-    """ "For math backend, all intermediates are kept in torch.float if inputs are in torch.half or torch.bfloat16." """
+    """The math kernel. "For math backend, all intermediates are kept in torch.float if inputs are in torch.half or
+    torch.bfloat16", its documentation says.
+    """
 
     name = "torch/sdpa math, masked"
     contract = MASKED
@@ -41,11 +45,13 @@ class Math(BatchedAdapter):
 
     def attend(self, batch: Batch) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
-            return with_mask(batch)
+            return attend_with_mask(batch)
 
 
 class Flash(BatchedAdapter):
-    """ "All fused kernels require the last dimension of the input to have stride 1", it says: others are copied."""
+    """The flash kernel. "All fused kernels require the last dimension of the input to have stride 1", its warning says:
+    other tensors are copied.
+    """
 
     name = "torch/sdpa flash, masked"
     contract = MASKED
@@ -53,9 +59,9 @@ class Flash(BatchedAdapter):
 
     def attend(self, batch: Batch) -> Tensor:
         tokens = {name: getattr(batch, name) for name in "qkv"}
-        # torch calls a tensor of size 1 contiguous whatever its strides.
+        # Torch calls a dim of size 1 contiguous whatever its stride, so `contiguous` would not copy it.
         rows = {
             n: x if x.stride(-1) == 1 else x.clone(memory_format=torch.contiguous_format) for n, x in tokens.items()
         }
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            return with_mask(replace(batch, **rows))
+            return attend_with_mask(replace(batch, **rows))

@@ -1,4 +1,4 @@
-"""What transformers' models do to scores besides a mask: Gemma 2's softcap, GPT-OSS's sinks."""
+"""Steps of transformers' models on scores besides a mask: Gemma 2's softcap, GPT-OSS's sinks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward
 from verification.adapter import Batch, BatchedAdapter, Contract, Precision, promising
 
 
-def _with(feature: str) -> Contract:
-    """In float32: narrower dtypes are rounded to after each step, of which no profile here knows so many."""
+def _promise(feature: str) -> Contract:
+    """Return a contract with one more feature, in float32 alone.
+
+    In narrower dtypes the model rounds after every step, which `Precision` cannot express.
+    """
     return promising(
         "float32",
         phases=("prefill",),
         dense_batches=True,
         scoring=frozenset({feature, "scale", "odd_scale", "bool_mask", "float_mask", "window"}),
         alignments=("top_left", "bottom_right", "none"),
-        blind="mean",  # of a mask that is finite
+        blind="mean",  # the mask is finite, so that all scores of such a row are equal
     )
 
 
-def _layer(batch: Batch) -> Any:
-    """What the functions read of one."""
+def _make_layer(batch: Batch) -> Any:
+    """Return a stand-in for a layer, with the attributes that the functions read."""
     groups = batch.q.shape[1] // batch.k.shape[1]
     return SimpleNamespace(num_key_value_groups=groups, training=False, sinks=batch.sinks)
 
 
-def _added(batch: Batch) -> Tensor:
-    """The mask as these models get it: ``torch.finfo(dtype).min`` where nothing is to be seen."""
+def _make_added_mask(batch: Batch) -> Tensor:
+    """Return the mask as these models get it: added to scores, with ``torch.finfo(dtype).min`` for hidden keys."""
     hidden = ~batch.visible()
     if batch.mask is None:
         added = torch.zeros(hidden.shape, dtype=batch.q.dtype)
@@ -44,28 +47,28 @@ def _added(batch: Batch) -> Tensor:
 
 
 class Gemma2(BatchedAdapter):
-    """With a softcap between scale and mask."""
+    """Gemma 2's attention, with a softcap between scale and mask."""
 
     name = "transformers/gemma2 eager"
-    contract = _with("softcap")
+    contract = _promise("softcap")
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
         options: dict[str, Any] = {"scaling": batch.scale, "softcap": batch.softcap or None}
-        out: Tensor = gemma2(_layer(batch), batch.q, batch.k, batch.v, _added(batch), **options)[0]
+        out: Tensor = gemma2(_make_layer(batch), batch.q, batch.k, batch.v, _make_added_mask(batch), **options)[0]
         return out.transpose(1, 2)
 
 
 class GptOss(BatchedAdapter):
-    """A row that sees nothing sees its sink, where there is one."""
+    """GPT-OSS's attention, with sinks. In a row that sees no key a sink takes all of the weight."""
 
     name = "transformers/gpt-oss eager"
-    contract = _with("sinks")
+    contract = _promise("sinks")
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
-        layer = _layer(batch)
-        if layer.sinks is None:  # one that weighs nothing
+        layer = _make_layer(batch)
+        if layer.sinks is None:  # the function needs a sink: this one has no weight
             layer.sinks = batch.q.new_full((batch.q.shape[1],), -torch.inf)
-        out: Tensor = gpt_oss(layer, batch.q, batch.k, batch.v, _added(batch), batch.scale)[0]
+        out: Tensor = gpt_oss(layer, batch.q, batch.k, batch.v, _make_added_mask(batch), batch.scale)[0]
         return out.transpose(1, 2)

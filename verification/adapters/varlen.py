@@ -1,4 +1,4 @@
-"""torch's varlen_attn, on CUDA alone: ragged prefills through FlashAttention 2."""
+"""torch's varlen_attn: ragged prefills by FlashAttention 2, on CUDA alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from verification.adapter import FLASH_ON_MATRIX_UNITS, PagedAdapter, Problem, T
 
 
 class Varlen(PagedAdapter):
-    """Its page: ``(T, H, D)``, "offsets" of sequences, and "(-1, 0) means causal", which FlashAttention aligns
-    bottom-right. Of groups it says nothing: each query head has its kv head. It has no cache.
+    """Prefills without a cache, aligned bottom-right.
+
+    Its documentation has tensors ``(T, H, D)``, "offsets" of sequences, and "(-1, 0) means causal", which
+    FlashAttention aligns bottom-right. It says nothing of groups: here each query head gets a kv head of its own.
     """
 
     name = "torch/varlen_attn"
@@ -31,7 +33,7 @@ class Varlen(PagedAdapter):
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
         from torch.nn.attention import varlen  # not in every torch that we run with
 
-        if not len(tensors.q):  # which it cannot launch: "CUDA error: invalid argument"
+        if not len(tensors.q):  # an empty call cannot be launched: "CUDA error: invalid argument"
             return tensors.q
         attend: Any = varlen.varlen_attn
         known = inspect.signature(attend).parameters

@@ -1,4 +1,4 @@
-"""vLLM's paged attention on a processor: its own store, and one kernel for decodes and chunked prefills."""
+"""vLLM's paged attention on a processor: its own store, and one kernel for both decodes and chunked prefills."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from verification.adapter import PagedAdapter, Precision, Problem, Tensors, prom
 from verification.adapters.vllm_kernels import Paged
 
 DTYPES = ("float16", "bfloat16", "float32")
-# Between the tensors all is float32. Some processors make the result bfloat16 by an instruction that takes subnormal
-# numbers for 0 (VCVTNEPS2BF16).
+# All arithmetic is in float32. Some processors cast the result to bfloat16 by an instruction (VCVTNEPS2BF16) that takes
+# subnormal numbers for 0.
 FLUSHING = Precision(flushing=True)
-# `CPUAttentionBackend` has blocks of "MultipleOf(32)" tokens; of its head sizes these are ours.
+# `CPUAttentionBackend` has blocks of "MultipleOf(32)" tokens, and these of the head_dims that are drawn.
 _SIZES = tuple((*heads, dim, size) for heads, dim, size in product(((1, 1), (4, 2), (8, 1)), (64, 80, 128), (32, 64)))
-# A slot is a token's own or -1 (PAD_SLOT_ID); the scheduler gives a sequence its blocks, and at least one token. Of
-# other numbers nothing is said, nor of NaN among the values of slots that are not in use (docs/findings.md, 14).
+# A slot is one that its token owns, or -1 (PAD_SLOT_ID), and the scheduler gives each sequence all of its blocks and at
+# least one token. Nothing is said of other numbers, nor of NaN in the values of slots that are not in use
+# (docs/findings.md, 14).
 _NEVER_GIVEN = (
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
@@ -26,8 +27,10 @@ _NEVER_GIVEN = (
 
 
 class Attention(PagedAdapter):
-    """`CPUAttentionBackendImpl.forward`. Its index tensors are int32 but for the slots, and are made so here. Models
-    bring a scale, a softcap, slopes and sinks; a window of W is "the last W tokens", a query's own included.
+    """`CPUAttentionBackendImpl.forward`, without the engine around it.
+
+    All of its index tensors but the slots are int32, and are converted here. Models set a scale, a softcap, slopes and
+    sinks; a window of W is "the last W tokens", a query's own included.
     """
 
     name = "vllm/cpu"
@@ -48,7 +51,7 @@ class Attention(PagedAdapter):
         cache.store(tensors.k, tensors.v, slots.to(torch.int64))
         starts = torch.tensor([0, *problem.query_lens]).cumsum(0)
         rules, sinks = problem.scoring, tensors.sinks
-        if sinks is not None and sinks.dtype != torch.bfloat16:  # as `forward` does
+        if sinks is not None and sinks.dtype != torch.bfloat16:  # `forward` does the same
             sinks = sinks.to(torch.float32)
         of_heads = torch.from_numpy(slopes(problem.num_heads)) if rules.alibi else None
         where = starts, contexts, tables

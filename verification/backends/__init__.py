@@ -1,1 +1,1 @@
-"""Adapters: each makes one implementation a `verification.backends.protocol.Backend`."""
+"""Backends: the protocol, contracts, observation, and the implementations that are ours or torch's."""

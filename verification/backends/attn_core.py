@@ -19,6 +19,7 @@ from verification.problem.formats import DTYPES
 from verification.problem.table import NUMBERED, given_to
 from verification.tensors.materialize import Tensors
 
+# Laws that hold to the last bit for eager, which computes each sequence alone, in the same steps whatever is beside it.
 CLAIMS = frozenset(
     {
         "poison_is_invisible",
@@ -33,9 +34,7 @@ CLAIMS = frozenset(
         "values_scale_exactly",
     }
 )
-
-
-# Kernels block by the length of what they are given: a longer neighbour may move a rounding.
+# Fewer than eager's: kernels choose their blocks by the longest sequence, so a longer neighbour may move a rounding.
 SDPA_CLAIMS = frozenset(
     {
         "poison_is_invisible",
@@ -46,11 +45,11 @@ SDPA_CLAIMS = frozenset(
     }
 )
 SDPA_CONTRACT = Contract(dtypes=DTYPES, bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
-# What is true of every kernel that torch may choose there.
+# The roundings of any kernel that torch may choose on that device.
 SDPA_PRECISION = {"cpu": FLASH_ON_CPU, "cuda": FLUSHING_FLASH}
-# FlexAttention's keys are read in place, so nobody has them together.
+# No event is owed for ``decode_k_history_``: keys are read in place, and the history of a sequence is never gathered.
 FLEX_CONTRACT = replace(SDPA_CONTRACT, uncomputed=("prefill_attn_", "decode_k_history_"))
-# On CUDA it compiles for each; expanded to all heads, they are as many again.
+# (H, G, D, S): one size alone, since FlexAttention on CUDA compiles a kernel for each, which takes seconds.
 FLEX_SIZES = ((4, 2, 64, 32),)
 FAST: tuple[Implementation, ...] = ("sdpa", "flex", "auto")
 FLEX_PRECISION = {"cpu": SPLIT_ON_CPU, "cuda": SPLIT_FLASH}
@@ -58,7 +57,7 @@ FLEX_PRECISION = {"cpu": SPLIT_ON_CPU, "cuda": SPLIT_FLASH}
 
 @dataclass(frozen=True)
 class AttnCore:
-    """The layer as an engine uses it: caches assigned, context set, one forward a call."""
+    """The layer as an engine uses it: caches assigned, context set, one forward for each call."""
 
     device: str = "cpu"
     implementation: Implementation = "eager"
@@ -73,10 +72,10 @@ class AttnCore:
         return replace(self, device=device) if self.implementation == "eager" else fast(self.implementation, device)
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, implementation=self.implementation), problem)
+        return EngineCall(make_layer(problem, implementation=self.implementation), problem)
 
     def snippet(self, problem: Problem) -> Snippet:
-        """`EngineCall` as a script spells it, with the options that are not the layer's default."""
+        """Return `EngineCall` as source code, with those options that are not the layer's defaults."""
         sizes = ("num_heads", "head_dim", "num_kv_heads", "block_size")
         options = {"causal_alignment": "top_left", "on_invalid": "drop", "max_heads": 32, "implementation": "eager"}
         chosen = {
@@ -101,15 +100,15 @@ class AttnCore:
 
 
 def fast(implementation: Implementation, device: str = "cpu") -> AttnCore:
-    """One of the fast implementations, with what it promises and rounds there."""
+    """Return one of the fast implementations, with its contract and its precision on ``device``."""
     if implementation == "sdpa" or (implementation == "auto" and device == "cpu"):
         return AttnCore(device, implementation, SDPA_CONTRACT, SDPA_PRECISION[device])
     contract = FLEX_CONTRACT if device == "cpu" else replace(FLEX_CONTRACT, compiled_sizes=FLEX_SIZES)
     return AttnCore(device, implementation, contract, FLEX_PRECISION[device])
 
 
-def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:
-    """A layer of that ``kind`` with the problem's sizes and conventions."""
+def make_layer(problem: Problem, kind: type[Attention] = Attention, **options: Any) -> Attention:
+    """Return a layer of class ``kind`` with the problem's sizes and conventions."""
     return kind(
         problem.num_heads,
         problem.head_dim,
@@ -123,7 +122,7 @@ def layer_for(problem: Problem, kind: type[Attention] = Attention, **options: An
 
 
 class EngineCall:
-    """The engine's side: it assigns its caches once, and again only when it has others."""
+    """The engine's side of a call: caches are assigned at the first call, and again only when other ones come."""
 
     def __init__(self, layer: Attention, problem: Problem) -> None:
         self._layer, self._problem = layer, problem

@@ -1,4 +1,4 @@
-"""`attn_core.Attention` as engines run it: in a CUDA graph that was captured with other numbers, or compiled."""
+"""`attn_core.Attention` as engines run it: replayed from a CUDA graph, or compiled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
-from verification.backends.attn_core import AttnCore, EngineCall, layer_for
+from verification.backends.attn_core import AttnCore, EngineCall, make_layer
 from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Call, NotPortable, Wrapped
 from verification.problem import Problem
@@ -24,9 +24,10 @@ _LOGGERS = ("attn_core.numeric_range", "attn_core.invalid_index")
 
 @dataclass(frozen=True)
 class Replayed(Wrapped):
-    """A decode is captured with no slot, no length and no block, and replayed with those of the problem.
+    """The layer in a CUDA graph: a decode is captured with empty contexts, and replayed with the problem's numbers.
 
-    A captured call can neither wait for numbers, to refuse them, nor fetch any, to warn of them.
+    Its contract has neither refusals nor events, since a captured call cannot fetch numbers from the device to look at
+    them.
     """
 
     inner: AttnCore
@@ -45,11 +46,12 @@ class Replayed(Wrapped):
         return self
 
     def prepare(self, problem: Problem) -> Call:
-        layer = layer_for(problem, implementation=self.inner.implementation, check_values=False)
+        layer = make_layer(problem, implementation=self.inner.implementation, check_values=False)
         return lambda tensors: _replay(layer, tensors)
 
 
 def _replay(layer: Attention, tensors: Tensors) -> Tensor:
+    """Return the output ``[T, H, D]`` of one replayed decode; caches are written in place."""
     given = (tensors.q, tensors.k, tensors.v, tensors.slot_mapping, tensors.context_lens, tensors.block_tables)
     q, k, v, slots, lengths, tables = static = [torch.zeros_like(cast(Tensor, x)) for x in given]
     slots.fill_(-1)
@@ -58,7 +60,7 @@ def _replay(layer: Attention, tensors: Tensors) -> Tensor:
     caches = cast(Tensor, tensors.k_cache), cast(Tensor, tensors.v_cache)
     graph = torch.cuda.CUDAGraph()
     with attention_context(context), _silence():
-        # What is compiled or loaded at the first call is so before the capture, on caches of its own.
+        # The first call compiles and loads, which a capture does not allow: it comes before, on copies of the caches.
         layer.k_cache, layer.v_cache = (x.clone() for x in caches)
         new_stream: Any = torch.cuda.Stream
         stream = new_stream()
@@ -77,6 +79,7 @@ def _replay(layer: Attention, tensors: Tensors) -> Tensor:
 
 @contextmanager
 def _silence() -> Iterator[None]:
+    """Drop the layer's warnings: the numbers that it is captured with are not the problem's."""
     before = [(logger, logger.level) for logger in map(logging.getLogger, _LOGGERS)]
     for logger, _ in before:
         logger.setLevel(logging.ERROR)
@@ -89,7 +92,7 @@ def _silence() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Compiled(Wrapped):
-    """The layer as `torch.compile` makes it."""
+    """The layer compiled by `torch.compile`."""
 
     inner: AttnCore
 
@@ -98,6 +101,6 @@ class Compiled(Wrapped):
         return f"{self.inner.name}+compile"
 
     def prepare(self, problem: Problem) -> Call:
-        layer = layer_for(problem, implementation=self.inner.implementation)
+        layer = make_layer(problem, implementation=self.inner.implementation)
         layer.compile()  # in place, so that the engine's attributes stay where they are
         return EngineCall(layer, problem)

@@ -24,7 +24,9 @@ def captured_events() -> Iterator[list[Event]]:
     for logger in loggers:
         logger.addHandler(handler)
         logger.propagate = logger.disabled = False
-        if not logger.isEnabledFor(logging.WARNING):  # a change of level flushes a cache of every logger there is
+        if not logger.isEnabledFor(
+            logging.WARNING
+        ):  # only then, since a change of level clears the cache of all loggers
             logger.setLevel(logging.WARNING)
     try:
         yield handler.events
@@ -39,7 +41,7 @@ def captured_events() -> Iterator[list[Event]]:
 
 
 def log_again(events: Iterable[Event]) -> None:
-    """Events that were captured elsewhere, for whoever listens here."""
+    """Log events that were captured in another process, for the listeners of this one."""
     for event in events:
         logger = logging.getLogger(RANGE_LOG if event.dropped is None else INDEX_LOG)
         logger.warning("%s", event, extra=asdict(event))

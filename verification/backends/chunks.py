@@ -1,6 +1,6 @@
-"""`attn_core`, which has no chunked prefill, asked for one: what kernels that have are measured beside.
+"""Chunked prefills by `attn_core`, which has none of its own: kernels that have one are measured beside these.
 
-Not among the adapters: nothing here is somebody else's, and no author has to write the like.
+They do not lie among the adapters, since they are ours and no author of a kernel has to write the like.
 """
 
 from __future__ import annotations

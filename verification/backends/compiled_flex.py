@@ -1,4 +1,4 @@
-"""Compiled FlexAttention, which compiles a kernel for every shape: so here it meets six shapes a dtype, and no more."""
+"""Compiled FlexAttention, padded to six shapes for each dtype, since a kernel is compiled for every shape."""
 
 from __future__ import annotations
 
@@ -11,47 +11,55 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-# Heads are a batch of MOST_HEADS, queries and keys are padded to one of the LENGTHS: multiples of a block.
+# Three head_dims times two lengths are the six shapes. Heads are a batch of MOST_HEADS, the most that the generators
+# draw. Queries and keys are padded to one of LENGTHS: one block of FlexAttention's default size, or the five blocks
+# that hold the longest sequence that is drawn (600 tokens).
 HEAD_DIMS = (16, 64, 128)
 MOST_HEADS, LENGTHS, BLOCK = 16, (128, 640), 128
 
 
 def flex_compiled(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """``[H, Lq, D]``. What is padded is hidden by counts, on the device, which are written anew for each call."""
+    """Return the output ``[H, Lq, D]``. Padding is hidden by counts on the device, which each call writes anew.
+
+    Raises ValueError for more heads or tokens than the padded shapes hold.
+    """
     (heads, queries, dim), keys = q.shape, k.shape[1]
     room = next((length for length in LENGTHS if length >= max(queries, keys)), None)
     if room is None or heads > MOST_HEADS:
         raise ValueError(
             f"q: {heads} heads, {queries} queries, {keys} keys (must be at most {MOST_HEADS}, {LENGTHS[-1]})"
         )
-    mask = _mask(room, q.device)
+    mask = _make_mask(room, q.device)
     mask.show(keys, causal)
     padded = []
     for x in (q, k, v):
         whole = x.new_zeros(MOST_HEADS, 1, room, dim)
         whole[:heads, 0, : x.shape[1]] = x
         padded.append(whole)
-    out: Tensor = _compiled()(*padded, block_mask=mask.blocks, scale=scale)
+    out: Tensor = _compile()(*padded, block_mask=mask.blocks, scale=scale)
     return out[:heads, 0, :queries]
 
 
 @cache
-def _compiled() -> Callable[..., Any]:
-    """One function; its kernels for all dtypes, head dims and lengths stay."""
+def _compile() -> Callable[..., Any]:
+    """Compile FlexAttention once; the function keeps its kernels for all dtypes, head_dims and lengths."""
     config: Any = torch._dynamo.config
+    # torch gives up after 8 kernels; six shapes for each of three dtypes are 18.
     config.recompile_limit = max(config.recompile_limit, 64)
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
 @dataclass(frozen=True)
 class _Mask:
-    """``counts [L]``: how many keys each query sees, a prefix. ``blocks`` reads them, and skips blocks behind them."""
+    """A mask that shows each query a prefix of the keys, and can be changed without compiling anew."""
 
     counts: Tensor
+    """``[L]``: how many of the first keys each query sees."""
     blocks: BlockMask
+    """Reads ``counts`` in the kernel, and skips the blocks behind them."""
 
     def show(self, keys: int, causal: bool) -> None:
-        """Of ``keys``, each query is to see all, or those up to itself."""
+        """Let each query see all of ``keys`` keys, or where ``causal`` those up to its own place."""
         length = len(self.counts)
         rows = torch.arange(1, length + 1, device=self.counts.device)
         self.counts.copy_(rows.clamp(max=keys) if causal else torch.full_like(rows, keys))
@@ -61,8 +69,8 @@ class _Mask:
 
 
 @cache
-@torch.inference_mode(False)  # what is made in that mode cannot be written outside of it
-def _mask(length: int, device: torch.device) -> _Mask:
+@torch.inference_mode(False)  # tensors made in inference mode could not be written outside of it
+def _make_mask(length: int, device: torch.device) -> _Mask:
     counts = torch.full((length,), length, dtype=torch.int32, device=device)
     blocks = length // BLOCK
     indices = torch.arange(blocks, dtype=torch.int32, device=device).expand(1, 1, blocks, blocks).contiguous()

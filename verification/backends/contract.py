@@ -1,4 +1,4 @@
-"""What a backend promises where the field disagrees."""
+"""The promises of a backend, where kernels disagree about what is right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from verification.backends.promises import (
     Differing,
     Promises,
     Sizes,
-    checked_differences,
+    check_differences,
 )
 from verification.problem import Problem
 from verification.problem.declarations import nearest, one_of, told
@@ -29,8 +29,10 @@ from verification.problem.visibility import has_blind_rows
 @renamed(tried="compiled_sizes", uniform="dense_batches")
 @dataclass(frozen=True)
 class Contract:
-    """The promises of a backend. A misspelt one raises ValueError or TypeError in one line that names the field; where
-    a tuple or a frozenset is meant, any tuple, list or set is taken.
+    """The promises of a backend.
+
+    A misspelt promise raises ValueError or TypeError, in one line that names the field. Any tuple, list or set is taken
+    for a field that is a tuple or a frozenset.
     """
 
     dtypes: tuple[str, ...]
@@ -71,54 +73,56 @@ class Contract:
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
-            self._keep(name, check(name, getattr(self, name)))
+            self._store(name, check(name, getattr(self, name)))
         if self.dense_batches:
             if "prefill" not in self.phases:
                 raise ValueError(told("phases", self.phases, "have 'prefill' in it: dense batches are prefills"))
-            self._keep("phases", ("prefill",))
-        found = checked_differences(self.by_phase)
+            self._store("phases", ("prefill",))
+        found = check_differences(self.by_phase)
         asked = {phase: found[phase] for phase in PHASES if phase in found and phase in self.phases}
         new = {
             phase: {name: value for name, value in sorted(own.items()) if value != getattr(self, name)}
             for phase, own in asked.items()
         }
-        self._keep("by_phase", _kept(new))
+        self._store("by_phase", _as_stored(new))
 
-    def _keep(self, name: str, value: Any) -> None:
+    def _store(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
     def differing(self, phase: str, **promises: Unpack[Differing]) -> Contract:
-        """Return the same contract but for what it promises in one of its phases, as
-        ``contract.differing("prefill", nonfinite=False)``. Raises ValueError or TypeError as the contract itself does.
+        """Return the contract with other promises in one of its phases.
+
+        An example is ``contract.differing("prefill", nonfinite=False)``. Raises ValueError or TypeError as the contract
+        itself does.
         """
         one_of(self.phases, f"be one of its phases, {', '.join(map(repr, self.phases))}")("phase", phase)
         given = named_promises("differing", dict(promises), Differing.__annotations__)
         before = {name: dict(own) for name, own in self.by_phase}
-        return replace(self, by_phase=_kept({**before, phase: before.get(phase, {}) | given}))
+        return replace(self, by_phase=_as_stored({**before, phase: before.get(phase, {}) | given}))
 
     def in_all_phases(self, **promises: Unpack[Promises]) -> Contract:
-        """Return the same contract but for ``promises``, which hold in every phase, whatever differed before."""
+        """Return the contract with ``promises``, which hold in every phase whatever differed before."""
         given = named_promises("in_all_phases", dict(promises), Promises.__annotations__)
         left = {phase: {n: value for n, value in own if n not in given} for phase, own in self.by_phase}
-        return replace(self, **{"by_phase": _kept(left), **given})
+        return replace(self, **{"by_phase": _as_stored(left), **given})
 
     def in_phase(self, phase: str) -> Contract:
-        """Return the contract whose fields are those of one phase; it still knows in what the others differ."""
-        return _of_phase(self, phase) if any(phase == other for other, _ in self.by_phase) else self
+        """Return the contract whose fields are those of one phase. It keeps the differences of the other phases."""
+        return _make_for_phase(self, phase) if any(phase == other for other, _ in self.by_phase) else self
 
     @property
     def refused(self) -> frozenset[str]:
-        """The arguments of which bad values are refused."""
+        """Return the arguments whose bad values are refused."""
         if isinstance(self.refuses, bool):
             return frozenset(ARGUMENTS if self.refuses else ())
         return self.refuses
 
     def aligns(self, problem: Problem) -> bool:
-        """Tell whether the diagonal may lie where it does in the problem."""
+        """Return True if the contract has the problem's alignment of the diagonal, or the call reads a cache."""
         return problem.reads_cache or problem.causal_alignment in self.in_phase(problem.phase).alignments
 
     def fits_length(self, problem: Problem) -> bool:
-        """Tell whether no sequence is too long for it."""
+        """Return True if no sequence of the problem is longer than the contract allows."""
         longest = self.in_phase(problem.phase).longest
         return not longest or max((*problem.query_lens, *problem.key_lens), default=0) <= longest
 
@@ -131,18 +135,18 @@ class Contract:
         return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in own.undefined]
 
     def defines(self, problem: Problem) -> bool:
-        """Tell whether none of it is too long, aligned otherwise or left open; dtypes and sizes are not looked at."""
+        """Return True if length, alignment and labels are covered. Does not check dtype or sizes."""
         return self.aligns(problem) and self.fits_length(problem) and not self.leaves_open(problem)
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """What it promises nothing about, to be read: of all phases first, then of each that differs."""
-        first, *others = (self.in_phase(phase)._left_out() for phase in self.phases)
+        """Return all that nothing is promised about, in words: for all phases first, then for each that differs."""
+        first, *others = (self.in_phase(phase)._list_left_out() for phase in self.phases)
         shared = [name for name in first if all(name in other for other in others)]
         own = zip(self.phases, (first, *others), strict=True)
         return (*shared, *(f"in {phase}: {name}" for phase, names in own for name in names if name not in shared))
 
-    def _left_out(self) -> list[str]:
+    def _list_left_out(self) -> list[str]:
         others = [dtype for dtype in DTYPES if dtype not in self.dtypes]
         others += [phase for phase in PHASES if phase not in self.phases]
         if self.head_dims:
@@ -155,7 +159,7 @@ class Contract:
         return [*others, *sorted(self.undefined)]
 
     def speaks_of(self, problem: Problem) -> bool:
-        """Tell whether anything is promised about it."""
+        """Return True if the contract promises anything about the problem."""
         own = self.in_phase(problem.phase)
         sizes = problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size
         special = bool(problem.specials) or problem.cache_format != problem.dtype
@@ -174,8 +178,10 @@ class Contract:
 
 
 def named_promises(function: str, given: dict[str, Any], allowed: Collection[str]) -> dict[str, Any]:
-    """Return keyword arguments of ``function`` under today's names of fields. Raises TypeError, in one line, for one
-    that is not ``allowed``; warns of an old name in the line that calls the function.
+    """Return the keyword arguments of ``function``, under the current names of fields.
+
+    Raises TypeError, in one line, for an argument that is not ``allowed``. Warns of an old name, at the line that
+    called ``function``.
     """
     old = [name for name, new in old_names(Contract).items() if new in allowed]
     for name in given:
@@ -185,16 +191,17 @@ def named_promises(function: str, given: dict[str, Any], allowed: Collection[str
     return with_new_names(Contract, given, above=1)
 
 
-def _kept(differences: Mapping[str, Mapping[str, Any]]) -> Differences:
-    """Return differences as a contract keeps them."""
+def _as_stored(differences: Mapping[str, Mapping[str, Any]]) -> Differences:
+    """Return differences as a contract stores them: hashable, without phases that do not differ."""
     return tuple((phase, tuple(own.items())) for phase, own in differences.items() if own)
 
 
 @cache
-def _of_phase(contract: Contract, phase: str) -> Contract:
+def _make_for_phase(contract: Contract, phase: str) -> Contract:
+    """Return the contract of one phase. Whatever the other phases promise otherwise becomes their difference."""
     found = {name: dict(own) for name, own in contract.by_phase}
     own = found.pop(phase)
     before = {name: getattr(contract, name) for name in own}
     others = {other: before | found.get(other, {}) for other in contract.phases if other != phase}
-    changed: dict[str, Any] = {**own, "by_phase": _kept(others)}
+    changed: dict[str, Any] = {**own, "by_phase": _as_stored(others)}
     return replace(contract, **changed)

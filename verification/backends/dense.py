@@ -1,7 +1,7 @@
-"""A dense attention function as a backend: its paging is `attn_core`'s, its arithmetic is its own.
+"""A dense attention function as a backend: its arithmetic is its own, the paging around it is `attn_core`'s.
 
-Kernels differ in how they spell a mask, and not every kernel takes one. So each sequence is cut into what all of them
-can say without: a causal square, and rows that see every key.
+Kernels differ in how a mask is given to them, and some take none. So each sequence is cut into two calls that need no
+mask: a causal square, and rows that see every key.
 """
 
 from __future__ import annotations
@@ -17,33 +17,39 @@ from torch.nn.functional import pad
 
 from attn_core import Attention, eager
 from attn_core.heads import repeat_kv
-from verification.backends.attn_core import EngineCall, layer_for
+from verification.backends.attn_core import EngineCall, make_layer
 from verification.backends.contract import Contract
 from verification.backends.protocol import Call, NotPortable
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 
-# dense(q [H, Lq, D], k [H, Lk, D], v [H, Lk, D], causal, scale) -> [H, Lq, D], all in one dtype, the last dim
-# contiguous, Lq and Lk positive. Where causal, Lq == Lk.
+# dense(q [H, Lq, D], k [H, Lk, D], v [H, Lk, D], causal, scale) -> [H, Lq, D]. All are of one dtype, the last dim is
+# contiguous, Lq and Lk are positive. A causal call has Lq == Lk.
 Dense = Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]
 
 
 @dataclass(frozen=True)
 class DenseBackend:
-    """``dense`` decides about numbers; the store, the block tables and what is refused are the layer's.
-
-    ``plain`` is how a script spells a call of ``dense``, with ``{causal}`` and ``{scale}`` in it; where it is empty the
-    script has the source of ``dense``. A ``portable`` one does the same arithmetic on every device.
+    """A dense function in the layer: ``dense`` decides about numbers; the store, the block tables and the refusals are
+    the layer's.
     """
 
     name: str
+    """Name of the backend in reports and on the command line."""
     dense: Dense = field(repr=False)
+    """The function under test."""
     contract: Contract = field(repr=False)
+    """Promises of the function; those about bad input are kept by the layer."""
     precision: Precision = field(default=Precision(), repr=False)
+    """Formats in which the function rounds."""
     device: str = "cpu"
+    """The device that the function is called on."""
     plain: Snippet | None = field(default=None, repr=False)
+    """A call of ``dense`` in library terms, with ``{causal}`` and ``{scale}`` in it; None where a script shows the
+    source of ``dense``."""
     portable: bool = False
+    """True if the function does the same arithmetic on every device."""
 
     def on(self, device: str) -> DenseBackend:
         if device != self.device and not self.portable:
@@ -51,16 +57,16 @@ class DenseBackend:
         return replace(self, device=device)
 
     def prepare(self, problem: Problem) -> Call:
-        return EngineCall(layer_for(problem, _Paged, dense=self.dense), problem)
+        return EngineCall(make_layer(problem, _Paged, dense=self.dense), problem)
 
 
 def dense_contract(dtypes: tuple[str, ...], head_dims: tuple[int, ...] = ()) -> Contract:
-    """No bits, no events, no word on NaN: kernels block, multiply masked values by 0 and log nothing."""
+    """Return a contract without bits, events and NaN: kernels block, log nothing and multiply masked values by 0."""
     return Contract(dtypes, range_events=False, nonfinite=False, head_dims=head_dims)
 
 
 class _Paged(Attention):
-    """The layer around another kernel. Nothing is widened: the kernel gets the queries' dtype."""
+    """The layer around another kernel, which gets all tensors in the dtype of the queries."""
 
     def __init__(self, *sizes: Any, dense: Dense, **options: Any) -> None:
         super().__init__(*sizes, **options)
@@ -71,20 +77,20 @@ class _Paged(Attention):
         q: Float[Tensor, "Lq H D"],
         k: Float[Tensor, "Lk G D"],
         v: Float[Tensor, "Lk G D"],
-        dtype: torch.dtype,  # noqa: ARG002 (of eager's accumulation)
+        dtype: torch.dtype,  # noqa: ARG002 (the dtype in which eager accumulates; a kernel has its own)
         hidden: Bool[Tensor, "Lq Lk"] | None = None,
         scores_name: str | None = None,  # noqa: ARG002 (kernels keep their scores)
     ) -> Float[Tensor, "Lq H D"]:
         counts = [len(k)] * len(q) if hidden is None else hidden.logical_not().sum(dim=-1).tolist()
-        # Copies: torch calls a tensor of size 1 contiguous whatever its strides, and not every kernel does.
+        # `widen` copies. Torch calls a dim of size 1 contiguous whatever its stride, and some kernels do not.
         q_heads = eager.widen(q, q.dtype).transpose(0, 1)
         k_heads, v_heads = (
             repeat_kv(eager.widen(x, q.dtype), self.num_rep, self.max_heads).transpose(0, 1) for x in (k, v)
         )
-        return in_parts(self._dense, q_heads, k_heads, v_heads, counts, self.scale).transpose(0, 1)
+        return attend_in_parts(self._dense, q_heads, k_heads, v_heads, counts, self.scale).transpose(0, 1)
 
 
-def in_parts(
+def attend_in_parts(
     dense: Dense,
     q: Float[Tensor, "H Lq D"],
     k: Float[Tensor, "H Lk D"],
@@ -92,11 +98,13 @@ def in_parts(
     counts: Sequence[int],
     scale: float,
 ) -> Float[Tensor, "H Lq D"]:
-    """Query ``a`` sees the first ``counts[a]`` keys. Counts are zeros, then rise by one, then stay: rows that see
-    nothing give zeros, those that rise are the last rows of a causal square, those that stay see every key.
+    """Return attention in which query ``a`` sees the first ``counts[a]`` keys.
+
+    Counts are zeros, then rise by one, then stay. Rows with 0 become zeros, rows whose counts rise are the last rows of
+    a causal square, rows whose counts stay see every key. Raises ValueError for other counts.
     """
     out = torch.zeros_like(q)
-    keys = max(counts, default=0)  # what lies behind them is seen by nobody, and may hold anything
+    keys = max(counts, default=0)  # later keys are seen by no query, and may hold anything
     if not keys:
         return out
     k, v = k[:, :keys], v[:, :keys]

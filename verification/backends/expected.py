@@ -1,4 +1,4 @@
-"""The answer that a backend has promised."""
+"""The right answer under the contract and the precision of a backend."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from verification.tensors.inputs import Inputs
 
 
 def expected_from(backend: Backend, inputs: Inputs) -> Expectation:
-    """Return what it has promised to answer in a call of that phase."""
+    """Return the expectation of a call, with the backend's precision and its promise about rows that see nothing."""
     return expect(inputs, backend.precision, blind=backend.contract.in_phase(inputs.problem.phase).blind)

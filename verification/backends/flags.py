@@ -1,4 +1,4 @@
-"""Process-wide switches of torch that change what an honest float32 result is: set, never assumed."""
+"""Process-wide switches of torch that change an honest float32 result: they are set here, never assumed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import partial, reduce
 import numpy as np
 import torch
 
-# All that `exact_float32` changes, as attributes of `torch.backends`. The last four are of releases of torch that have
-# a precision for each kind of product; they come last, since the others change them too.
+# All that `exact_float32` changes, as attributes of `torch.backends`. The last four are a precision for each kind of
+# product, in recent releases of torch; the first three change them too, so they are put back last.
 _SWITCHES = (
     "cudnn.allow_tf32",
     "cuda.matmul.allow_fp16_reduced_precision_reduction",
@@ -24,7 +24,7 @@ _SWITCHES = (
 
 
 def exact_float32() -> None:
-    """No TF32, no reduced-precision reductions: the bounds are for the arithmetic that a `Precision` names."""
+    """Switch TF32 and reduced-precision reductions off: the bounds suppose the arithmetic that a `Precision` names."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
@@ -32,18 +32,19 @@ def exact_float32() -> None:
 
 
 def settle() -> None:
-    """What a process that runs many small problems sets first."""
+    """Prepare this process for many small problems: exact float32, one thread, and no collection of what is loaded."""
     exact_float32()
-    torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they compute
-    gc.freeze()  # what is loaded by now stays: collecting it again and again is a tenth of a run
+    torch.set_num_threads(1)  # tensors are tiny: threads that wait for each other cost more time than they save
+    gc.freeze()  # modules that are loaded by now stay for good: collecting them again and again took a tenth of a run
 
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Make torch exact and single-threaded while it lasts, as `settle` does for good, and put everything back: for a
-    process that is somebody else's. NumPy is at its defaults meanwhile, since the reference underflows on purpose.
+    """Make torch exact and single-threaded for a while, and put everything back: `settle` for somebody else's process.
+
+    NumPy's handling of floating-point errors is at its defaults meanwhile, since the reference underflows on purpose.
     """
-    before = _switches()
+    before = _remember_switches()
     try:
         exact_float32()
         torch.set_num_threads(1)
@@ -54,9 +55,11 @@ def settled() -> Iterator[None]:
             put_back()
 
 
-def _switches() -> list[Callable[[], None]]:
-    """Return what puts each switch back. One that torch refuses to read is left out: where somebody set its parts one
-    by one, it has no value, and the parts are switches of their own.
+def _remember_switches() -> list[Callable[[], None]]:
+    """Return functions that put the switches back to their present values.
+
+    A switch that torch refuses to read is left out: it has no value of its own after somebody set its parts one by one,
+    and the parts are switches of this list.
     """
     found: list[Callable[[], None]] = [partial(torch.set_num_threads, torch.get_num_threads())]
     with suppress(RuntimeError):
@@ -70,7 +73,7 @@ def _switches() -> list[Callable[[], None]]:
 
 
 def recorded_flags() -> dict[str, str]:
-    """What was in force, for a report."""
+    """Return torch's version, device and switches as they are now, for a report."""
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only",

@@ -22,7 +22,7 @@ from verification.oracle.precision import INPUT, Precision
 from verification.problem.formats import DTYPES
 
 HALVES = ("float16", "bfloat16")
-# Fused kernels load rows of a multiple of 16 bytes.
+# Those of the drawn head_dims whose rows are a multiple of 16 bytes in a 16-bit format: fused kernels load no others.
 FUSED_HEAD_DIMS = (16, 64, 80, 128)
 
 
@@ -39,26 +39,29 @@ def sdpa_efficient(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) 
 
 
 def sdpa_cudnn(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """cuDNN takes no sequence of one key: then every row is a head of its own, the first row of a square of two."""
+    """Return attention by cuDNN's kernel, which takes no sequence of one key.
+
+    With one key every query becomes a head of its own: the first row of a causal square of two.
+    """
     heads, queries, dim = q.shape
     if k.shape[1] == 1:
         rows = q.reshape(heads * queries, 1, dim)
         k, v = (x.expand(heads, queries, dim).reshape(heads * queries, 1, dim) for x in (k, v))
         rows, k, v = (pad(x, (0, 0, 0, 1)) for x in (rows, k, v))
         return sdpa_cudnn(rows, k, v, True, scale)[:, :1].reshape(heads, queries, dim)
-    # Heads innermost in memory but for dims: the one layout that every version of its checks lets pass.
+    # In memory heads come right before dims: the only layout that the checks of every cuDNN version accept.
     q, k, v = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v))
     return _sdpa(SDPBackend.CUDNN_ATTENTION, q, k, v, causal, scale)
 
 
 def _sdpa(kernel: SDPBackend, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """No other kernel steps in where this one cannot run: that raises."""
+    """Return attention by one kernel of torch. Raises RuntimeError where it cannot run; no other kernel steps in."""
     with sdpa_kernel(kernel):
         return scaled_dot_product_attention(q[None], k[None], v[None], is_causal=causal, scale=scale)[0]
 
 
 def flex_eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """FlexAttention's own eager path, which its documentation keeps for debugging."""
+    """Return attention by FlexAttention's own eager path, which its documentation keeps for debugging."""
     with uncompiled():
         mod = _hide_future if causal else None
         out: Tensor = flex.flex_attention(q[None], k[None], v[None], score_mod=mod, scale=scale)[0]
@@ -71,7 +74,7 @@ def _hide_future(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Without this switch the eager path traces itself anew for every shape. With it, its warning is gone as well."""
+    """Set FlexAttention's debug switch, without which the eager path traces itself anew for every shape, and warns."""
     module: Any = flex
     before = getattr(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", False)
     module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
@@ -83,18 +86,21 @@ def uncompiled() -> Iterator[None]:
 
 @cache
 def flex_eager_precision() -> Precision:
-    """Some releases of torch widen q and k before their product; others keep it in the inputs' format until it is
-    scaled. Which, shows in a product beyond float16's largest number. All cast the weights. The second product is the
-    library's own in the inputs' format, and on some processors the one for bfloat16 flushes subnormal numbers.
+    """Return the roundings of FlexAttention's eager path in the installed release of torch.
+
+    Some releases widen q and k before their product, others keep the product in the inputs' format until it is scaled.
+    All cast the weights to the inputs' format. The second product is the library's own in that format, and on some
+    processors the one for bfloat16 flushes subnormal numbers.
     """
+    # 300 * 300 is beyond float16's largest number, 65504: it is finite only where q and k were widened.
     large = torch.full((1, 1, 1), 300.0, dtype=torch.float16)
     if bool(flex_eager(large, large, torch.ones_like(large), False, 1.0).isfinite().all()):
         return Precision(probabilities=INPUT, flushing=True)
     return Precision(scores=INPUT, probabilities=INPUT, unscaled_scores=True, flushing=True)
 
 
-def _plain(kernel: str) -> Snippet:
-    """`_sdpa` as a script spells it."""
+def _spell_call(kernel: str) -> Snippet:
+    """Return a call of `_sdpa` in torch's own terms, for a script."""
     return Snippet(
         imports="from torch.nn.attention import SDPBackend, sdpa_kernel\n"
         "from torch.nn.functional import scaled_dot_product_attention",
@@ -104,26 +110,27 @@ def _plain(kernel: str) -> Snippet:
 
 
 def cpu_kernels() -> list[DenseBackend]:
+    """Return torch's dense kernels for processors."""
     every = dense_contract(DTYPES)
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_plain("FLASH_ATTENTION")),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_plain("MATH"), portable=True),
+        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_spell_call("FLASH_ATTENTION")),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True),
         DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), portable=True),
     ]
 
 
 def cuda_kernels() -> list[DenseBackend]:
-    """Where they run is asked only when they are called."""
+    """Return torch's dense kernels for CUDA devices. No device is needed before one of them is called."""
     every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _plain("FLASH_ATTENTION")),
+        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _spell_call("FLASH_ATTENTION")),
         DenseBackend(
-            "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _plain("EFFICIENT_ATTENTION")
+            "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")
         ),
         DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _plain("MATH"), portable=True),
+        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _spell_call("MATH"), portable=True),
         DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda", portable=True),
         DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
     ]

@@ -1,4 +1,4 @@
-"""Ask a backend, and write down everything that can be seen of its answer."""
+"""Calls of a backend, and all that can be seen of its answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from verification.tensors.observation import Answer, Observation
 
 
 class Listener(Protocol):
-    """Hears of every call that `observe_call` makes."""
+    """A listener, told of every call that `observe_call` makes, before and after it."""
 
     def about_to_call(self, call: Call, arena: Arena) -> None: ...
     def called(self, call: Call, observation: Observation) -> None: ...
@@ -34,7 +34,7 @@ _listeners: list[Listener] = []
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Let ``listener`` hear of all calls that are made meanwhile, here and not in other processes."""
+    """Tell ``listener`` of all calls that are made meanwhile in this process."""
     _listeners.append(listener)
     try:
         yield
@@ -43,16 +43,16 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def observe(backend: Backend, inputs: Inputs) -> Observation:
-    """Make one call on fresh memory and fresh state."""
+    """Return the observation of one call on fresh memory and fresh state. Raises Crash where there is none."""
     return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
 
 
 def observe_call(call: Call, arena: Arena) -> Observation:
-    """Make one call. Raises Crash where there is nothing to observe any more."""
+    """Return the observation of one call. Raises Crash where the backend's process ended or did not answer."""
     for listener in _listeners:
         listener.about_to_call(call, arena)
     answer = ask(call, arena.tensors)
-    outputs = {name: _in_shape(name, x, arena.inputs.problem) for name, x in answer.outputs.items()}
+    outputs = {name: _reshape(name, x, arena.inputs.problem) for name, x in answer.outputs.items()}
     observation = Observation(outputs, answer.memory, answer.events, answer.error, arena)
     for listener in _listeners:
         listener.called(call, observation)
@@ -60,14 +60,15 @@ def observe_call(call: Call, arena: Arena) -> Observation:
 
 
 def ask(call: Call, tensors: Tensors) -> Answer:
-    """Make one call. Whatever it raises is part of the answer: the judge knows whether an error was owed. Raises Crash
-    where there is no answer.
+    """Return the answer to one call, without shapes. Raises Crash where the backend's process gave no answer.
+
+    Any other exception is part of the answer, since only the judge knows whether an error was owed.
     """
     outputs: dict[str, NDArray[Any]] = {}
     error = None
     with captured_events() as events, torch.inference_mode():
         try:
-            outputs = {name: to_numpy(x) for name, x in _by_name(call(tensors)).items()}
+            outputs = {name: to_numpy(x) for name, x in _name_outputs(call(tensors)).items()}
         except Crash:
             raise
         except Exception as raised:
@@ -75,7 +76,7 @@ def ask(call: Call, tensors: Tensors) -> Answer:
     return Answer(outputs, tensors.arena.cpu().numpy().copy(), tuple(events), error)
 
 
-def _by_name(returned: Any) -> Mapping[str, torch.Tensor]:
+def _name_outputs(returned: Any) -> Mapping[str, torch.Tensor]:
     """Return outputs by name. Raises TypeError, in one line, where a backend returned anything else."""
     outputs = returned if isinstance(returned, Mapping) else {"out": returned}
     for name, x in outputs.items():
@@ -84,16 +85,16 @@ def _by_name(returned: Any) -> Mapping[str, torch.Tensor]:
     return outputs
 
 
-def _in_shape(name: str, x: NDArray[Any], problem: Problem) -> NDArray[Any]:
-    """Return an output in its own shape where it has as many elements, ``[T, H * D]`` as ``[T, H, D]``."""
+def _reshape(name: str, x: NDArray[Any], problem: Problem) -> NDArray[Any]:
+    """Return an output in the shape of `table.OUTPUTS` if it has as many elements: ``[T, H * D]`` as ``[T, H, D]``."""
     shape = OUTPUTS[name].shape(problem) if name in OUTPUTS else x.shape
     return x.reshape(shape) if x.size == prod(shape) else x
 
 
 def to_numpy(x: torch.Tensor) -> NDArray[Any]:
-    """A copy on the host, in the same format."""
+    """Return a copy on the host, in the same format."""
     name = str(x.dtype).removeprefix("torch.")
-    if name == "bfloat16":  # NumPy has no such type of its own, so torch will not convert it
+    if name == "bfloat16":  # NumPy has no such type of its own, and torch does not convert to the one of ml_dtypes
         bits: NDArray[Any] = x.contiguous().view(torch.int16).cpu().numpy().copy()
         return bits.view(FORMATS[name].numpy)
     host: NDArray[Any] = x.cpu().numpy().copy()
@@ -101,7 +102,7 @@ def to_numpy(x: torch.Tensor) -> NDArray[Any]:
 
 
 def to_torch(x: NDArray[Any]) -> torch.Tensor:
-    """What `to_numpy` was given, on the host."""
+    """Return a tensor on the host over the memory of ``x``, in the same format."""
     if x.dtype == FORMATS["bfloat16"].numpy:
         return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(x)

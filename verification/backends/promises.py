@@ -1,4 +1,4 @@
-"""The fields of a `Contract` as they may be given: types for who checks them beforehand, checks for all others."""
+"""The fields of a `Contract` as an author may give them: types for type checkers, and checks when it is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from verification.problem.scoring import FEATURES
 Blind = Literal["zeros", "nan", "mean", "undefined"]
 Sizes = tuple[int, int, int, int]
 Names = AbstractSet[str] | list[str] | tuple[str, ...]
-# As they are kept: for each phase that differs, its fields and their values.
+# Differences between phases as a contract stores them: each phase that differs, with its fields and their values.
 Differences = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
 PHASES: tuple[str, ...] = get_args(Phase)
@@ -47,15 +47,15 @@ class Differing(TypedDict, total=False):
 
 
 class Promises(Differing, total=False):
-    """Fields of a contract that have a default."""
+    """Fields of a contract that have a default: all but its dtypes."""
 
     phases: Names
     dense_batches: bool
     by_phase: Mapping[str, Differing]
 
 
-def _law(field: str, value: Any) -> str:
-    """Return a name. Laws are not known here: see `properties.laws.claims`."""
+def _check_law(field: str, value: Any) -> str:
+    """Return a name. Laws are not known in this package: `properties.laws.claims` checks that there is such a law."""
     if not isinstance(value, str):
         raise TypeError(told(field, value, "be the name of a law"))
     if not value:
@@ -63,8 +63,8 @@ def _law(field: str, value: Any) -> str:
     return value
 
 
-def _refuses(field: str, value: Any) -> bool | frozenset[str]:
-    """Return True, False, or the arguments whose bad values are refused; of none it is False."""
+def _check_refuses(field: str, value: Any) -> bool | frozenset[str]:
+    """Return True, False, or the arguments whose bad values are refused. An empty set becomes False."""
     if isinstance(value, bool):
         return value
     if not isinstance(value, tuple | list | set | frozenset | str):
@@ -72,7 +72,8 @@ def _refuses(field: str, value: Any) -> bool | frozenset[str]:
     return set_of(one_of(ARGUMENTS), "arguments")(field, value) or False
 
 
-def _sizes(field: str, value: Any) -> tuple[int, ...]:
+def _check_sizes(field: str, value: Any) -> tuple[int, ...]:
+    """Return sizes (H, G, D, S)."""
     rule = "be sizes (H, G, D, S), H a multiple of G"
     if not isinstance(value, tuple | list):
         raise TypeError(told(field, value, rule))
@@ -84,8 +85,8 @@ def _sizes(field: str, value: Any) -> tuple[int, ...]:
     return sizes
 
 
-def _uncomputed(field: str, value: Any) -> str:
-    """Return the beginning of the name of a tensor that is watched."""
+def _check_uncomputed(field: str, value: Any) -> str:
+    """Return the beginning of the name of a tensor that a call may have to warn of."""
     rule = f"be the beginning of one of {', '.join(map(repr, WATCHED))}"
     if not isinstance(value, str):
         raise TypeError(told(field, value, rule))
@@ -99,14 +100,14 @@ _LABEL = one_of(tuple(NAMES), "be a label of verification.problem.labels, as 'sl
 CHECKS: dict[str, Check] = {
     "dtypes": some(tuple_of(one_of(DTYPES), "names", DTYPES), "dtype"),
     "phases": some(tuple_of(one_of(PHASES), "names", PHASES), "phase"),
-    "bitwise": set_of(_law, "names"),
-    "refuses": _refuses,
+    "bitwise": set_of(_check_law, "names"),
+    "refuses": _check_refuses,
     "range_events": flag,
     "nonfinite": flag,
     "head_dims": tuple_of(whole(1), "whole numbers"),
     "longest": whole(0),
-    "compiled_sizes": tuple_of(_sizes, "sizes (H, G, D, S)"),
-    "uncomputed": tuple_of(_uncomputed, "names"),
+    "compiled_sizes": tuple_of(_check_sizes, "sizes (H, G, D, S)"),
+    "uncomputed": tuple_of(_check_uncomputed, "names"),
     "alignments": some(tuple_of(one_of(_ALIGNMENTS), "names", _ALIGNMENTS), "alignment"),
     "scoring": set_of(one_of(FEATURES), "names"),
     "dense_batches": flag,
@@ -115,21 +116,21 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def checked_differences(given: Any) -> dict[str, dict[str, Any]]:
-    """Return what differs in which phase, checked, from mappings or from pairs as they are kept."""
+def check_differences(given: Any) -> dict[str, dict[str, Any]]:
+    """Return the checked differences by phase and field, from mappings or from the pairs that a contract stores."""
     found = {}
-    for phase, fields in _pairs("by_phase", given):
+    for phase, fields in _list_pairs("by_phase", given):
         one_of(PHASES)("by_phase", phase)
-        found[phase] = {name: _checked(name, value, phase) for name, value in _pairs("by_phase", fields)}
+        found[phase] = {name: _check_difference(name, value, phase) for name, value in _list_pairs("by_phase", fields)}
     return found
 
 
-def _checked(name: str, value: Any, phase: str) -> Any:
+def _check_difference(name: str, value: Any, phase: str) -> Any:
     one_of(tuple(Differing.__annotations__))("by_phase", name)
     return CHECKS[name](f"{name} in {phase}", value)
 
 
-def _pairs(field: str, given: Any) -> list[tuple[Any, Any]]:
+def _list_pairs(field: str, given: Any) -> list[tuple[Any, Any]]:
     pairs = list(given.items()) if isinstance(given, Mapping) else given
     if not isinstance(pairs, tuple | list) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise TypeError(told(field, given, "be a mapping of phases to fields, as {'prefill': {'nonfinite': False}} is"))

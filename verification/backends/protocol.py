@@ -1,4 +1,4 @@
-"""Who is asked: an implementation of attention under test."""
+"""The protocol of a backend: an implementation of attention under test."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
-#: A bare tensor is the output named ``"out"``; others are returned beside it by their names in `table.OUTPUTS`.
+# A bare tensor is the output ``"out"``. A mapping has it under that name, with others of `table.OUTPUTS` beside it.
 Returned = Tensor | Mapping[str, Tensor]
 Call = Callable[[Tensors], Returned]
 
 
 class NotPortable(LookupError):
-    """What has this name on another device is another implementation, or there is none."""
+    """Raised for a backend on another device, where its name stands for another implementation, or for none."""
 
 
 class Backend(Protocol):
-    """An adapter names itself, says what it promises, and turns a problem into something that can be called.
+    """An implementation under test: its name, its promises, and a call for each problem.
 
-    ``prepare(problem)`` makes whatever state the implementation keeps between calls (a module, a plan); the callable
-    takes tensors of that problem's sizes and returns the output ``[T, H*D]`` or ``[T, H, D]``, or outputs by name, having
-    written the caches in place.
+    ``prepare(problem)`` makes the state that the implementation keeps between calls (a module, a plan). The call that
+    it returns takes tensors of that problem's sizes, writes the caches in place, and returns the output, ``[T, H * D]``
+    or ``[T, H, D]``, or outputs by name.
     """
 
     @property
@@ -40,13 +40,13 @@ class Backend(Protocol):
     def precision(self) -> Precision: ...
     def prepare(self, problem: Problem) -> Call: ...
     def on(self, device: str) -> Backend:
-        """The same implementation on another device. Raises NotPortable where there is none."""
+        """Return this implementation on another device. Raises NotPortable where there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A backend that answers as another does; who wraps one says in what it differs."""
+    """A backend that answers as ``inner`` does; a subclass overrides what is different."""
 
     inner: Backend
 

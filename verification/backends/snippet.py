@@ -1,4 +1,4 @@
-"""How a backend's call is written down, for a script that runs without this project."""
+"""The source code of a backend's call, for a script that runs without this project."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ from verification.problem import Problem
 
 
 class ScriptError(ValueError):
-    """No script can be made of this; the message is one line that says why."""
+    """Raised where no script can be made; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A package that a reader cannot install, to be carried at the end of the script with a fault swapped into it."""
+    """A package with a planted fault, which a reader cannot install: it stands at the end of the script."""
 
     package: ModuleType
-    #: Lines that import from the package what the call uses.
     imports: str
-    #: The functions that are swapped in, and the name of the decorator above them, which is left out.
+    """Lines that import all that the call uses of the package."""
     functions: tuple[Callable[..., Any], ...]
+    """Functions that are swapped in."""
     decorator: str
-    #: For each swap, the line that imports its owner and the line that swaps.
+    """Name of the decorator above those functions, which the script leaves out."""
     swaps: tuple[tuple[str, str], ...]
+    """For each swap the line that imports its owner, and the line that swaps."""
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """The parts of a script that are the backend's own."""
+    """The parts of a script that are the backend's own, as source code."""
 
-    #: Import lines.
     imports: str
-    #: The body of a function that has the call's tensors under the field's names, and `make`'s result as ``layer``.
+    """Import lines."""
     call: str
-    #: An expression for what several calls share; empty where there is nothing.
+    """The body of a function whose parameters are the call's tensors, by their names in `Tensors`, and ``layer``, the
+    value of ``make``."""
     make: str = ""
-    #: Functions and classes that `call` and `make` use.
+    """An expression for the object that several calls share; empty where there is none."""
     functions: str = ""
+    """Functions and classes that ``call`` and ``make`` use."""
     library: Library | None = None
+    """The package under the call, where a reader cannot install it."""
 
 
 @runtime_checkable
 class Scripted(Protocol):
-    """A backend that says itself how it is called."""
+    """A backend that has the source code of its own call."""
 
     def snippet(self, problem: Problem) -> Snippet: ...

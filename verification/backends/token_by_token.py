@@ -1,4 +1,4 @@
-"""A chunked prefill by who has none: each query is a decode of its own, once all new tokens are in the cache."""
+"""Chunked prefills by a backend that only decodes: each query is a decode, after all new tokens were stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from verification.tensors.materialize import Tensors
 
 @dataclass(frozen=True)
 class TokenByToken(Wrapped):
-    """``inner`` decodes. What it refuses and logs, it says of other tensors than were handed over."""
+    """A backend whose decodes answer chunked prefills too.
+
+    Its contract has neither refusals nor events, since ``inner`` would name other tensors than were handed over.
+    """
 
     @property
     def name(self) -> str:
@@ -30,11 +33,11 @@ class TokenByToken(Wrapped):
     def prepare(self, problem: Problem) -> Call:
         if problem.phase == "decode":
             return self.inner.prepare(problem)
-        call = self.inner.prepare(_of_decodes(problem))
+        call = self.inner.prepare(_make_decodes(problem))
         return lambda tensors: call(self.expanded(tensors))
 
     def expanded(self, tensors: Tensors) -> Tensors:
-        """As decodes, from the tensors alone, as an engine would."""
+        """Return the tensors of the decodes. Only the tensors are read for it, as in an engine."""
         starts, contexts, tables = tensors.held("cu_seqlens_q", "context_lens", "block_tables")
         queries = starts.diff()
         owner = torch.repeat_interleave(torch.arange(len(queries), device=starts.device), queries)
@@ -49,8 +52,8 @@ class TokenByToken(Wrapped):
 
 
 def as_decodes(inputs: Inputs) -> Inputs:
-    """The same questions, a sequence a query."""
-    problem = _of_decodes(inputs.problem)
+    """Return the same queries over the same cache, as decodes: a sequence for each query."""
+    problem = _make_decodes(inputs.problem)
     index = inputs.context_lens.dtype
     owner = np.repeat(np.arange(inputs.problem.num_sequences), inputs.problem.query_lens)
     return replace(
@@ -63,7 +66,8 @@ def as_decodes(inputs: Inputs) -> Inputs:
     )
 
 
-def _of_decodes(problem: Problem) -> Problem:
+def _make_decodes(problem: Problem) -> Problem:
+    """Return a decode with a sequence for each query of a chunked prefill."""
     lengths = list(zip(problem.query_lens, problem.key_lens, strict=True))
     rows = zip(problem.query_lens, problem.block_tables, strict=True)
     return replace(

@@ -127,7 +127,7 @@ def swaps(
 ) -> Callable[[Callable[..., Any]], Fault]:
     """Return a decorator that makes a function the `Fault` of putting it in the place of ``owner.target``.
 
-    The function's docstring is the sentence. ``on`` are further swaps, for a fault in a part that attn_core has not.
+    The function's docstring is the sentence. ``on`` are further swaps, for a fault in a part that attn_core lacks.
     """
 
     def plant(function: Callable[..., Any]) -> Fault:

@@ -37,7 +37,7 @@ class Terminal:
         match event:
             case RunStarted():
                 self._started(event)
-            case RoundEnded(result):
+            case RoundEnded(result) if result.problems:
                 self._counted(result)
             case LawBroken(failure):
                 self._pace.findings += 1

@@ -17,7 +17,7 @@ from torch import Tensor
 import properties
 from properties import CheckFailed, check_kernel
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, Problem, promising
-from verification.adapters.written import written
+from verification.adapters.written import attend_in_torch
 from verification.catalogue import UnknownBackend
 from verification.problem.json_io import to_json
 from verification.records.findings import CORPUS
@@ -36,14 +36,14 @@ class Right(BatchedAdapter):
     contract = promising("float32", "float64", blind="nan", **PREFILL)
 
     def attend(self, batch: Batch) -> Tensor:
-        return written(batch)
+        return attend_in_torch(batch)
 
 
 class Wrong(Right):
     name = "theirs/wrong"
 
     def attend(self, batch: Batch) -> Tensor:
-        return written(batch) * 1.01
+        return attend_in_torch(batch) * 1.01
 
 
 class Raises(DenseAdapter):
@@ -209,7 +209,7 @@ def test_what_cannot_be_asked_is_a_line(asked: dict[str, object], said: str) -> 
 def test_what_is_no_kernel() -> None:
     """The bare function of a kernel is refused in one line, and so is a name that nothing has."""
     with pytest.raises(TypeError, match=r"must be an adapter, its class or its name; has no name, device, contract"):
-        check_kernel(written)  # type: ignore[arg-type]
+        check_kernel(attend_in_torch)  # type: ignore[arg-type]
     with pytest.raises(UnknownBackend, match="'nobody'"):
         check_kernel("nobody")
 

@@ -11,7 +11,7 @@ from properties.run.probe import probe
 from properties.run.round import fuzz
 from verification.adapter import DenseAdapter, promising
 from verification.backends.contract import Contract
-from verification.catalogue import every
+from verification.catalogue import make_honest
 
 RULE = r"\(must be a law that can hold to the bit"
 LINE = rf"^bitwise: 'same_call_same_bit' {RULE}; the nearest is 'same_call_same_bits'\)$"
@@ -25,7 +25,7 @@ class Wrong(DenseAdapter):
 
 def test_claims_of_ours_are_laws() -> None:
     """And of all others that have a name here."""
-    for backend in every():
+    for backend in make_honest():
         check_bitwise(backend.contract)
     check_bitwise(Contract(("float16",), bitwise=frozenset(CLAIMABLE)))
 
@@ -55,7 +55,7 @@ def test_claims_of_one_phase_are_looked_at_too() -> None:
 def test_wherever_laws_are_asked_claims_are_checked() -> None:
     """Cells, rounds, probes; the command line has a test of its own."""
     for ask in (
-        lambda: cells(["tests.properties.test_claims:Wrong"], ["cpu"]),
+        lambda: cells(["tests.properties.laws.test_claims:Wrong"], ["cpu"]),
         lambda: fuzz(LAWS[0], Wrong(), "float16", 0, 1),
         lambda: next(probe(Wrong(), 0, 1)),
     ):

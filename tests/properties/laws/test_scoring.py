@@ -12,7 +12,7 @@ from torch import Tensor
 from properties.laws import LAWS
 from properties.run.round import fuzz
 from verification.adapter import Batch, BatchedAdapter
-from verification.adapters.written import EVERYTHING, Written, written
+from verification.adapters.written import EVERYTHING, Written, attend_in_torch
 from verification.oracle.judge import Violation
 from verification.oracle.precision import Precision
 
@@ -62,7 +62,7 @@ class Changed(BatchedAdapter):
     precision = Precision()
 
     def attend(self, batch: Batch) -> Tensor:
-        return written(self.change(batch))
+        return attend_in_torch(self.change(batch))
 
 
 # The law that is for it; None where it takes the reference to see it.

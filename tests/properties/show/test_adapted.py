@@ -87,7 +87,7 @@ def test_released_software_too(problem: Problem, tmp_path: Path) -> None:
     flex.precision = EXACT  # type: ignore[misc]
     text = script(replace(problem, score_fill="normal", value_fill="normal", seed=3), "agrees_with_reference", flex)
     assert "from torch.nn.attention.experimental._paged_attention import PagedAttention" in text
-    assert "def _pages(" in text
+    assert "def _make_pages(" in text
     assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token ")
 
 

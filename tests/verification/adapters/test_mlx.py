@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("mlx.core", reason="mlx is an optional extra")
 
 from tests.verification.adapters.laws import NAMES, keeps_the_laws
-from verification.adapters.mlx import Attention, given, taken
+from verification.adapters.mlx import Attention, from_mlx, to_mlx
 
 
 @pytest.mark.parametrize("dtype", Attention.contract.dtypes)
@@ -20,4 +20,4 @@ def test_keeps_the_laws(dtype: str) -> None:
 def test_the_same_numbers_there_and_back(dtype: torch.dtype) -> None:
     """At other strides too."""
     x = torch.tensor([[0.1, -torch.inf], [3.0, 0.0], [1e-7, 65504.0]]).to(dtype).T
-    assert torch.equal(taken(given(x), dtype), x)
+    assert torch.equal(from_mlx(to_mlx(x), dtype), x)

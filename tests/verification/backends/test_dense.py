@@ -13,8 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from properties.generate.options import HEADS
 from properties.generate.strategies import _LONGEST
 from tests.verification.samples import DECODE, PREFILL, one_head
-from verification.backends.compiled_flex import BLOCK, LENGTHS, MOST_HEADS, _mask
-from verification.backends.dense import DenseBackend, dense_contract, in_parts
+from verification.backends.compiled_flex import BLOCK, LENGTHS, MOST_HEADS, _make_mask
+from verification.backends.dense import DenseBackend, attend_in_parts, dense_contract
 from verification.backends.kernels import MATH, cpu_kernels, flex_eager_precision, sdpa_cudnn, sdpa_math
 from verification.backends.observe import observe
 from verification.oracle.bound import scores_bound
@@ -81,7 +81,7 @@ def test_no_call_needs_a_mask(alignment: str, queries: int, keys: int) -> None:
 
     counts = visible_counts(queries, keys, alignment).tolist()
     q, k, v = torch.randn(2, queries, 4), torch.randn(2, keys, 4), torch.randn(2, keys, 4)
-    out = in_parts(record, q, k, v, counts, 0.5)
+    out = attend_in_parts(record, q, k, v, counts, 0.5)
     assert sorted(set(calls)) == sorted(calls)
     for row, count in enumerate(counts):
         alone = sdpa_math(q[:, row : row + 1], k[:, :count], v[:, :count], False, 0.5) if count else 0 * q[:, :1]
@@ -91,7 +91,7 @@ def test_no_call_needs_a_mask(alignment: str, queries: int, keys: int) -> None:
 def test_counts_of_another_shape_are_refused() -> None:
     x = torch.ones(1, 3, 1)
     with pytest.raises(ValueError, match="counts"):
-        in_parts(sdpa_math, x, x, x, [1, 3, 3], 1.0)
+        attend_in_parts(sdpa_math, x, x, x, [1, 3, 3], 1.0)
 
 
 def _off_by_one(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
@@ -135,13 +135,13 @@ def test_the_mask_of_compiled_flex_counts(keys: int, causal: bool) -> None:
     """Each block of queries reads the blocks of keys that its last row sees, and no others."""
     for length in LENGTHS:
         if keys <= length:
-            mask = _mask(length, torch.device("cpu"))
+            mask = _make_mask(length, torch.device("cpu"))
             mask.show(keys, causal)
             counts = [min(row + 1, keys) if causal else keys for row in range(length)]
             assert mask.counts.tolist() == counts
             blocks = [-(-counts[row] // BLOCK) for row in range(BLOCK - 1, length, BLOCK)]
             assert mask.blocks.kv_num_blocks.flatten().tolist() == blocks
-            assert mask.blocks.mask_mod is _mask(length, torch.device("cpu")).blocks.mask_mod
+            assert mask.blocks.mask_mod is _make_mask(length, torch.device("cpu")).blocks.mask_mod
 
 
 def test_compiled_flex_has_room_for_every_problem() -> None:

@@ -131,7 +131,7 @@ def test_a_report_says_it_all() -> None:
         "3 of 32 elements are wrong: 2 too large, 1 too small; off by +0.125 on average",
         "prefill in float16: 2 heads over 1 kv head, head_dim 4",
         "It is as if it saw nothing.",
-        "Breaks as well with any other seed, values.",
+        "Breaks as well with any other seed, value fill.",
         "attn_core/masks.py:12",
         "attn-verify replay findings/agrees_with_reference-",
         "attn-verify script findings/agrees_with_reference-",
