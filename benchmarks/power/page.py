@@ -36,9 +36,9 @@ def collect_faults(reports: list[Data]) -> Data:
         killed = [r for r in planted if r["killed"]]
         sizes = [r["tokens"] for r in killed]
         alarms = f"{sum(r['killed'] for r in controls)} in {sum(r['problems'] for r in controls):,}"
-        checks, size = median(r["problems"] for r in killed), f"{median(sizes):g}, {max(sizes)}"
+        checks, size = _median([r["problems"] for r in killed]), f"{_median(sizes)}, {max(sizes, default='-')}"
         count = f"{len(killed)} of {len(planted)}"
-        runs.append((report["seed"], count, f"{checks:g}", f"{report['seconds']:.0f}", size, alarms))
+        runs.append((report["seed"], count, checks, f"{report['seconds']:.0f}", size, alarms))
     rows = [r for r in reports[0]["rows"] if not r["honest"]]
     faults = [
         (
@@ -52,6 +52,11 @@ def collect_faults(reports: list[Data]) -> Data:
     ]
     minimal = [(r["id"], r["words"]) for r in rows if r["killed"]]
     return {"runs": runs, "faults": faults, "minimal": minimal, "workers": reports[0]["workers"]}
+
+
+def _median(numbers: list[int]) -> str:
+    """Return the median as text, or a dash if nothing was killed."""
+    return f"{median(numbers):g}" if numbers else "-"
 
 
 def collect_soundness(reports: list[Data]) -> Data:
@@ -96,8 +101,8 @@ def collect_generators(results: list[Data]) -> Data:
         mine = [by[fault, name] for fault in faults]
         killed = [r for r in mine if r["law"]]
         quicker = sum(r["seconds"] < by[r["fault"], "ours"]["seconds"] for r in killed)
-        checks, seconds = median(r["problems"] for r in killed), sum(r["seconds"] for r in mine)
-        rows.append((name, f"{len(killed)} of {len(mine)}", f"{checks:g}", f"{seconds:.0f}", quicker))
+        checks, seconds = _median([r["problems"] for r in killed]), sum(r["seconds"] for r in mine)
+        rows.append((name, f"{len(killed)} of {len(mine)}", checks, f"{seconds:.0f}", quicker))
     contest = [
         (
             f"`{f}`",

@@ -79,6 +79,18 @@ def test_ours_is_the_sharpest_rule_without_false_alarms(profile: str) -> None:
     assert min(share) == 1.0
 
 
+def test_a_generator_may_find_nothing() -> None:
+    """A short run has such; its median is a dash."""
+    laws = {"ours": "agrees_with_reference"}
+    results = [
+        {"fault": "mask-strict", "generator": name, "law": laws.get(name, ""), "problems": 7, "seconds": 0.5}
+        for name in GENERATORS
+    ]
+    ours, *others = page.collect_generators(results)["generators"]
+    assert ours == ("ours", "1 of 1", "7", "0", 0)
+    assert {row[1:3] for row in others} == {("0 of 1", "-")}
+
+
 def test_the_page_is_made_from_the_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
