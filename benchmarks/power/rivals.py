@@ -121,7 +121,7 @@ def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> 
                 continue
             tried += 1
             try:
-                law.check(backend, problem)
+                law.ask(backend, problem)
             except OutsideLaw:
                 continue
             except Violation as violation:

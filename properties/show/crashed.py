@@ -32,7 +32,7 @@ from verification.tensors.observation import Observation
 _WRITE = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from properties.crashed import write_each
+from properties.show.crashed import write_each
 write_each(*sys.argv[2:])
 """
 _RUN = """\

@@ -13,7 +13,7 @@ from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.validate import is_valid
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 # Of the harness, only what is under test can have a bug that a reader looks for.
 _OURS = tuple(str(_ROOT / name) for name in ("verification", "properties"))
 _UNDER_TEST = tuple(str(_ROOT / "verification" / name) for name in ("backends", "faults"))

@@ -84,7 +84,7 @@ def test_the_number_of_the_report_comes_back(fault: str, ended: dict[str, Ended]
     """The same wrong output, to the last digit, where the law is about one."""
     finding = KEPT[fault]
     with pytest.raises(Violation) as violation:
-        BY_NAME[finding.law].check(FAULTS[fault].backend(), finding.problem)
+        BY_NAME[finding.law].ask(FAULTS[fault].backend(), finding.problem)
     if finding.law in ("agrees_with_reference", "visible_nan_appears", "finite_stays_finite"):
         worst = str(violation.value).splitlines()[-1]
         if "got" in worst:
@@ -170,7 +170,7 @@ def test_a_refusal_passes_its_script(misuse: str) -> None:
     problem = replace(DECODE if MISUSES[misuse].phase == "decode" else PREFILL, misuse=misuse, on_invalid="raise")
     problem = replace(problem, slot_mapping=tuple(range(len(problem.slot_mapping))), block_tables=((2, 0), (1, 3)))
     recording = Recording(HONEST)
-    BY_NAME["bad_input_is_refused"].check(recording, problem)
+    BY_NAME["bad_input_is_refused"].ask(recording, problem)
     case = case_of(recording.steps, HONEST, bad_input=True, same_bits=False)
     text = script_for(case, HONEST, About("law", "statement", "backend", "cpu", "message", "{}"))
     assert failure_of(text) == ""
