@@ -1,4 +1,4 @@
-"""A run: rounds of all cells in worker processes, until the budget is spent, and the events that tell of it."""
+"""Runs: rounds of all cells in worker processes, until the budget is spent, and the events that tell of it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _GRACE = 1.0
 
 
 class WorkerDied(RuntimeError):
-    """A process of the harness is gone: whatever it was trying killed it."""
+    """Raised where a process of the harness is gone: whatever it was trying killed it."""
 
 
 @dataclass
 class _Run:
-    """What the parent process knows while a run goes on."""
+    """Knowledge of the parent process while a run goes on."""
 
     plan: Plan
     reporters: Sequence[Reporter]

@@ -1,4 +1,4 @@
-"""A run on a screen, or plainly in a log: how fast, what was found, how long it still takes; at the end, all of it."""
+"""Runs on a screen, or plainly in a log: how fast, what was found, how long it still takes; at the end, all of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVERY = 5.0
 
 
 class Terminal:
-    """A bar where there is a terminal, and a line now and then where there is none."""
+    """Shows a bar where there is a terminal, and prints a line now and then where there is none."""
 
     def __init__(self, console: Console, began: float, table: str = "laws") -> None:
         self._console, self._began, self._table = console, began, table
@@ -115,7 +115,7 @@ class Terminal:
 
 
 class _Now(ProgressColumn):
-    """The line of a `Pace`, as of now: the time left runs down between two events."""
+    """Shows the line of a `Pace`, as of now: the time left runs down between two events."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -126,7 +126,7 @@ class _Now(ProgressColumn):
 
 
 def _line(failure: Failure) -> Text:
-    """As soon as it is known; whole where there is no file of it, since it may be lost with the screen."""
+    """Return a line about a finding; all of it where there is no file of it, since it may be lost with the screen."""
     finding = failure.finding
     said = (finding.message.splitlines() or [""])[0]
     text = Text(f"BROKEN {finding.law}", style="bold red")
@@ -143,7 +143,7 @@ def _by_implementation(failures: list[Failure]) -> list[list[Failure]]:
 
 
 def _others(failures: list[Failure]) -> Table:
-    """A line each: one bug breaks many laws, and one report is enough to find it."""
+    """Return a table with a line for each: one bug breaks many laws, and one report is enough to find it."""
     table = Table("broken as well", "dtype", "tokens", "kept in", title="`attn-verify replay FILE` tells all of it")
     for failure in failures:
         problem = failure.finding.problem

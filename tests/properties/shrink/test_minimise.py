@@ -262,5 +262,4 @@ def test_any_problem_ends_valid() -> None:
 def test_a_law_that_makes_its_own_call_keeps_its_problem() -> None:
     """The chunks of a prefill are made without the numbers of the problem."""
     backend = FAULTS["scale-bf16"].backend()
-    law = chunks_equal_one_shot
-    assert simplified(PREFILL, of_law(law, backend)) is PREFILL
+    assert simplified(PREFILL, of_law(chunks_equal_one_shot, backend)) is PREFILL
