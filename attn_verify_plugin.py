@@ -1,8 +1,10 @@
-"""Plugin of pytest. ``pytest --pyargs properties --attn-backend module:Class`` makes every law of a backend a test, and
-the fixture `attn_check_kernel` asks the laws in somebody's own test.
+"""Plugin for pytest, with the laws as tests and a fixture for somebody's own tests.
+
+``pytest --pyargs properties --attn-backend module:Class`` makes every law of a backend a test. The fixture
+`attn_check_kernel` asks a kernel the laws in any other test.
 
 pytest loads this module wherever the package is installed. So it imports nothing but pytest until laws are asked for,
-not even `properties`, which may be the name of a package of the suite's own, and every name that it adds begins with
+not even `properties`, which may be the name of a package in the suite itself, and every name that it adds begins with
 ``attn``.
 """
 
@@ -16,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from properties.check.checked import Checked
 
-# Name of the property of a law's test that says on how many problems the law was verified.
+# The user property of a law's test with the number of problems on which the law was verified.
 VERIFIED = "attn_verified"
 
 
@@ -58,8 +60,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def attn_check_kernel(pytestconfig: pytest.Config) -> Callable[..., Checked]:
-    """Return `properties.check_kernel` with ``--attn-problems`` and ``--attn-seed`` as its numbers. Where there is no
-    CUDA device for the kernel, the test is skipped; with ``--attn-require-cuda`` it fails.
+    """Return `properties.check_kernel` with ``--attn-problems`` and ``--attn-seed`` as its defaults.
+
+    Where there is no CUDA device for the kernel, the test is skipped; with ``--attn-require-cuda`` it fails.
     """
     from properties.check.checked import CheckFailed
     from properties.check.kernel import check_kernel
@@ -81,7 +84,7 @@ def attn_check_kernel(pytestconfig: pytest.Config) -> Callable[..., Checked]:
 
 
 class _NeverGreenForNothing:
-    """Ends a run with pytest's exit code for "no tests" where none of its laws was verified on any problem."""
+    """Plugin that ends a run in which no law was verified on any problem with pytest's exit code for "no tests"."""
 
     def __init__(self) -> None:
         self.asked = self.verified = 0
@@ -102,6 +105,7 @@ class _NeverGreenForNothing:
 
 
 def _check(option: str, values: Iterable[str], allowed: Sequence[str]) -> None:
+    """Raise pytest.UsageError for a value that the option does not allow."""
     for value in values:
         if value not in allowed:
             raise pytest.UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")

@@ -1,7 +1,7 @@
-"""The command line, ``attn-verify``: what can be asked, in which words. `properties.commands` answers.
+"""The command line, ``attn-verify``: its commands and their options. `properties.commands` does the work.
 
-Exit codes: 0 nothing found, 1 a law is broken, 2 the question makes no sense, 3 nothing could be verified, or not all
-that was asked, 130 a run was interrupted before anything was found.
+Exit codes: 0 nothing was found; 1 a law is broken; 2 the options make no sense; 3 nothing could be verified, or not all
+that was asked; 130 the run was interrupted before anything was found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-# The clock of --minutes: loading torch is part of the time that a person waits.
+# --minutes counts from here, since a person waits while torch is loaded.
 BEGAN = time.monotonic()
 
 app = typer.Typer(
@@ -34,13 +34,13 @@ CrashAfter = Annotated[float, typer.Option(min=0.1, help="seconds without an ans
 Devices = Annotated[list[str] | None, typer.Option("--device", help="cpu, cuda; may be repeated")]
 
 
-def answered(command: Callable[..., int]) -> Callable[..., None]:
-    """Errors of the one who asks are one line, and the exit code says what was found."""
+def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
+    """Make a command print expected errors in one line, any other with its traceback, and end with an exit code."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            # Loaded here: `--help` and a misspelt option need not wait for torch, and Ctrl-C may come meanwhile.
+            # Imported here, so that `--help` and a misspelt option need not wait for torch; Ctrl-C may come meanwhile.
             from properties.commands.errors import EXIT_CODES
 
             try:
@@ -50,7 +50,7 @@ def answered(command: Callable[..., int]) -> Callable[..., None]:
                 code = EXIT_CODES[type(error)]
         except KeyboardInterrupt:
             code = 130
-        except Exception:  # a bug, ours or an adapter's, is no violation: exit code 1 would say so
+        except Exception:  # a bug of ours or of an adapter is no violation, so it must not end with exit code 1
             traceback.print_exc()
             code = 3
         raise typer.Exit(code)
@@ -59,7 +59,7 @@ def answered(command: Callable[..., int]) -> Callable[..., None]:
 
 
 @app.command()
-@answered
+@exit_with_code
 def fuzz(
     minutes: Annotated[float | None, typer.Option(min=0.1, help="wall time, start to end")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="problems a cell (default 500)")] = None,
@@ -77,16 +77,16 @@ def fuzz(
     ] = False,
     table: Annotated[str, typer.Option(help="laws or matrix")] = "laws",
     findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
-    corpus: Annotated[Path | None, typer.Option(help="is replayed first (default: the one shipped with us)")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="is run_replay first (default: the one shipped with us)")] = None,
     reports: Annotated[Path, typer.Option(help="gets run.jsonl, junit.xml, summary.md, index.html")] = Path("reports"),
     trusted: Trusted = False,
     crash_after: CrashAfter = 30.0,
     json: Json = False,
 ) -> int:
     """Try every law on fresh problems: rounds of all cells (law x dtype x device x implementation)."""
-    from properties.commands.fuzz import fuzzed
+    from properties.commands.fuzz import run_fuzz
 
-    return fuzzed(
+    return run_fuzz(
         BEGAN,
         minutes=minutes,
         examples=examples,
@@ -108,7 +108,7 @@ def fuzz(
 
 
 @app.command()
-@answered
+@exit_with_code
 def replay(
     problem: Annotated[list[str], typer.Argument(help="files of findings or problems, or a problem as JSON")],
     backend: Annotated[str, typer.Option(help="default: the one in the file")] = "",
@@ -119,22 +119,22 @@ def replay(
     json: Json = False,
 ) -> int:
     """Check problems again, under every law."""
-    from properties.commands.replay import replayed
+    from properties.commands.replay import run_replay
 
-    return replayed(problem, backend, device, law or [], None if trusted else crash_after, json)
+    return run_replay(problem, backend, device, law or [], None if trusted else crash_after, json)
 
 
 @app.command()
-@answered
+@exit_with_code
 def show(problem: Annotated[str, typer.Argument(help="a file, or a problem as JSON")], json: Json = False) -> int:
-    """Draw a problem: who sees what, where it lies, where new tokens go."""
-    from properties.commands.show import shown
+    """Draw a problem: the keys that each query sees, their places in the cache, and the slots of new tokens."""
+    from properties.commands.show import run_show
 
-    return shown(problem, json)
+    return run_show(problem, json)
 
 
 @app.command()
-@answered
+@exit_with_code
 def script(
     problem: Annotated[str, typer.Argument(help="a file, or a problem as JSON")],
     backend: Annotated[str, typer.Option(help="default: the one in the file")] = "",
@@ -145,38 +145,38 @@ def script(
     trusted: Trusted = False,
 ) -> int:
     """Write one Python file that shows the violation without us: for an upstream report."""
-    from properties.commands.script import scripted
+    from properties.commands.script import run_script
 
-    return scripted(problem, backend, device, law, output, None if trusted else crash_after)
+    return run_script(problem, backend, device, law, output, None if trusted else crash_after)
 
 
 @app.command()
-@answered
+@exit_with_code
 def ledger(
     folder: Annotated[Path | None, typer.Argument(help="entries, a file and a script each (default: ours)")] = None,
     crash_after: CrashAfter = 120.0,
     json: Json = False,
 ) -> int:
-    """Try known findings in released software again: still there, or fixed here. 3 where one cannot be judged."""
-    from properties.commands.ledger import reviewed
+    """Try known findings in released software again: still there, or fixed. Exit code 3 if one cannot be judged."""
+    from properties.commands.ledger import run_ledger
 
-    return reviewed(folder, crash_after, json)
+    return run_ledger(folder, crash_after, json)
 
 
 @app.command()
-@answered
+@exit_with_code
 def report(
     events: Annotated[list[Path], typer.Argument(help="run.jsonl of one run or of several")],
     output: Annotated[Path, typer.Option(help="the page")] = Path("reports/index.html"),
 ) -> int:
-    """One HTML page of one run or several, from whatever machines."""
-    from properties.commands.report import reported
+    """Write one HTML page of one run or of several, from any machines."""
+    from properties.commands.report import run_report
 
-    return reported(events, output)
+    return run_report(events, output)
 
 
 @app.command()
-@answered
+@exit_with_code
 def probe(
     backend: Annotated[str, typer.Option(help="an implementation, or module:attribute")],
     device: Annotated[str, typer.Option(help="cpu, cuda")] = "cpu",
@@ -187,26 +187,26 @@ def probe(
     json: Json = False,
 ) -> int:
     """Measure a contract: try each point, and propose the declaration."""
-    from properties.commands.probe import probed
+    from properties.commands.probe import run_probe
 
-    return probed(backend, device, examples, seed, None if trusted else crash_after, json)
+    return run_probe(backend, device, examples, seed, None if trusted else crash_after, json)
 
 
 @app.command()
-@answered
+@exit_with_code
 def laws(json: Json = False) -> int:
-    """What must hold, as mathematics."""
+    """List the laws, as mathematics."""
     from properties.commands.lists import list_laws
 
     return list_laws(json)
 
 
 @app.command()
-@answered
+@exit_with_code
 def backends(
     faults: Annotated[bool, typer.Option("--faults", help="the planted faults too")] = False, json: Json = False
 ) -> int:
-    """Who can be asked here, and what each of them promises."""
+    """List the implementations that can be asked here, with their promises."""
     from properties.commands.lists import list_backends
 
     return list_backends(faults, json)

@@ -18,7 +18,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 
-from properties.generate.paging import NO_CACHE, decode_paging, prefill_paging
+from properties.generate.paging import NO_CACHE, page_contexts, page_prefill
 from properties.generate.profile import try_each
 from properties.laws import LAWS
 from properties.laws.law import OutsideLaw
@@ -95,9 +95,9 @@ def _make_problem(
     decode = bool(lengths) and not isinstance(lengths[0], tuple)
     keys = tuple(key for _, key in pairs)
     paging = (
-        decode_paging(base_seed, keys, size, "shuffled", "none", 0, "none", "int64")
+        page_contexts(base_seed, keys, size, "shuffled", "none", 0, "none", "int64")
         if decode
-        else prefill_paging(base_seed, sum(keys), size, "none", "int64")
+        else page_prefill(base_seed, sum(keys), size, "none", "int64")
     )
     return Problem(
         phase="decode" if decode else "prefill",

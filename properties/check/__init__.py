@@ -1,1 +1,1 @@
-"""The laws asked in one's own test file, without pytest."""
+"""`check_kernel`, by which somebody's own test asks a kernel the laws; pytest is not needed."""

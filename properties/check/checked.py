@@ -1,4 +1,4 @@
-"""Results of `properties.check_kernel`: plain data, to be asserted on."""
+"""Results of `properties.check_kernel`, as plain data for assertions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verification.records.results import State
 
 @dataclass(frozen=True)
 class CheckedCell:
-    """One law in one dtype, and what came of asking it."""
+    """The result of one law in one dtype."""
 
     law: str
     """Name of the law, as `attn-verify laws` lists it."""
@@ -29,7 +29,7 @@ class CheckedCell:
 
 @dataclass(frozen=True)
 class Checked:
-    """Every cell that a kernel was asked, in the order of the laws."""
+    """The results of all laws and dtypes that a kernel was asked, in the order of the laws."""
 
     kernel: str
     device: str
@@ -37,22 +37,22 @@ class Checked:
 
     @property
     def verified(self) -> int:
-        """Number of problems on which a law held, all cells together."""
+        """Return the number of problems on which a law held, all cells together."""
         return sum(cell.verified for cell in self.cells)
 
     def in_state(self, state: State | str) -> tuple[CheckedCell, ...]:
-        """Return the cells that are in this state."""
+        """Return the cells in this state."""
         return tuple(cell for cell in self.cells if cell.state == state)
 
     @property
     def counts(self) -> str:
-        """Number of cells in each state, to be read by a person."""
+        """Return the number of cells in each state, in words."""
         found = {state: len(self.in_state(state)) for state in State}
         return ", ".join(f"{count} {state}" for state, count in found.items() if count) or "no cells"
 
 
 class CheckFailed(AssertionError):
-    """Raised where a law is broken, or nothing was verified. ``checked`` has all cells."""
+    """Raised where a law is broken or nothing was verified. Its ``checked`` has all cells."""
 
     def __init__(self, message: str, checked: Checked) -> None:
         super().__init__(message)

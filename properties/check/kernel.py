@@ -1,4 +1,4 @@
-"""`check_kernel` asks a kernel the laws in somebody's own test. Nothing in here needs pytest."""
+"""`check_kernel`, which asks a kernel the laws. Nothing in here needs pytest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from hypothesis.errors import Unsatisfiable
 
 from properties.check.checked import Checked, CheckedCell, CheckFailed
-from properties.check.message import failure_message
+from properties.check.message import write_failure
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
 from properties.run.round import Broken, fuzz
@@ -23,8 +23,9 @@ from verification.problem.formats import DTYPES
 from verification.records.findings import load, locate, read
 from verification.records.results import State
 
-# Problems for each law in each dtype: most bugs break some law on so many, and a kernel takes seconds.
+# Problems for each law in each dtype: most bugs break some law within so many, and a kernel takes seconds to check.
 PROBLEMS = 25
+# Names of all members of the protocol, by which an object is known to be no backend.
 _PARTS = [name for name in vars(Backend) if name[0] != "_"]
 Kernel: TypeAlias = Backend | Callable[[], Backend] | str
 GivenProblem: TypeAlias = Problem | str | Path
@@ -54,12 +55,12 @@ def check_kernel(
     that nothing has.
     """
     __tracebackhide__ = True
-    backend = _opened(kernel, device)
-    given = None if isinstance(problems, int) else _given(problems)
+    backend = _open(kernel, device)
+    given = None if isinstance(problems, int) else _read(problems)
     cells: list[CheckedCell] = []
     first: tuple[Law, Broken] | None = None
     with settled():
-        for law, dtype in _asked(backend, laws, dtypes, given):
+        for law, dtype in _choose(backend, laws, dtypes, given):
             if isinstance(problems, int):
                 cell, broken = check_cell(law, backend, dtype, problems, seed, shrink=first is None)
             else:
@@ -68,7 +69,7 @@ def check_kernel(
             first = first or ((law, broken) if broken else None)
     checked = Checked(backend.name, backend.device, tuple(cells))
     if first:
-        raise CheckFailed(failure_message(checked, *first, kernel), checked)
+        raise CheckFailed(write_failure(checked, *first, kernel), checked)
     if not checked.verified:
         reasons = [f"{cell.law} in {cell.dtype} {cell.state}: {cell.why}" for cell in cells]
         raise CheckFailed("\n".join([f"nothing was verified of {backend.name} on {backend.device}", *reasons]), checked)
@@ -78,7 +79,10 @@ def check_kernel(
 def check_cell(
     law: Law, backend: Backend, dtype: str, problems: int, seed: int, *, shrink: bool = True
 ) -> tuple[CheckedCell, Broken | None]:
-    """Try one law on so many fresh problems. Where it breaks, the problem and the violation are returned too."""
+    """Try one law on ``problems`` fresh problems. Return the cell, and the problem with its violation where it breaks.
+
+    Raises ValueError for less than one problem.
+    """
     if problems < 1:
         raise ValueError(f"problems: {problems} (must be at least 1)")
     if reason := cannot_run(backend.device):
@@ -90,7 +94,7 @@ def check_cell(
             law.name, dtype, State.SAYS_NOTHING, why="no problem was drawn that the contract defines"
         ), None
     if broken:
-        return _broken_cell(law, dtype, broken), broken
+        return _make_broken_cell(law, dtype, broken), broken
     if not result.verified:
         return CheckedCell(law.name, dtype, State.SAYS_NOTHING, why=result.why), None
     return CheckedCell(law.name, dtype, State.HELD, result.verified, result.ratio), None
@@ -99,7 +103,10 @@ def check_cell(
 def _check_given(
     law: Law, backend: Backend, dtype: str, problems: Sequence[Problem]
 ) -> tuple[CheckedCell, Broken | None]:
-    """Ask one law about those of ``problems`` that it and the contract speak of."""
+    """Ask one law about those of ``problems`` that both it and the contract speak of.
+
+    Return the cell, and the first problem with its violation where the law breaks.
+    """
     if reason := cannot_run(backend.device):
         return CheckedCell(law.name, dtype, State.NOT_RUN, why=reason), None
     ratios = []
@@ -113,18 +120,18 @@ def _check_given(
             pass
         except Violation as violation:
             broken = Broken(problem, violation)
-            return _broken_cell(law, dtype, broken), broken
+            return _make_broken_cell(law, dtype, broken), broken
     if not ratios:
         return CheckedCell(law.name, dtype, State.SAYS_NOTHING, why="each of the problems is outside it"), None
     return CheckedCell(law.name, dtype, State.HELD, len(ratios), max(ratios)), None
 
 
-def _broken_cell(law: Law, dtype: str, broken: Broken) -> CheckedCell:
+def _make_broken_cell(law: Law, dtype: str, broken: Broken) -> CheckedCell:
     return CheckedCell(law.name, dtype, State.BROKEN, why=str(broken.violation).splitlines()[0])
 
 
-def _opened(kernel: Kernel, device: str | None) -> Backend:
-    """Return the backend on that device, or on its own. Raises UnknownBackend, TypeError and ValueError."""
+def _open(kernel: Kernel, device: str | None) -> Backend:
+    """Return the backend on ``device``, or on its own. Raises UnknownBackend, TypeError and ValueError."""
     if device is not None and device not in DEVICES:
         raise ValueError(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
     if isinstance(kernel, str):
@@ -139,37 +146,41 @@ def _opened(kernel: Kernel, device: str | None) -> Backend:
         raise ValueError(str(error)) from None
 
 
-def _given(problems: GivenProblem | Iterable[GivenProblem]) -> list[Problem]:
-    """Return the problems themselves. Raises ProblemError, which is a ValueError of one line."""
+def _read(problems: GivenProblem | Iterable[GivenProblem]) -> list[Problem]:
+    """Return the problems, read where they are JSON or files. Raises ProblemError, a ValueError of one line."""
     if isinstance(problems, Problem):
         return [problems]
     if isinstance(problems, str):
         return [read(problems).problem]
     if isinstance(problems, Path):
         return [load(locate(problems)).problem]
-    return [problem for each in problems for problem in _given(each)]
+    return [problem for each in problems for problem in _read(each)]
 
 
-def _asked(
+def _choose(
     backend: Backend,
     laws: str | Iterable[str] | None,
     dtypes: str | Iterable[str] | None,
     given: Sequence[Problem] | None,
 ) -> list[tuple[Law, str]]:
-    """Return the laws and dtypes to try. Raises ValueError for what is misspelt, and for what the kernel has not."""
+    """Return the pairs of laws and dtypes to try.
+
+    Raises ValueError for a misspelt name, and for a law or dtype that the kernel has no contract for.
+    """
     by_name, contract = {law.name: law for law in LAWS}, backend.contract
     speaking = [law.name for law in LAWS if law.asks(backend)]
     promised = [dtype for dtype in contract.dtypes if given is None or any(p.dtype == dtype for p in given)]
     rule = f"must speak of {backend.name} on {backend.device}"
-    chosen = speaking if laws is None else _chosen("laws", laws, list(by_name), speaking, rule)
+    chosen = speaking if laws is None else _choose_names("laws", laws, list(by_name), speaking, rule)
     rule = f"must be of the contract of {backend.name}: {', '.join(contract.dtypes)}"
-    formats = promised if dtypes is None else _chosen("dtypes", dtypes, list(DTYPES), contract.dtypes, rule)
+    formats = promised if dtypes is None else _choose_names("dtypes", dtypes, list(DTYPES), contract.dtypes, rule)
     return [(by_name[name], dtype) for name in chosen for dtype in formats]
 
 
-def _chosen(
+def _choose_names(
     what: str, names: str | Iterable[str], known: Sequence[str], allowed: Sequence[str], rule: str
 ) -> list[str]:
+    """Return the names, each once. Raises ValueError for one that is not ``known``, or by ``rule`` not ``allowed``."""
     names = list(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Broken laws in plain text, for a test that fails."""
+"""Messages of a failing test, in plain text: the broken laws."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from verification.problem.describe import describe
 from verification.problem.json_io import to_json
 from verification.tensors.inputs import make_inputs
 
-# More reasons than these are none.
+# The most explanations to show: the more mistakes would give the number, the less each of them explains.
 _MOST_REASONS = 4
-# Columns of a line for one more broken law.
+# Columns of the line of each further broken law, which pytest indents by 8.
 _LINE = 110
 _HOME = Path(__file__).parents[2]
 _HARNESS = (*(_HOME / name for name in ("attn_core", "properties", "verification")), Path(torch.__file__).parent)
 
 
-def failure_message(checked: Checked, law: Law, broken: Broken, kernel: object) -> str:
-    """Return the first broken law whole, a line for each other, and how many cells came to what."""
+def write_failure(checked: Checked, law: Law, broken: Broken, kernel: object) -> str:
+    """Return the message: the first broken law in full, a line for each other one, and the counts of cells by state."""
     first, *others = checked.in_state("broken")
     lines = [f"{checked.kernel} on {checked.device} breaks {first.law} in {first.dtype}"]
     lines += ["", explain_broken(law, broken, kernel, checked.device), ""]
@@ -42,23 +42,21 @@ def failure_message(checked: Checked, law: Law, broken: Broken, kernel: object) 
 
 
 def explain_broken(law: Law, broken: Broken, kernel: object, device: str) -> str:
-    """Return the law's statement, how it was broken, what the kernel raised, the problem in words, and how it is tried
-    again.
-    """
+    """Return a broken law in full: its statement, the violation, the kernel's exception, the problem, and a replay."""
     violation, problem = broken.violation, broken.problem
     lines = [indent(law.statement, "  "), "", str(violation)]
     if violation.difference and (as_if := explanations(make_inputs(problem), violation.difference.worst)):
         lines.append(f"It is as if {', or '.join(as_if[:_MOST_REASONS])}.")
     if violation.__cause__:
-        lines += ["", *(line.rstrip() for line in format_exception(_cut(violation.__cause__)))]
+        lines += ["", *(line.rstrip() for line in format_exception(_cut_traceback(violation.__cause__)))]
     if broken.lines:
         lines += ["", "Only when it breaks, these lines run:", *(f"  {line}" for line in broken.lines)]
     lines += ["", "It breaks on this problem:", indent(describe(problem), "  ")]
-    return "\n".join([*lines, "", "Replay it:", f"  {replay_line(law, to_json(problem), kernel, device)}"])
+    return "\n".join([*lines, "", "Replay it:", f"  {write_replay(law, to_json(problem), kernel, device)}"])
 
 
-def replay_line(law: Law, problem: str, kernel: object, device: str) -> str:
-    """Return the command for a kernel that has a name, and the call for one that only its own test knows."""
+def write_replay(law: Law, problem: str, kernel: object, device: str) -> str:
+    """Return the command that replays the problem, or for a kernel without a name the call of `check_kernel`."""
     elsewhere = device != "cpu"
     if isinstance(kernel, str):
         where = f" --device {device}" if elsewhere else ""
@@ -68,9 +66,10 @@ def replay_line(law: Law, problem: str, kernel: object, device: str) -> str:
     return f'check_kernel({name}, laws="{law.name}", problems={problem!r}{where})'
 
 
-def _cut(error: BaseException) -> BaseException:
-    """Leave of what a kernel raised its own frames, behind those of the harness and of torch that called it, and none
-    of the violations that were found before it.
+def _cut_traceback(error: BaseException) -> BaseException:
+    """Cut a kernel's exception down to the kernel's own frames, and return it.
+
+    The frames of the harness and of torch that called the kernel go, and so do violations that were found before.
     """
     kept = error.__traceback__
     while kept and any(Path(kept.tb_frame.f_code.co_filename).is_relative_to(folder) for folder in _HARNESS):

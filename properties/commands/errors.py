@@ -1,4 +1,4 @@
-"""Errors that are told in one line, and the exit code of each."""
+"""Errors that a person sees as one line, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verification.problem.reading import ProblemError
 
 
 class UsageError(ValueError):
-    """An option that makes no sense; the message names it, its value and the rule."""
+    """Raised for an option that makes no sense; the message names the option, its value and the rule."""
 
 
 USAGE = 2

@@ -24,11 +24,11 @@ from verification.reporting.json_lines import JsonLines
 from verification.reporting.terminal import Terminal
 
 DEFAULT_EXAMPLES = 500
-# Seconds of the budget that are kept for the reports and for taking leave.
+# Seconds of the budget that are kept for the end: for the problems that are being checked by then, and for the reports.
 _RESERVE = 1.5
 
 
-def fuzzed(
+def run_fuzz(
     began: float,
     *,
     minutes: float | None,
@@ -48,17 +48,19 @@ def fuzzed(
     crash_after: float | None,
     json: bool,
 ) -> int:
-    """Run what the options ask for. Return the exit code of the run; 3 where all is well, but a report could not be
-    written. Raises UsageError, UnknownBackend, ProblemError, WorkerDied.
+    """Run the cells that the options ask for, and return the exit code.
+
+    It is 3 where nothing was found, but a report could not be written. Raises UsageError, UnknownBackend, ProblemError
+    and WorkerDied.
     """
     if minutes is not None and examples is not None:
         raise UsageError(f"--minutes: {minutes:g} with --examples {examples} (one of them is the budget)")
     _check_choices(dtypes, devices, table)
     corpus = corpus or CORPUS
-    load_folder(corpus)  # a file that cannot be read is said so now, and not by a worker later
+    load_folder(corpus)  # raises for a file that cannot be read, before a worker does
     settle()
     plan = Plan(
-        cells=_asked(cells(backends, devices or DEVICES), dtypes, only),
+        cells=_choose_cells(cells(backends, devices or DEVICES), dtypes, only),
         seed=secrets.randbelow(2**32) if seed is None else seed,
         examples=None if minutes else examples or DEFAULT_EXAMPLES,
         minutes=minutes,
@@ -72,7 +74,7 @@ def fuzzed(
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
     console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
-    files = _files(reports, console)
+    files = _open_files(reports, console)
     reporters: list[Reporter] = [Terminal(console, began, table), files]
     code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
@@ -90,8 +92,8 @@ def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) ->
                 raise UsageError(f"{option}: {value!r} (must be one of {', '.join(allowed)})")
 
 
-def _files(folder: Path, console: Console) -> Files:
-    """Return the reporter that writes files. Raises UsageError where it cannot: a run without reports is not begun."""
+def _open_files(folder: Path, console: Console) -> Files:
+    """Return the reporter that writes files. Raises UsageError where it cannot write: then no run is begun."""
     step = os.environ.get("GITHUB_STEP_SUMMARY")
 
     def complain(line: str) -> None:
@@ -103,7 +105,7 @@ def _files(folder: Path, console: Console) -> Files:
         raise UsageError(f"--reports: {error.filename or folder} ({error.strerror or error})") from None
 
 
-def _asked(found: list[Cell], dtypes: Sequence[str], only: Sequence[str]) -> list[Cell]:
+def _choose_cells(found: list[Cell], dtypes: Sequence[str], only: Sequence[str]) -> list[Cell]:
     """Return the cells that the options ask for. Raises UsageError where there are none."""
     chosen = [
         cell

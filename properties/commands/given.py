@@ -1,4 +1,4 @@
-"""A problem as a person gives it: a file of a finding or of a problem, or JSON itself."""
+"""Arguments of a person: a file of a finding or a problem, or JSON itself; and the backend that goes with it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from verification.records.findings import Finding, load, locate, read
 DEFAULT_BACKEND = "attn_core/eager"
 
 
-def finding_given(text: str) -> Finding:
-    """Raises ProblemError, one line."""
+def read_finding(text: str) -> Finding:
+    """Return the finding in a file or in JSON; a problem becomes a finding without a law. Raises ProblemError."""
     return read(text) if text.lstrip().startswith("{") else load(locate(Path(text)))
 
 
-def backend_given(finding: Finding, name: str, device: str, crash_after: float | None = None) -> Backend:
-    """Open the backend asked for, else the one in the file, else ours. Raises UnknownBackend and ClaimError."""
+def open_given(finding: Finding, name: str, device: str, crash_after: float | None = None) -> Backend:
+    """Open the backend with this name, else the finding's own, else ours. Raises UnknownBackend and ClaimError."""
     backend = open_backend(name or finding.backend or DEFAULT_BACKEND, device or finding.device or "cpu", crash_after)
     check_bitwise(backend.contract)
     return backend

@@ -1,4 +1,4 @@
-"""``attn-verify ledger``: which of the known findings in released software are still there."""
+"""``attn-verify ledger``: known findings in released software are tried again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from properties.run.ledger import Row, State, exit_code
-from properties.run.ledger import reviewed as rows_of
+from properties.run.ledger import Row, State, exit_code, reviewed
 from verification.backends.flags import settle
 from verification.records.entries import entries
 from verification.records.findings import LEDGER
@@ -19,27 +18,30 @@ from verification.records.findings import LEDGER
 _STYLES = {State.FIXED: "bold green", State.UNJUDGED: "bold red", State.NOT_INSTALLED: "dim", State.NOT_RUN: "dim"}
 
 
-def reviewed(folder: Path | None, crash_after: float, json: bool) -> int:
-    """3 where one cannot be judged, or none could be asked. Raises ProblemError."""
+def run_ledger(folder: Path | None, crash_after: float, json: bool) -> int:
+    """Print the state of each entry. Return 3 where one cannot be judged, or none could be asked; else 0.
+
+    Raises ProblemError.
+    """
     settle()
-    rows = list(rows_of(entries(folder or LEDGER), crash_after))
+    rows = list(reviewed(entries(folder or LEDGER), crash_after))
     console = Console(width=None if sys.stdout.isatty() else 120)
     if json:
         console.out(json_lib.dumps([row.to_dict() for row in rows], indent=1), highlight=False)
     else:
-        console.print(_table(rows))
+        console.print(_make_table(rows))
         counts = [f"{sum(row.state is state for row in rows)} {state}" for state in State]
         console.print("; ".join(counts), markup=False, highlight=False)
     return exit_code(rows)
 
 
-def _table(rows: list[Row]) -> Table:
+def _make_table(rows: list[Row]) -> Table:
     table = Table("entry", "package", "seen in", "here", "state", "what was said")
     for row in rows:
         entry, said = row.entry, row.why
         if row.broken is not None:
             said += f"; {len(row.broken)} laws broken" if row.broken else "; no law broken"
-        # The package has a column of its own.
+        # The name without the package, which has a column of its own.
         name = entry.name.replace(f"-{entry.package}", "", 1)
         state = f"FIXED in {row.here}" if row.state is State.FIXED else str(row.state)
         cells = [Text(cell) for cell in (name, entry.package, entry.seen, row.here or "-", state, said)]

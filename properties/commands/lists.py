@@ -1,4 +1,4 @@
-"""``attn-verify laws`` and ``attn-verify backends``: what can be named."""
+"""``attn-verify laws`` and ``attn-verify backends``: lists of all laws, implementations and planted faults."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from verification.faults import FAULTS
 
 
 def list_laws(json: bool) -> int:
-    """Show every law with what it needs of a backend: where that is missing it has no cell."""
+    """Print every law with its needs: it has no cell for a backend that lacks one of them. Return 0."""
     if json:
-        return _as_json([_law(law) for law in LAWS])
+        return _print_json([_describe_law(law) for law in LAWS])
     table = Table("law", "what must hold", show_lines=True)
     for law in LAWS:
         needs = [f"needs: {'; '.join(law.requirements())}"] if law.requirements() else []
@@ -27,20 +27,21 @@ def list_laws(json: bool) -> int:
     return 0
 
 
-def _law(law: Law) -> dict[str, Any]:
-    """Return a law as plain data."""
+def _describe_law(law: Law) -> dict[str, Any]:
+    """Return a law as data for JSON."""
     names = ("name", "statement", "phases", "devices", "plain", "bad_input", "to_the_bit", "scoring")
     return {name: getattr(law, name) for name in names} | {"needs": law.requirements()}
 
 
 def list_backends(faults: bool, json: bool) -> int:
-    rows = [_backend(name, device) for name, devices in implementations().items() for device in devices]
+    """Print every implementation with its contract, and the planted faults where ``faults``. Return 0."""
+    rows = [_describe_backend(name, device) for name, devices in implementations().items() for device in devices]
     planted = [
         {"name": fault.id, "what is wrong": " ".join(fault.sentence.split()), "from": fault.citation}
         for fault in FAULTS.values()
     ]
     if json:
-        return _as_json({"implementations": rows, "faults": planted} if faults else {"implementations": rows})
+        return _print_json({"implementations": rows, "faults": planted} if faults else {"implementations": rows})
     table = Table("implementation", "device", "runs here", "dtypes", "head_dims", "promises")
     for row in rows:
         contract = row["contract"]
@@ -60,11 +61,12 @@ def list_backends(faults: bool, json: bool) -> int:
     return 0
 
 
-def _backend(name: str, device: str) -> dict[str, Any]:
+def _describe_backend(name: str, device: str) -> dict[str, Any]:
+    """Return a backend as data for JSON."""
     backend = backend_named(name, device)
-    contract = {field: _plain(value) for field, value in vars(backend.contract).items()}
+    contract = {field: _make_plain(value) for field, value in vars(backend.contract).items()}
     contract["by_phase"] = {
-        phase: {field: _plain(value) for field, value in own} for phase, own in backend.contract.by_phase
+        phase: {field: _make_plain(value) for field, value in own} for phase, own in backend.contract.by_phase
     }
     return {
         "name": name,
@@ -75,11 +77,11 @@ def _backend(name: str, device: str) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return a value that JSON knows."""
+def _make_plain(value: Any) -> Any:
+    """Return a list for a set, which JSON does not know."""
     return sorted(value) if isinstance(value, frozenset) else value
 
 
-def _as_json(data: Any) -> int:
+def _print_json(data: Any) -> int:
     Console().out(json_lib.dumps(data, indent=1))
     return 0

@@ -1,4 +1,4 @@
-"""``attn-verify probe``: what a backend could promise, beside what it does."""
+"""``attn-verify probe``: a contract measured beside the declared one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from verification.catalogue import cannot_run
 from verification.isolation.isolated import open_backend
 
 
-def probed(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
-    """Return 1 where what is promised breaks, 3 where nothing holds. Raises UnknownBackend, UsageError, ClaimError."""
+def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
+    """Print the points of a contract that hold. Return 1 where a promise breaks, 3 where nothing holds, else 0.
+
+    Raises UnknownBackend, UsageError and ClaimError.
+    """
     settle()
     found, console = open_backend(backend, device, crash_after), Console()
     if reason := cannot_run(found.device):
@@ -28,18 +31,16 @@ def probed(backend: str, device: str, examples: int, seed: int, crash_after: flo
     points = list(probe(found, seed, examples))
     contract = proposed(found, points)
     if json:
-        console.out(json_lib.dumps({"points": [asdict(p) for p in points], "proposed": _spelled(contract)}))
+        console.out(json_lib.dumps({"points": [asdict(p) for p in points], "proposed": _spell(contract)}))
     else:
-        console.print(_table(found.name, points))
-        console.print(
-            f"proposed: {_spelled(contract) or 'nothing, since no dtype holds'}", markup=False, highlight=False
-        )
+        console.print(_make_table(found.name, points))
+        console.print(f"proposed: {_spell(contract) or 'nothing, since no dtype holds'}", markup=False, highlight=False)
     if not any(point.holds for point in points):
         return NOT_VERIFIED
     return VIOLATION if any(point.declared and point.broken for point in points) else NOTHING
 
 
-def _table(name: str, points: list[Point]) -> Table:
+def _make_table(name: str, points: list[Point]) -> Table:
     table = Table(title=name, title_justify="left")
     for heading in ("of the contract", "point", "promised", "measured", "problems"):
         table.add_column(heading, no_wrap=True)
@@ -53,17 +54,17 @@ def _table(name: str, points: list[Point]) -> Table:
     return table
 
 
-def _spelled(contract: Contract | None) -> str | None:
-    """Return a contract as code, without what is a contract's default."""
+def _spell(contract: Contract | None) -> str | None:
+    """Return a contract as source code, without the fields that have their default."""
     if contract is None:
         return None
     defaults = {field.name: field.default for field in fields(Contract)}
     given = {name: value for name, value in vars(contract).items() if value != defaults[name] and name != "by_phase"}
-    differing = (f".differing({phase!r}, {_arguments(dict(own))})" for phase, own in contract.by_phase)
-    return f"Contract({_arguments(given)}){''.join(differing)}"
+    differing = (f".differing({phase!r}, {_spell_arguments(dict(own))})" for phase, own in contract.by_phase)
+    return f"Contract({_spell_arguments(given)}){''.join(differing)}"
 
 
-def _arguments(given: dict[str, Any]) -> str:
-    """Return keyword arguments; sets in an order of their own."""
+def _spell_arguments(given: dict[str, Any]) -> str:
+    """Return keyword arguments as source code; sets are sorted."""
     shown = {n: f"frozenset({sorted(v)!r})" if isinstance(v, frozenset) else repr(v) for n, v in given.items()}
     return ", ".join(f"{name}={text}" for name, text in shown.items())

@@ -1,4 +1,4 @@
-"""``attn-verify replay``: problems again, under every law that speaks of them."""
+"""``attn-verify replay``: problems are checked again, under every law that speaks of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from properties.commands.errors import UsageError
-from properties.commands.given import backend_given, finding_given
+from properties.commands.given import open_given, read_finding
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
@@ -19,19 +19,23 @@ from verification.catalogue import cannot_run
 from verification.reporting.broken import render_failure
 
 
-def replayed(
+def run_replay(
     given: Sequence[str], backend: str, device: str, names: Sequence[str], crash_after: float | None, json: bool
 ) -> int:
-    """1 where a law breaks, 3 where none says anything. Raises UsageError, ProblemError, UnknownBackend."""
+    """Print which laws break on each problem. Return 1 where a law breaks, 3 where no law says anything of a problem,
+    else 0.
+
+    Raises UsageError, ProblemError, UnknownBackend and ClaimError.
+    """
     settle()
-    laws, codes, console = laws_named(names), [], Console()
+    laws, codes, console = find_laws(names), [], Console()
     for text in given:
-        finding = finding_given(text)
-        asked = backend_given(finding, backend, device, crash_after)
+        finding = read_finding(text)
+        asked = open_given(finding, backend, device, crash_after)
         if reason := cannot_run(asked.device):
             raise UsageError(f"device: {asked.device!r} ({reason})")
         ratio, failures = replay(finding.problem, asked, laws, backend or finding.backend)
-        # A file replays as the file that it is; what was given as text has none.
+        # The command that replays a failure names the file that was given, or the problem where it was given as text.
         kept = "" if text.lstrip().startswith("{") else text
         failures = [replace(failure, kept=kept) for failure in failures]
         if json:
@@ -47,8 +51,8 @@ def replayed(
     return VIOLATION if VIOLATION in codes else max(codes)
 
 
-def laws_named(names: Sequence[str]) -> list[Law]:
-    """All of them where none is named. Raises UsageError."""
+def find_laws(names: Sequence[str]) -> list[Law]:
+    """Return the laws with these names, or all laws without names. Raises UsageError for a name that no law has."""
     known = {law.name: law for law in LAWS}
     for name in names:
         if name not in known:

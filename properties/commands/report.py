@@ -1,4 +1,4 @@
-"""``attn-verify report``: the page of one run, or of several together."""
+"""``attn-verify report``: the page of one run or of several."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from verification.reporting.page import page
 from verification.reporting.summary import Summary
 
 
-def reported(paths: Sequence[Path], output: Path) -> int:
-    """Raises ProblemError, which names file, line and field, and UsageError where the page cannot be written."""
+def run_report(paths: Sequence[Path], output: Path) -> int:
+    """Write one page of all the runs' events, and return 0.
+
+    Raises ProblemError, which names file, line and field, and UsageError where the page cannot be written.
+    """
     summary = Summary(event for path in paths for event in read_events(path))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

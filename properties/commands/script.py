@@ -7,16 +7,19 @@ from pathlib import Path
 from rich.console import Console
 
 from properties.commands.errors import UsageError
-from properties.commands.given import backend_given, finding_given
-from properties.show.recorded import script
+from properties.commands.given import open_given, read_finding
+from properties.show.recorded import write_script
 from verification.backends.flags import settle
 
 
-def scripted(given: str, backend: str, device: str, law: str, output: Path | None, crash_after: float | None) -> int:
-    """Raises ProblemError, UnknownBackend, ScriptError, and UsageError where the file cannot be written."""
+def run_script(given: str, backend: str, device: str, law: str, output: Path | None, crash_after: float | None) -> int:
+    """Print or write the script of a violation, and return 0.
+
+    Raises ProblemError, UnknownBackend, ClaimError, ScriptError, and UsageError where the file cannot be written.
+    """
     settle()
-    finding = finding_given(given)
-    text = script(finding, law, backend_given(finding, backend, device, crash_after))
+    finding = read_finding(given)
+    text = write_script(finding, law, open_given(finding, backend, device, crash_after))
     if output is None:
         Console().out(text, end="", highlight=False)
         return 0

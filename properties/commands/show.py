@@ -1,4 +1,4 @@
-"""``attn-verify show``: a problem drawn."""
+"""``attn-verify show``: a drawing of a problem."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json as json_lib
 
 from rich.console import Console
 
-from properties.commands.given import finding_given
+from properties.commands.given import read_finding
 from properties.laws import LAWS
 from verification.problem.describe import describe
 from verification.reporting.draw import draw_problem
 
 
-def shown(given: str, json: bool) -> int:
-    """Raises ProblemError."""
-    finding, console = finding_given(given), Console()
+def run_show(given: str, json: bool) -> int:
+    """Print a problem in words and as a drawing, with the law that it broke, and return 0. Raises ProblemError."""
+    finding, console = read_finding(given), Console()
     if json:
         console.out(json_lib.dumps(finding.to_dict()))
         return 0

@@ -1,6 +1,6 @@
-"""Block tables and slots: shuffled, shared, maximal and hostile, built from a few drawn choices and a seed.
+"""Block tables and slots, made from a few drawn choices and a seed: shuffled, shared, maximal, hostile.
 
-Each decision has a random stream of its own, so that a problem that shrinks in one respect keeps its others.
+Each decision has a random stream of its own, so that a problem that shrinks in one respect stays the same in others.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from itertools import accumulate, chain
 from random import Random
 from typing import TypeVar
 
-# Beyond what a 16-bit block id can hold.
+# More blocks than a signed 16-bit id can name: three ids lie beyond.
 MANY_BLOCKS = 2**15 + 3
 Item = TypeVar("Item")
+# Distances from a slot to others that are equal to it after a cut to 32 bits.
 _WRAPS = (-(2**32), 2**32)
 _LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
 @dataclass(frozen=True)
 class Paging:
-    """``num_blocks`` 0 where there is no cache."""
+    """The fields of a `Problem` that place its tokens in a cache."""
 
     num_blocks: int
+    """Number of blocks; 0 where there is no cache."""
     slot_mapping: tuple[int, ...]
     block_tables: tuple[tuple[int, ...], ...]
 
@@ -30,7 +32,7 @@ class Paging:
 NO_CACHE = Paging(0, (), ())
 
 
-def decode_paging(
+def page_contexts(
     seed: int,
     contexts: Sequence[int],
     block_size: int,
@@ -42,18 +44,19 @@ def decode_paging(
     hostile_tails: bool = True,
     new: Sequence[int] = (),
 ) -> Paging:
-    """Tables that cover ``contexts``, ``tail`` columns wider than needed, and for the ``new`` tokens of each sequence,
-    one where nothing is said, its own last slots. Behind a context lies anything, or where tails are not hostile
-    block 0.
+    """Return the paging of a call that reads its cache: a decode, or a chunked prefill with ``new`` tokens a sequence.
+
+    Tables cover ``contexts`` and are ``tail`` columns wider than the longest needs; entries that no context needs hold
+    any id, or block 0 where tails are not hostile. New tokens go to the last slots of their sequence's context.
     """
     needed = [-(-length // block_size) for length in contexts]
     num_blocks = MANY_BLOCKS if tables == "many" else sum(needed) + 1 + _stream(seed, "spare").randrange(3)
-    rows = _rows(seed, needed, num_blocks, tables)
-    hostile = _hostile_ids(num_blocks, index_dtype)
+    rows = _choose_blocks(seed, needed, num_blocks, tables)
+    hostile = _list_hostile_ids(num_blocks, index_dtype)
     if bad_blocks not in ("none", "short_table"):
         _plant(_stream(seed, "blocks"), rows, hostile[bad_blocks])
     slots = [
-        _slot(row, position, block_size, num_blocks)
+        _find_slot(row, position, block_size, num_blocks)
         for row, length, count in zip(rows, contexts, new or [1] * len(rows), strict=True)
         for position in range(length - count, length)
     ]
@@ -65,20 +68,23 @@ def decode_paging(
     return Paging(num_blocks, spoil_slots(seed, slots, num_blocks * block_size, bad_slots, index_dtype), tuple(padded))
 
 
-def prefill_paging(seed: int, tokens: int, block_size: int, bad_slots: str, index_dtype: str) -> Paging:
-    """A cache with room to spare, and a slot of its own for every token, in no order."""
+def page_prefill(seed: int, tokens: int, block_size: int, bad_slots: str, index_dtype: str) -> Paging:
+    """Return the paging of a call that only writes: a slot of its own for each token, in no order, and spare blocks."""
     num_blocks = -(-tokens // block_size) + 1 + _stream(seed, "spare").randrange(2)
     slots = _stream(seed, "slots").sample(range(num_blocks * block_size), tokens)
     return Paging(num_blocks, spoil_slots(seed, slots, num_blocks * block_size, bad_slots, index_dtype), ())
 
 
 def spoil_slots(seed: int, slots: list[int], num_slots: int, kind: str, index_dtype: str) -> tuple[int, ...]:
-    """Replace some slots, at any position: by -1, by another negative, by a too large one, by another token's."""
+    """Return slots of which some are spoilt: -1, another negative number, too large, or another token's slot.
+
+    ``kind`` is an option of `options.BAD_SLOTS`; "all" mixes the kinds.
+    """
     if kind == "none" or not slots:
         return tuple(slots)
     rng = _stream(seed, "spoil")
     lowest, highest = _LIMITS[index_dtype]
-    # Cut to 32 bits, the last ones are slots of the cache again.
+    # Cut to 32 bits, the numbers of `below` and `above` are slots of the cache again.
     below, above = [
         ([end + wrap for end in (slots[0], slots[-1])] if index_dtype == "int64" else []) for wrap in _WRAPS
     ]
@@ -90,18 +96,19 @@ def spoil_slots(seed: int, slots: list[int], num_slots: int, kind: str, index_dt
     }
     kinds = [kind] if kind != "all" else list(bad)
     spoiled = list(slots)
-    for position in _some(rng, range(len(slots))):
+    for position in _choose_some(rng, range(len(slots))):
         choices = bad[rng.choice(kinds)] or [spoiled[position - 1 - rng.randrange(max(1, len(slots) - 1))]]
         spoiled[position] = rng.choice(choices)
     return tuple(spoiled)
 
 
 def _stream(seed: int, purpose: str) -> Random:
+    """Return the random stream of one decision."""
     return Random(f"{seed} {purpose}")
 
 
-def _rows(seed: int, needed: list[int], num_blocks: int, tables: str) -> list[list[int]]:
-    """Which blocks each sequence owns: no block twice, but for ``shared``."""
+def _choose_blocks(seed: int, needed: list[int], num_blocks: int, tables: str) -> list[list[int]]:
+    """Return the blocks of each sequence, ``needed`` many. No block stands twice, unless ``tables`` is "shared"."""
     total = sum(needed)
     match tables:
         case "identity":
@@ -120,7 +127,8 @@ def _rows(seed: int, needed: list[int], num_blocks: int, tables: str) -> list[li
     return rows
 
 
-def _hostile_ids(num_blocks: int, index_dtype: str) -> dict[str, list[int]]:
+def _list_hostile_ids(num_blocks: int, index_dtype: str) -> dict[str, list[int]]:
+    """Return bad block ids by kind: right beside the good ones, some blocks away, and the extremes of the dtype."""
     lowest, highest = _LIMITS[index_dtype]
     return {
         "padding": [-1],
@@ -130,22 +138,24 @@ def _hostile_ids(num_blocks: int, index_dtype: str) -> dict[str, list[int]]:
 
 
 def _plant(rng: Random, rows: list[list[int]], bad: list[int]) -> None:
-    """Put a bad id into about a third of the entries, and at least one."""
+    """Put bad ids into some entries of ``rows``, at least one."""
     entries = [(row, column) for row, ids in enumerate(rows) for column in range(len(ids))]
-    for row, column in _some(rng, entries):
+    for row, column in _choose_some(rng, entries):
         rows[row][column] = rng.choice(bad)
 
 
-def _some(rng: Random, items: Sequence[Item]) -> Sequence[Item]:
-    """About a third of them, and either end more often than not; else the first, so that most seeds agree on what to
-    do with few items.
+def _choose_some(rng: Random, items: Sequence[Item]) -> Sequence[Item]:
+    """Return some of the items: each with a probability of 30 %, the first and the last with 60 %; never none of them.
+
+    The ends are edges of their own, so they must come up in few draws. Where chance takes no item, the first is
+    returned: so most seeds agree on what to do with few items, and a problem stays as it is when its seed shrinks.
     """
     ends = (0, len(items) - 1)
     return [item for i, item in enumerate(items) if rng.random() < (0.6 if i in ends else 0.3)] or items[:1]
 
 
-def _slot(row: list[int], position: int, block_size: int, num_blocks: int) -> int:
-    """Where the token at ``position`` belongs; -1 where it belongs nowhere."""
+def _find_slot(row: list[int], position: int, block_size: int, num_blocks: int) -> int:
+    """Return the slot of the token at ``position``, or -1 if its position is negative or its block is bad."""
     if position < 0 or not 0 <= row[position // block_size] < num_blocks:
         return -1
     return row[position // block_size] * block_size + position % block_size

@@ -1,4 +1,4 @@
-"""How Hypothesis runs for us: one profile, complete, and the same draws from the same seed in every process."""
+"""Hypothesis's profile for our runs, which gives the same draws for the same seed in every process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis.internal.cache import LRUCache
 from hypothesis.internal.conjecture import providers
 from hypothesis.strategies import SearchStrategy
 
-# Complete, and used by name: Hypothesis swaps in another profile where CI is set. No deadline, since the first call on
-# a GPU takes seconds; no database, since equal seeds must give equal problems on every machine.
+# All settings are named, and the profile is used by name: Hypothesis chooses another one where CI is set. No deadline,
+# since the first call on a GPU takes seconds; no database, since equal seeds must give equal problems on every machine.
 PROFILE = "attention-fuzz"
 settings.register_profile(
     PROFILE,
@@ -28,13 +28,17 @@ settings.register_profile(
         suppress_health_check=list(HealthCheck),
     ),
 )
+# Takes the place of Hypothesis's cache of constants, which may hold numbers from the source of local modules. Its size
+# is Hypothesis's own.
 _CACHE: LRUCache[Any, Any] = LRUCache(1024)
 
 
 def try_each(
     strategy: SearchStrategy[Any], check: Callable[[Any], None], base_seed: int, examples: int, *, shrink: bool = False
 ) -> None:
-    """``check`` on ``examples`` draws of ``strategy``. What it raises ends the run, after shrinking where asked for."""
+    """Call ``check`` on ``examples`` draws of ``strategy``. Its first exception ends the run; with ``shrink`` it is
+    that of the simplest draw which raises it.
+    """
     phases = (Phase.generate, Phase.shrink, Phase.explain) if shrink else (Phase.generate,)
     profile = settings(settings.get_profile(PROFILE), max_examples=examples, phases=phases)
 
@@ -47,10 +51,12 @@ def try_each(
 
 @contextmanager
 def own_draws() -> Iterator[None]:
-    """While it lasts, no draw depends on what else is loaded: Hypothesis mixes in numbers from the source of local
-    modules, so that equal seeds would try other problems in other processes.
+    """Keep draws from depending on the modules that are loaded.
+
+    Hypothesis mixes numbers from the source of local modules into its draws, so that equal seeds would try other
+    problems in other processes.
     """
-    if not hasattr(providers, "_get_local_constants"):  # before it did so
+    if not hasattr(providers, "_get_local_constants"):  # older releases of Hypothesis do not
         yield
         return
     with (

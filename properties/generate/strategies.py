@@ -1,13 +1,13 @@
-"""Whole problems for Hypothesis: valid by construction, few draws each.
+"""Strategies of Hypothesis for whole problems: valid by construction, few draws each.
 
-What is drawn is structure, as choices that shrink to the first: one sequence, one token, one head, head_dim 1, ones.
-Where exactly a -1 slot or a bad block lies, and every number, comes from a drawn seed.
+Draws are structure, as choices that shrink to the first: one sequence, one token, one head, head_dim 1, ones. A drawn
+seed decides the rest: in which place a -1 slot or a bad block lies, and every number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import prod
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
-from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, options
-from properties.generate.paging import NO_CACHE, decode_paging, prefill_paging
+from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, limit_options
+from properties.generate.paging import NO_CACHE, page_contexts, page_prefill
+from properties.generate.sizes import LONGEST, MAX_BLOCK_OF_MANY, Sizes
 from properties.generate.uniform import scorings, uniform_problems
 from verification.backends.contract import Contract
 from verification.backends.promises import ARGUMENTS
@@ -27,19 +28,18 @@ from verification.problem.problem import Phase
 from verification.problem.scoring import PLAIN
 from verification.problem.table import NUMBERED, TENSORS
 
-# Multiply-adds a sequence and elements a block beyond which a problem teaches no more, only slower.
-_WORK, _LONGEST = 20_000, 600
-_MAX_BLOCK = 256 * 64
-# The same for a block of very many; the larger one is for backends without small head_dims.
-_MAX_BLOCK_OF_MANY = (4, 16)
 MASKS = {"bool_mask", "float_mask", "blind_rows"}
-# Up to how many options Hypothesis draws evenly; of more, it prefers the first.
+# Hypothesis draws evenly among up to 256 options (the flat part of its `INTEGERS_DISTRIBUTION`), and prefers the first
+# of more.
 _MOST_OPTIONS = 256
 
 
 def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
-    """One draw for a tuple with one of each, since a draw costs as much as any other step of a small problem. Sorted by
-    how far they are from all the first ones, so that they shrink there; `properties.shrink.reduce` does the rest.
+    """Return a strategy for tuples with one choice of each of the ``options``.
+
+    It makes one draw, since a draw costs as much as any other step of a small problem. Tuples are sorted by their
+    distance from the tuple of all first choices, so that they shrink towards it; `properties.shrink.reduce` does the
+    rest.
     """
     assert prod(map(len, options)) <= _MOST_OPTIONS
     indices = product(*(range(len(choices)) for choices in options))
@@ -52,23 +52,34 @@ _PLACES = range(max(map(len, BATCHES)))
 
 
 class _Draws(NamedTuple):
-    """A strategy for each place in the batch where sequences have lengths. Of equal ones Hypothesis copies what it drew
-    for one sequence to another, and tries five such copies: five problems in six would be the sixth but for a length.
+    """The draws of a problem.
+
+    Hypothesis mutates by copying values between equal strategies, in five tries after each new problem: five problems
+    in six would be copies that differ in a length. One strategy for each place in the batch prevents that, so problems
+    stay independent.
     """
 
     calls: st.SearchStrategy[Any]
+    """(call, batch), as in `Options`."""
     paging: st.SearchStrategy[Any]
+    """(block size, cache layout, bad slots)."""
     memory: st.SearchStrategy[Any]
+    """(layout, poisons, special)."""
     fills: st.SearchStrategy[Any]
+    """(score fill, value fill, index dtype)."""
     tables: st.SearchStrategy[Any]
+    """(tables, tail, bad blocks) of a call that reads its cache."""
     lengths: list[st.SearchStrategy[Any]]
+    """For each place in the batch (place, new tokens, keys); the place makes the strategies unequal."""
     contexts: list[st.SearchStrategy[Any]]
+    """For each place in the batch (place, context)."""
     hostile_tails: bool
+    """True if block tables hold bad ids behind a context; not drawn."""
 
 
 @cache
-def _draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
-    left = options(undefined)
+def _make_draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
+    left = limit_options(undefined)
     return _Draws(
         _one_of([call for call in left.calls if call.phase in phases], left.batches),
         _one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
@@ -82,11 +93,11 @@ def _draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
 
 
 @cache
-def _sizes(head_dims: tuple[int, ...], many_blocks: bool, undefined: frozenset[str]) -> st.SearchStrategy[Any]:
-    """Heads, a head_dim, and how many elements a block may hold that is one of many; 0 for a cache of a few blocks."""
-    heads = options(undefined).heads
+def _draw_sizes(head_dims: tuple[int, ...], many_blocks: bool, undefined: frozenset[str]) -> st.SearchStrategy[Any]:
+    """Return a strategy for ((H, G), D, limit): the most elements of a block of many, or 0 in a cache of few blocks."""
+    heads = limit_options(undefined).heads
     pairs = list(product(heads, head_dims))
-    for limit in _MAX_BLOCK_OF_MANY if many_blocks else ():
+    for limit in MAX_BLOCK_OF_MANY if many_blocks else ():
         small = [(heads, dim, limit) for heads, dim in pairs if heads[1] * dim <= limit]
         if small:
             return st.sampled_from(small)
@@ -106,25 +117,27 @@ def problems(
     scoring: frozenset[str] = frozenset(),
     refused: frozenset[str] = frozenset(ARGUMENTS),
 ) -> Problem:
-    """A problem in ``dtype``. ``plain`` ones hold neither NaN nor Inf where they are seen, in caches of their own
-    dtype; ``bad_input`` ones carry a misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are
-    those that a backend supports, ``tried`` all sizes (H, G, D, S) that it is to be asked with, over caches without
-    gaps; empty means any. Nothing is drawn that always has an ``undefined`` label. ``scoring`` are the features of
-    `Scoring` that may be in force; masks, which take equal lengths, are not.
+    """Return a problem in ``dtype``, of one of the ``phases``.
+
+    ``plain`` problems have neither NaN nor Inf among their numbers, and caches of their own dtype. ``bad_input`` ones
+    carry a misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are those that a backend
+    supports. ``tried`` are all sizes (H, G, D, S) that the backend is to be asked with, over contiguous caches; empty
+    means any. No choice is drawn that always brings an ``undefined`` label. ``scoring`` are the features of `Scoring`
+    that may be in force, except masks, which take batches of equal lengths.
     """
-    draws = _draws(phases, undefined)
+    draws = _make_draws(phases, undefined)
     call, batch = draw(draws.calls)
-    (num_heads, num_kv_heads), head_dim, many = draw(_sizes(head_dims, call.many_blocks, undefined))
+    (num_heads, num_kv_heads), head_dim, many = draw(_draw_sizes(head_dims, call.many_blocks, undefined))
     block_size, cache_layout, bad_slots = draw(draws.paging)
     if tried:
         num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(tried))
         many, cache_layout = 0, "contiguous"
-    sizes = _Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
+    sizes = Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
     layout, poison, special = draw(draws.memory)
     scores, values, index_dtype = draw(draws.fills)
-    narrow = dtype == "float32" and not plain and seed % 8 in (3, 5)
-    if narrow:  # how a NaN's payload is narrowed is nobody's promise, and caches are compared byte by byte
+    cache_dtype = "" if plain else _choose_narrow_cache(dtype, seed)
+    if cache_dtype:  # kernels narrow a NaN's payload as they like, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
     problem = Problem(
         dtype=dtype,
@@ -132,7 +145,7 @@ def problems(
         num_kv_heads=num_kv_heads,
         head_dim=sizes.head_dim,
         block_size=sizes.block_size,
-        cache_dtype=("float16", "bfloat16")[seed // 2 % 2] if narrow else "",
+        cache_dtype=cache_dtype,
         index_dtype=index_dtype,
         layout=layout,
         cache_layout=cache_layout,
@@ -143,51 +156,37 @@ def problems(
         causal_alignment=call.alignment,
         scoring=draw(scorings(scoring - MASKS, causal=True)) if scoring else PLAIN,
         **(
-            _prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
+            _draw_prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
             if call.phase == "prefill"
-            else _paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype)
+            else _draw_paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype)
         ),
     )
     if special and not plain:
-        problem = replace(problem, specials=_planted(problem, special))
-    return _misused(draw, problem, refused) if bad_input else problem
+        problem = replace(problem, specials=_plant(problem, special))
+    return _misuse(draw, problem, refused) if bad_input else problem
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    drawn_block_size: int
-    max_block_of_many: int
+def _choose_narrow_cache(dtype: str, seed: int) -> str:
+    """Return the dtype of a cache that is narrower than the problem, or an empty text for one of the problem's own.
 
-    @property
-    def block_size(self) -> int:
-        """As drawn, unless a block would be too large to be tried by the thousand."""
-        limit, otherwise = (self.max_block_of_many, 1) if self.max_block_of_many else (_MAX_BLOCK, 16)
-        too_large = self.drawn_block_size * self.num_kv_heads * self.head_dim > limit
-        return otherwise if too_large else self.drawn_block_size
-
-    def length(self, code: int | str, rows: int = 1) -> int:
-        """What ``code`` stands for, capped by what it costs: as queries, or as keys of so many ``rows`` of queries."""
-        size = self.block_size
-        named = {"S-1": size - 1, "S": size, "S+1": size + 1, "2S": 2 * size, "3S+2": 3 * size + 2}
-        named["long"] = min(260, 100 * size)
-        longest = _WORK // (self.num_heads * max(rows, self.head_dim))
-        return min(named[code] if isinstance(code, str) else code, longest, _LONGEST)
+    A quarter of the float32 problems have a narrow cache, half of these in each format. The seed decides, which saves a
+    draw: residue 3 of 8 is bfloat16, 5 is float16. Any two residues would do that differ in the second bit, for the
+    format; these leave 0, 1 and 2 out, to which seeds shrink, so that a problem shrinks to the simple cache.
+    """
+    return ("float16", "bfloat16")[seed // 2 % 2] if dtype == "float32" and seed % 8 in (3, 5) else ""
 
 
-def _paged(
+def _draw_paged(
     draw: st.DrawFn,
     draws: _Draws,
     phase: str,
     seed: int,
-    sizes: _Sizes,
+    sizes: Sizes,
     batch: Sequence[bool],
     bad_slots: str,
     index_dtype: str,
 ) -> dict[str, Any]:
-    """A decode or a chunked prefill, whose prefix is as long as the context of a decode, or nothing."""
+    """Return the fields of a decode, or of a chunked prefill, whose prefix is drawn as the context of a decode is."""
     queries, contexts = (1,) * len(batch), []
     if phase == "chunked":
         drawn_queries = (draw(place)[1] if drawn else 0 for place, drawn in zip(draws.lengths, batch, strict=False))
@@ -198,20 +197,21 @@ def _paged(
     tables, tail, bad_blocks = draw(draws.tables)
     tables = MANY if sizes.max_block_of_many else tables
     spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.hostile_tails
-    paging = decode_paging(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
+    paging = page_contexts(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
     return {"phase": phase, "query_lens": queries, "key_lens": tuple(contexts), **vars(paging)}
 
 
-def _prefill(
+def _draw_prefill(
     draw: st.DrawFn,
     draws: _Draws,
     seed: int,
-    sizes: _Sizes,
+    sizes: Sizes,
     batch: Sequence[bool],
     bad_slots: str,
     index_dtype: str,
     has_cache: bool,
 ) -> dict[str, Any]:
+    """Return the fields of a prefill."""
     lengths = []
     for place, drawn in zip(draws.lengths, batch, strict=False):
         _, query, key = draw(place)
@@ -219,7 +219,7 @@ def _prefill(
         keys = sizes.length(query if key == "same" else key, rows=queries) if drawn else 0
         lengths.append((queries, keys))
     tokens = sum(key for _, key in lengths)
-    paging = prefill_paging(seed, tokens, sizes.block_size, bad_slots, index_dtype) if has_cache else NO_CACHE
+    paging = page_prefill(seed, tokens, sizes.block_size, bad_slots, index_dtype) if has_cache else NO_CACHE
     return {
         "phase": "prefill",
         "query_lens": tuple(query for query, _ in lengths),
@@ -228,10 +228,10 @@ def _prefill(
     }
 
 
-def _planted(problem: Problem, value: str) -> tuple[Special, ...]:
-    """One or two NaN or Inf anywhere: seen by all, by some or by nobody."""
+def _plant(problem: Problem, value: str) -> tuple[Special, ...]:
+    """Return one or two NaN or Inf at any place: seen by all queries, by some or by none."""
     shapes = {name: TENSORS[name].shape(problem) for name in NUMBERED}
-    if problem.cache_dtype:  # see `narrow`
+    if problem.cache_dtype:  # a NaN in K or V would be narrowed into the cache, and kernels do that as they like
         shapes = {name: shape for name, shape in shapes.items() if TENSORS[name].role not in ("key", "value")}
     names = [name for name, shape in shapes.items() if prod(shape)]
     rng = Random(problem.seed)
@@ -243,7 +243,8 @@ def _planted(problem: Problem, value: str) -> tuple[Special, ...]:
     return tuple(specials)
 
 
-def _misused(draw: st.DrawFn, problem: Problem, refused: frozenset[str]) -> Problem:
+def _misuse(draw: st.DrawFn, problem: Problem, refused: frozenset[str]) -> Problem:
+    """Return the problem with a misuse of one of the ``refused`` arguments, or unchanged where none applies."""
     has_tokens = bool(problem.num_queries and problem.num_new_keys)
     names = [
         name
@@ -257,7 +258,7 @@ def _misused(draw: st.DrawFn, problem: Problem, refused: frozenset[str]) -> Prob
 
 
 def can_misuse(phase: str, refused: frozenset[str]) -> bool:
-    """Tell whether some call of that phase has an argument that must be refused."""
+    """Return True if a call of that phase has an argument that must be refused."""
     return any(misuse.argument in refused and misuse.phase in ("", phase) for misuse in MISUSES.values())
 
 
@@ -268,7 +269,10 @@ def problems_within(
     plain: bool = False,
     bad_input: bool = False,
 ) -> st.SearchStrategy[Problem]:
-    """`problems` that the contract speaks of. Where it differs from phase to phase, the phase is drawn first."""
+    """Return a strategy for problems that the contract speaks of, of any kind that it has.
+
+    The phase is drawn first where the contract differs from phase to phase.
+    """
     phases = tuple(phase for phase in phases if phase in contract.phases)
     own = {phase: contract.in_phase(phase) for phase in phases}
     if bad_input:
@@ -284,7 +288,7 @@ def problems_within(
         undefined |= {"call: prefill bottom-right"}
     if "top_left" not in contract.alignments:
         undefined |= {"call: prefill top-left"}
-    filtered = bool(contract.undefined) or contract.blind == "undefined" or 0 < contract.longest < _LONGEST
+    filtered = bool(contract.undefined) or contract.blind == "undefined" or 0 < contract.longest < LONGEST
     if contract.dense_batches:
         drawn = uniform_problems(dtype, contract, head_dims)
     else:

@@ -1,4 +1,4 @@
-"""A call from which a process does not come back, as a script: each is written down before it is made."""
+"""Scripts of calls that end their process or never return: each call is written down before it is made."""
 
 from __future__ import annotations
 
@@ -30,40 +30,44 @@ from verification.script.page import kernel_script, script_for
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
 
+# Programs of the two processes: one writes the script of each call and makes it, the other runs the last script.
 _WRITE = f"""\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from {__name__} import write_each
-write_each(*sys.argv[2:])
+from {__name__} import write_each_call
+write_each_call(*sys.argv[2:])
 """
 _RUN = """\
 import json, runpy, sys
 sys.path[:] = json.loads(sys.argv[1])
 runpy.run_path(sys.argv[2], run_name="__main__")
 """
-# Seconds that loading torch and a backend may take.
+# Seconds that loading torch and a backend may take before the first call. Generous, since all of it passes only where a
+# backend hangs while it is loaded.
 _LOADING = 300.0
 
 
-def crash_script(problem: Problem, law: Law, source: str, device: str, said: str, seconds: float) -> str:
-    """The last call that ``law`` makes of the backend ``source``, which dies of it or does not answer in ``seconds``.
-    Raises ScriptError where a process that makes that call alone comes back.
+def write_crash_script(problem: Problem, law: Law, source: str, device: str, said: str, seconds: float) -> str:
+    """Return a script of the last call that ``law`` makes of the backend named ``source``, which dies of it or does not
+    answer within ``seconds``.
+
+    Raises ScriptError where the backend dies before any call, and where a process that makes that call alone returns.
     """
     with TemporaryDirectory() as folder:
         path, printed = Path(folder) / "script.py", Path(folder) / "printed"
         search = json.dumps(sys.path)
         given = (source, device, law.name, to_json(problem), said, str(path))
-        _ended([sys.executable, "-c", _WRITE, search, *given], printed, path, seconds)
+        _run([sys.executable, "-c", _WRITE, search, *given], printed, path, seconds)
         if not path.exists():
             raise ScriptError(f"{law.name}: the backend dies before it is called")
         text = path.read_text(encoding="utf-8")
-        if _ended([sys.executable, "-c", _RUN, search, str(path)], printed, printed, seconds) in (0, 1):
+        if _run([sys.executable, "-c", _RUN, search, str(path)], printed, printed, seconds) in (0, 1):
             raise ScriptError(f"{law.name}: the last call, made alone, comes back: what ends the process is not in it")
     return text
 
 
-def _ended(command: list[str], printed: Path, written: Path, seconds: float) -> int:
-    """Its exit code; that of a kill where it was silent for so many seconds since it last wrote to ``written``."""
+def _run(command: list[str], printed: Path, written: Path, seconds: float) -> int:
+    """Run a command and return its exit code. It is killed when ``written`` has not changed for so many seconds."""
     with (
         printed.open("wb") as out,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL) as process,
@@ -80,7 +84,7 @@ def _ended(command: list[str], printed: Path, written: Path, seconds: float) -> 
 
 @dataclass(frozen=True)
 class _Announcer:
-    """A listener that writes a script of each call on the backend's device before it is made."""
+    """A listener that writes the script of each call on the backend's device before the call is made."""
 
     backend: Backend
     about: About
@@ -92,11 +96,11 @@ class _Announcer:
             _write(self.path, script_for(Case("crash", (step,)), self.backend, self.about))
 
     def called(self, call: Call, observation: Observation) -> None:
-        """The call came back: the next one is announced in its place."""
+        """Do nothing: the script of the next call will replace this one."""
 
 
-def _announced(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
-    """The same of a dense function."""
+def _announce(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
+    """Return a dense backend that writes the script of each call of its function before the call is made."""
     dense: Dense = backend.dense
 
     def announced(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
@@ -110,19 +114,20 @@ def _announced(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a file all at once: a process that is killed meanwhile leaves the old text."""
     path.with_suffix(".new").write_text(text, encoding="utf-8")
     path.with_suffix(".new").replace(path)
 
 
-def write_each(source: str, device: str, name: str, problem: str, said: str, path: str) -> None:
-    """In a process of its own, which may not come back."""
+def write_each_call(source: str, device: str, name: str, problem: str, said: str, path: str) -> None:
+    """Check a law and write the script of each call before it is made, in a process that may not come back."""
     settle()
     [law] = (law for law in LAWS if law.name == name)
     backend: Backend = backend_named(source, device)
     about = About(name, cleandoc(law.statement), backend.name, device, said, problem)
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
-        law.breaks(_announced(backend, about, Path(path)), from_json(problem))
+        law.breaks(_announce(backend, about, Path(path)), from_json(problem))
     else:
         with listening(_Announcer(backend, about, Path(path))):
             law.breaks(backend, from_json(problem))

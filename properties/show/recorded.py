@@ -1,5 +1,5 @@
-"""A broken law as a script that runs without us: what the backend was asked while the law was checked, the call that
-shows it, and a file that makes that call again.
+"""Scripts of broken laws, which run without us: calls are recorded while the law is checked, and the script makes the
+one again that shows the violation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
-from properties.show.crashed import crash_script
+from properties.show.crashed import write_crash_script
 from verification.adapter import DenseAdapter
 from verification.backends.dense import DenseBackend
 from verification.backends.observe import listening, to_numpy
@@ -34,7 +34,7 @@ from verification.tensors.observation import Observation
 
 
 class Recorder:
-    """A listener that keeps every call on one device, in order: a script shows one device."""
+    """A listener that keeps all calls on one device, in order, since a script shows one device."""
 
     def __init__(self, device: str) -> None:
         self.steps: list[Step] = []
@@ -42,7 +42,7 @@ class Recorder:
         self._prepared: list[Call] = []
 
     def about_to_call(self, call: Call, arena: Arena) -> None:
-        """Nothing is kept of a call before it has come back."""
+        """Do nothing: a call is kept when it has returned."""
 
     def called(self, call: Call, observation: Observation) -> None:
         if observation.arena.tensors.arena.device.type != self._device:
@@ -53,26 +53,27 @@ class Recorder:
         self.steps.append(Step(layer, observation))
 
 
-def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
-    """A file that fails by its assert for what ``law`` finds wrong in ``backend`` there, or does not come back; it has
-    been run. Without a ``law`` it is the finding's, and else the first that breaks.
+def write_script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
+    """Return a script whose assert fails for the violation of ``law`` by ``backend``, or that never returns.
 
-    Raises ScriptError, in one line, where the law holds, the problem is too large, the backend does not say how it is
-    called, or nothing that literal tensors could show is wrong.
+    The script has been run. Where ``law`` is empty, it is the finding's own law, or else the first that breaks.
+
+    Raises ScriptError, in one line, where the law holds, the problem is too large, the source of the backend's call is
+    not known, or the violation cannot be shown by literal tensors.
     """
     finding = broken if isinstance(broken, Finding) else Finding(broken)
-    law = law if isinstance(law, Law) else _law_of(finding, law, backend)
+    law = law if isinstance(law, Law) else _choose_law(finding, law, backend)
     if isinstance(backend, Isolated):
-        if said := _crash_of(finding.problem, law, backend):
-            return crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
+        if said := _find_crash(finding.problem, law, backend):
+            return write_crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
         backend = backend.inner
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
-        text = _of_kernel(finding.problem, law, backend)
+        text = _write_kernel_script(finding.problem, law, backend)
     else:
         recorder = Recorder(backend.device)
         with listening(recorder):
-            about = _about(finding.problem, law, backend, _violation(finding.problem, law, backend))
+            about = _describe(finding.problem, law, backend, _find_violation(finding.problem, law, backend))
         same_bits = law.is_claimed(backend.contract.in_phase(finding.problem.phase))
         text = script_for(pick_case(recorder.steps, backend, law.bad_input, same_bits), backend, about)
     if not failure_of(text):
@@ -80,8 +81,8 @@ def script(broken: Finding | Problem, law: Law | str, backend: Backend) -> str:
     return text
 
 
-def _crash_of(problem: Problem, law: Law, backend: Isolated) -> str:
-    """How its process ends; empty where it does not."""
+def _find_crash(problem: Problem, law: Law, backend: Isolated) -> str:
+    """Return the message of the backend's crash under the law, or an empty text where there is none."""
     try:
         law.ask(backend, problem)
     except Crash as crash:
@@ -91,7 +92,8 @@ def _crash_of(problem: Problem, law: Law, backend: Isolated) -> str:
     return ""
 
 
-def _law_of(finding: Finding, name: str, backend: Backend) -> Law:
+def _choose_law(finding: Finding, name: str, backend: Backend) -> Law:
+    """Return the law of this name, the finding's own law, or the first that breaks. Raises ScriptError without one."""
     if wanted := name or finding.law:
         for law in LAWS:
             if law.name == wanted:
@@ -103,7 +105,8 @@ def _law_of(finding: Finding, name: str, backend: Backend) -> Law:
     raise ScriptError(f"problem: no law breaks on it for {backend.name} on {backend.device}")
 
 
-def _violation(problem: Problem, law: Law, backend: Backend) -> str:
+def _find_violation(problem: Problem, law: Law, backend: Backend) -> str:
+    """Return the message of the law's violation. Raises ScriptError where there is none."""
     try:
         law.ask(backend, problem)
     except Violation as violation:
@@ -113,12 +116,15 @@ def _violation(problem: Problem, law: Law, backend: Backend) -> str:
     raise ScriptError(f"{law.name}: holds on this problem for {backend.name} on {backend.device}")
 
 
-def _about(problem: Problem, law: Law, backend: Backend, message: str) -> About:
+def _describe(problem: Problem, law: Law, backend: Backend, message: str) -> About:
     return About(law.name, cleandoc(law.statement), backend.name, backend.device, message, to_json(problem))
 
 
-def _of_kernel(problem: Problem, law: Law, backend: DenseBackend) -> str:
-    """The dense function's own call. What its paging does wrong is attn_core's."""
+def _write_kernel_script(problem: Problem, law: Law, backend: DenseBackend) -> str:
+    """Return the script of one wrong call of the dense function: the paging around it is not under test.
+
+    Raises ScriptError where no call is wrong by itself.
+    """
     calls: list[KernelCall] = []
 
     def recorded(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
@@ -131,12 +137,12 @@ def _of_kernel(problem: Problem, law: Law, backend: DenseBackend) -> str:
         calls.append(KernelCall(*before, causal, scale, to_numpy(output)))
         return output
 
-    message = _violation(problem, law, replace(backend, dense=recorded))
+    message = _find_violation(problem, law, replace(backend, dense=recorded))
     roundings = backend.precision.resolve(problem.dtype)
     for call in calls:
         expectation = expect_kernel(call, roundings)
         if call.output is None or bool((error_ratios(call.output, expectation) > 1).any()):
-            about = _about(problem, law, backend, describe_worst(call, expectation) or message)
+            about = _describe(problem, law, backend, describe_worst(call, expectation) or message)
             snippet = kernel_snippet(backend, call.causal, call.scale)
             return kernel_script(call, expectation, snippet, backend.device, about)
     raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")

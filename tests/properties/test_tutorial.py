@@ -12,7 +12,7 @@ import pytest
 
 from properties.laws import LAWS
 from properties.run.round import fuzz
-from properties.show.recorded import script
+from properties.show.recorded import write_script
 from verification import catalogue
 from verification.adapter import Adapter, DenseAdapter, PagedAdapter, promising
 from verification.backends.attn_core import AttnCore
@@ -47,7 +47,7 @@ def test_its_bug_is_found_and_shown() -> None:
     _, broken, _ = fuzz(AGREES, backend, "float16", 1, examples=100)
     assert broken is not None
     assert (broken.problem.query_lens, broken.problem.key_lens, broken.problem.head_dim) == ((2,), (2,), 1)
-    assert "def attention(" in script(broken.problem, AGREES, backend)
+    assert "def attention(" in write_script(broken.problem, AGREES, backend)
 
 
 def test_mended_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:

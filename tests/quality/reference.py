@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from properties.generate import options, strategies, uniform
+from properties.generate import options, sizes, uniform
 from tests.house import attribute_docs
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter
 from verification.backends.contract import Contract
@@ -32,7 +32,8 @@ tables, `Lq` and `Lk` queries and keys of each sequence of a dense batch.
 
 A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may
 be halves of one `[N, 2, S, G, D]`. So index a cache by block and offset, `k_cache[slot // S, slot % S]`: a flattened
-one may be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in `undefined`."""
+one may be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in
+`undefined`."""
 _HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
 a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
 _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and
@@ -40,8 +41,8 @@ _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose 
 _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
 192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
 more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
-_CAPS = """At most {work:,} multiply-adds a sequence and head pair, {longest} tokens a sequence, {block:,} elements a block:
-thousands of problems are tried, and a larger one teaches no more. With 32 heads of 128 that is a context of {example}
+_CAPS = """At most {work:,} multiply-adds a sequence and head pair, {longest} tokens a sequence, {block:,} elements a
+block: thousands of problems are tried, and a larger one teaches no more. With 32 heads of 128 that is a context of {example}
 tokens."""
 
 
@@ -125,8 +126,8 @@ def drawn() -> str:
         "keys beyond the queries": uniform.MORE_KEYS,
         "settings": [f"{name} {value}" for name, values in uniform.SETTINGS.items() for value in values],
     }
-    work = strategies._WORK
-    caps = _CAPS.format(work=work, longest=strategies._LONGEST, block=strategies._MAX_BLOCK, example=work // (32 * 128))
+    example = sizes.WORK // (32 * 128)
+    caps = _CAPS.format(work=sizes.WORK, longest=sizes.LONGEST, block=sizes.MAX_BLOCK, example=example)
     return "\n\n".join([_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps, _NEVER])
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from properties.laws import LAWS
 from properties.run.worker import CORPUS, Task, replay, run_task
-from properties.show.recorded import script
+from properties.show.recorded import write_script
 from tests.verification.isolated import Ended, run_isolated
 from verification.catalogue import backend_named
 from verification.faults import FAULTS
@@ -60,7 +60,7 @@ def _printed(failure: Failure) -> str:
 
 def scripts(folder: Path) -> dict[str, Ended]:
     """How each of them ended, in an interpreter that has numpy and torch alone."""
-    texts = {name: script(load(findings.CORPUS / f"{name}.json"), "", backend_named(name)) for name in CHOSEN}
+    texts = {name: write_script(load(findings.CORPUS / f"{name}.json"), "", backend_named(name)) for name in CHOSEN}
     return run_isolated(texts, folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from properties.commands.given import backend_given
+from properties.commands.given import open_given
 from properties.laws import LAWS
 from properties.run.worker import CORPUS as LAW
 from properties.run.worker import Task, replay, run_task
@@ -26,7 +26,7 @@ def test_every_fault_has_a_problem() -> None:
 def test_the_fault_breaks_on_its_problem(name: str) -> None:
     """The law of the file, or whatever it is called by now."""
     finding = FINDINGS[f"{name}.json"]
-    assert replay(finding.problem, backend_given(finding, "", ""), LAWS)[1]
+    assert replay(finding.problem, open_given(finding, "", ""), LAWS)[1]
 
 
 @pytest.mark.parametrize("dtype", AttnCore().contract.dtypes)

@@ -11,7 +11,7 @@ from torch import Tensor
 from properties.generate.strategies import problems_within
 from properties.laws import LAWS
 from properties.run.round import fuzz
-from properties.shrink.reduce import simpler
+from properties.shrink.reduce import propose_simpler
 from tests.properties.generated import over
 from tests.verification.samples import CHUNKED
 from verification.backends.chunks import EAGER, FLEX, SDPA
@@ -120,7 +120,11 @@ def test_the_future_law_sees_a_future() -> None:
 
 def test_smaller_ones_are_still_chunks() -> None:
     """With fewer queries and as long a context, as many fewer of both; the slots that stay are those of the tokens."""
-    found = [p for p in simpler(CHUNKED) if p.phase == "chunked" and is_valid(p) and p.query_lens != CHUNKED.query_lens]
+    found = [
+        p
+        for p in propose_simpler(CHUNKED)
+        if p.phase == "chunked" and is_valid(p) and p.query_lens != CHUNKED.query_lens
+    ]
     of_first = {(p.query_lens[0], p.key_lens[0], p.slot_mapping) for p in found if p.num_sequences == 3}
     assert (1, 3, (0, 3)) in of_first
     assert (1, 2, (5, 3)) in of_first

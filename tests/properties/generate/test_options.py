@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from properties.generate.options import BAD_SLOTS, HEADS, Options, left_of, options
+from properties.generate.options import BAD_SLOTS, HEADS, Options, keep_defined, limit_options
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws.invariance import index_dtype_does_not_matter, strides_do_not_matter
@@ -28,7 +28,7 @@ def labels_of(contract: Contract, examples: int = 60) -> set[str]:
 
 def test_by_default_nothing_is_missing() -> None:
     """So that equal seeds give the problems that they gave before contracts could leave anything open."""
-    left, every = vars(options(frozenset())), vars(Options())
+    left, every = vars(limit_options(frozenset())), vars(Options())
     assert left.pop("hostile_tails") == every.pop("hostile_tails")
     assert {name: tuple(choices) for name, choices in left.items()} == every
 
@@ -70,9 +70,9 @@ def test_no_longer_than_it_takes() -> None:
 
 def test_an_option_is_left_or_not() -> None:
     """ "all" spoils slots in every way; where nothing is left, there is nothing to ask."""
-    assert set(left_of("bad_slots", BAD_SLOTS, frozenset({"slots: twice"}))) == {*BAD_SLOTS} - {"duplicate", "all"}
+    assert set(keep_defined("bad_slots", BAD_SLOTS, frozenset({"slots: twice"}))) == {*BAD_SLOTS} - {"duplicate", "all"}
     with pytest.raises(ValueError, match=r"'G: 1', 'G: several'.* \(leaves no heads\)"):
-        left_of("heads", HEADS, frozenset({"G: 1", "G: several"}))
+        keep_defined("heads", HEADS, frozenset({"G: 1", "G: several"}))
 
 
 def test_a_law_does_not_come_to_what_is_undefined() -> None:

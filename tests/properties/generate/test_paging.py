@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 
 from properties.generate.options import MANY, TABLES
-from properties.generate.paging import MANY_BLOCKS, Paging, decode_paging, prefill_paging, spoil_slots
+from properties.generate.paging import MANY_BLOCKS, Paging, page_contexts, page_prefill, spoil_slots
 from tests.properties.generated import over
 
 _seeds = st.integers(0, 2**32 - 1)
@@ -21,7 +21,7 @@ HOSTILE = {"padding": lambda b, _: b == -1, "negative": lambda b, _: b < -1, "to
 def paging(seed: int, contexts: list[int], size: int, **choices: object) -> Paging:
     """Ordinary tables but for the choices."""
     options = {"tables": "shuffled", "bad_blocks": "none", "tail": 0, "bad_slots": "none", "index_dtype": "int64"}
-    return decode_paging(seed, contexts, size, **{**options, **choices})  # type: ignore[arg-type]
+    return page_contexts(seed, contexts, size, **{**options, **choices})  # type: ignore[arg-type]
 
 
 def needed(contexts: list[int], size: int) -> list[int]:
@@ -108,7 +108,7 @@ def test_a_short_table_lacks_the_last_block(seed: int, contexts: list[int], size
 @over(100, _seeds, st.integers(0, 60), _sizes)
 def test_prefill_slots_are_distinct(seed: int, tokens: int, size: int) -> None:
     """In a cache with room to spare."""
-    made = prefill_paging(seed, tokens, size, "none", "int64")
+    made = page_prefill(seed, tokens, size, "none", "int64")
     assert len(set(made.slot_mapping)) == len(made.slot_mapping) == tokens
     assert set(made.slot_mapping) <= set(range(made.num_blocks * size))
     assert made.num_blocks * size > tokens

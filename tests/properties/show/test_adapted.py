@@ -12,7 +12,7 @@ import pytest
 
 from properties.laws import LAWS
 from properties.run.round import fuzz
-from properties.show.recorded import script
+from properties.show.recorded import write_script
 from tests.verification.batched_kernel import Shifted
 from tests.verification.isolated import Ended, run_isolated
 from tests.verification.paged_kernel import OfTwoNames, OwesNaN, Scored, SeesOneMore
@@ -37,7 +37,7 @@ def test_it_fails_by_its_assert_alone(law: str, tmp_path: Path) -> None:
     """And passes once the kernel is right."""
     _, broken, _ = fuzz(LAW[law], SeesOneMore(), "float16", 1, 60)
     assert broken is not None
-    text = script(broken.problem, LAW[law], SeesOneMore())
+    text = write_script(broken.problem, LAW[law], SeesOneMore())
     assert "verification" not in text.partition("import numpy")[2]
     mended = text.replace("    more = 1", "    more = 0")
     ended = run_isolated({"wrong": text, "mended": mended}, tmp_path)
@@ -47,7 +47,7 @@ def test_it_fails_by_its_assert_alone(law: str, tmp_path: Path) -> None:
 
 def test_it_reads_as_it_was_written() -> None:
     """Without what the class says of itself to us; what the code asks of a problem is given as plain data."""
-    text = script(CHUNK, "agrees_with_reference", SeesOneMore())
+    text = write_script(CHUNK, "agrees_with_reference", SeesOneMore())
     assert '\nclass Honest:\n    """A loop over sequences."""\n    # How many' in text
     assert '\nclass SeesOneMore(Honest):\n    """The diagonal lies one key too far."""\n    more = 1\n' in text
     assert "query_lens=(2,), scale=1.0)" in text
@@ -58,12 +58,12 @@ def test_it_reads_as_it_was_written() -> None:
 def test_what_sees_nothing_is_as_promised(tmp_path: Path) -> None:
     """NaN, where that is; a mean no script knows."""
     nothing = replace(CHUNK, query_lens=(1,), key_lens=(1,), slot_mapping=(-1,), block_tables=((-1,),))
-    ended = run_isolated({"it": script(nothing, "agrees_with_reference", OwesNaN())}, tmp_path)
+    ended = run_isolated({"it": write_script(nothing, "agrees_with_reference", OwesNaN())}, tmp_path)
     assert ended["it"].error == "AssertionError: token 0, head 0, dim 0: got 0.0, exact nan, allowed error 0"
     mean = OwesNaN()
     mean.contract = replace(OwesNaN.contract, blind="mean")  # type: ignore[misc]
     with pytest.raises(ScriptError, match="blind: 'mean'"):
-        script(replace(CHUNK, block_tables=((-1, 1),), value_fill="ones"), "agrees_with_reference", mean)
+        write_script(replace(CHUNK, block_tables=((-1, 1),), value_fill="ones"), "agrees_with_reference", mean)
 
 
 def test_one_that_cannot_be_cut_out_says_so() -> None:
@@ -73,9 +73,9 @@ def test_one_that_cannot_be_cut_out_says_so() -> None:
         more = 2
 
     with pytest.raises(ScriptError, match="Local: not at the top of"):
-        script(CHUNK, "agrees_with_reference", Local())
+        write_script(CHUNK, "agrees_with_reference", Local())
     with pytest.raises(ScriptError, match="partial: in two modules"):
-        script(CHUNK, "agrees_with_reference", OfTwoNames())
+        write_script(CHUNK, "agrees_with_reference", OfTwoNames())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_released_software_too(problem: Problem, tmp_path: Path) -> None:
     """With what our adapter of it stands on. A bound of nothing makes an honest answer wrong."""
     flex = Flex()
     flex.precision = EXACT  # type: ignore[misc]
-    text = script(replace(problem, score_fill="normal", value_fill="normal", seed=3), "agrees_with_reference", flex)
+    text = write_script(
+        replace(problem, score_fill="normal", value_fill="normal", seed=3), "agrees_with_reference", flex
+    )
     assert "from torch.nn.attention.experimental._paged_attention import PagedAttention" in text
     assert "def _make_pages(" in text
     assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token ")
@@ -134,7 +136,7 @@ PAGED = {
 @pytest.mark.parametrize(("problems", "backend"), [(CASES, Shifted()), (PAGED, Scored())], ids=["dense", "paged"])
 def test_the_exact_answer_is_the_references(problems: dict[str, Problem], backend: Backend, tmp_path: Path) -> None:
     """Under everything that is done to scores: off by 1 it fails, as it is it passes."""
-    texts = {case: script(problem, "agrees_with_reference", backend) for case, problem in problems.items()}
+    texts = {case: write_script(problem, "agrees_with_reference", backend) for case, problem in problems.items()}
     mended = {f"mended {case}": text.replace("    wrong = 1.0", "    wrong = 0.0") for case, text in texts.items()}
     ended = run_isolated(texts | mended, tmp_path)
     for case in problems:
@@ -152,5 +154,5 @@ def test_findings_in_released_software_become_scripts(entry: Entry) -> None:
     except PackageNotFoundError:
         pytest.skip(f"{entry.package} is not installed")
     assert entry.finding is not None
-    text = script(entry.finding, "", backend_named(entry.finding.backend))
+    text = write_script(entry.finding, "", backend_named(entry.finding.backend))
     assert not re.search(r"^(from|import) (attn_core|verification|properties|tests)\b", text, re.M)

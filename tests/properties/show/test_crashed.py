@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from properties.show.recorded import script
+from properties.show.recorded import write_script
 from tests.properties.show.test_adapted import CHUNK
 from verification.backends.protocol import Backend
 from verification.backends.snippet import ScriptError
@@ -35,7 +35,7 @@ def dying(name: str) -> Backend:
 )
 def test_it_dies_alone(name: str, problem: Problem, said: str, tmp_path: Path) -> None:
     """Of the last call that was made, in a process that has nothing of ours."""
-    text = script(problem, "agrees_with_reference", dying(name))
+    text = write_script(problem, "agrees_with_reference", dying(name))
     assert said in text
     assert "verification" not in text.partition("import numpy")[2]
     path = tmp_path / "it.py"
@@ -53,4 +53,4 @@ def test_it_dies_alone(name: str, problem: Problem, said: str, tmp_path: Path) -
 def test_what_a_call_alone_does_not_show_is_said() -> None:
     """As the second of two."""
     with pytest.raises(ScriptError, match="the last call, made alone, comes back"):
-        script(CHUNK, "same_call_same_bits", dying("DiesLater"))
+        write_script(CHUNK, "same_call_same_bits", dying("DiesLater"))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law
-from properties.show.recorded import Recorder, script
+from properties.show.recorded import Recorder, write_script
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.isolated import DRIVER, Ended, run_isolated
 from tests.verification.samples import DECODE, PREFILL, one_head
@@ -55,7 +55,7 @@ def without_fault(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
-    return {fault: script(KEPT[fault], "", FAULTS[fault].backend()) for fault in FAULTS}
+    return {fault: write_script(KEPT[fault], "", FAULTS[fault].backend()) for fault in FAULTS}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_it_reads_from_the_top(texts: dict[str, str]) -> None:
 @pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
 def test_attn_core_is_imported_where_it_is_the_library(problem: Problem) -> None:
     """An absurd bound makes an honest answer wrong."""
-    text = script(problem, "agrees_with_reference", AttnCore(precision=EXACT))
+    text = write_script(problem, "agrees_with_reference", AttnCore(precision=EXACT))
     assert "from attn_core import Attention, Context, attention_context" in text
     assert "LIBRARY" not in text
 
@@ -187,7 +187,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, En
     backends = [replace(kernel, precision=EXACT) for kernel in cpu_kernels()]
     backends.append(DenseBackend("wrong", _scaled_twice, dense_contract(("float16",)), MATH))
     problem = replace(PREFILL, num_kv_heads=2, causal_alignment="bottom_right")
-    made = {backend.name: script(problem, "agrees_with_reference", backend) for backend in backends}
+    made = {backend.name: write_script(problem, "agrees_with_reference", backend) for backend in backends}
     ended = run_isolated(made, tmp_path_factory.mktemp("kernels"))
     return {name: (made[name], ended[name]) for name in made}
 
@@ -209,7 +209,7 @@ def _raises(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tens
 
 
 def test_a_kernel_that_raises() -> None:
-    text = script(PREFILL, "agrees_with_reference", DenseBackend("none", _raises, dense_contract(("float16",))))
+    text = write_script(PREFILL, "agrees_with_reference", DenseBackend("none", _raises, dense_contract(("float16",))))
     assert "except Exception as error" in text
 
 
@@ -246,14 +246,14 @@ def _strays(tensors: Tensors, output: Tensor) -> Tensor:
 )
 def test_what_no_script_shows_is_refused_in_a_line(law: str, backend: Backend, problem: Problem, said: str) -> None:
     with pytest.raises(ScriptError, match=said) as refused:
-        script(problem, law, backend)
+        write_script(problem, law, backend)
     assert len(str(refused.value).splitlines()) == 1
 
 
 def test_without_a_name_the_law_that_breaks_is_found() -> None:
     finding = KEPT["mask-one-future"]
-    assert "(agrees_with_reference)" in script(finding.problem, "", FAULTS["mask-one-future"].backend())
-    assert "(agrees_with_reference)" in script(finding, "", FAULTS["mask-one-future"].backend())
+    assert "(agrees_with_reference)" in write_script(finding.problem, "", FAULTS["mask-one-future"].backend())
+    assert "(agrees_with_reference)" in write_script(finding, "", FAULTS["mask-one-future"].backend())
 
 
 def hostile(backend: Backend, problem: Problem) -> None:
@@ -269,7 +269,7 @@ def test_texts_of_any_origin_are_only_read(tmp_path: Path) -> None:
     hostile.__name__ = "law\nraise SystemExit('law')"
     name = "{{ 7 * 7 }}\nraise SystemExit('name')\r\\"
     backend = replace(FAULTS["mask-one-future"].backend(), name=name)  # type: ignore[type-var]
-    text = script(Finding(KEPT["mask-one-future"].problem, message="\n'''"), Law(hostile), backend)  # type: ignore[arg-type]
+    text = write_script(Finding(KEPT["mask-one-future"].problem, message="\n'''"), Law(hostile), backend)  # type: ignore[arg-type]
     ended = run_isolated({"hostile": text}, tmp_path)["hostile"]
     assert ended.error.startswith("AssertionError: token 0"), ended
     assert "{{ 7 * 7 }}" in text

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from properties.generate.options import HEADS
-from properties.generate.strategies import _LONGEST
+from properties.generate.sizes import LONGEST
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.compiled_flex import BLOCK, LENGTHS, MOST_HEADS, _make_mask
 from verification.backends.dense import DenseBackend, attend_in_parts, dense_contract
@@ -145,7 +145,7 @@ def test_the_mask_of_compiled_flex_counts(keys: int, causal: bool) -> None:
 
 
 def test_compiled_flex_has_room_for_every_problem() -> None:
-    assert LENGTHS[-1] >= _LONGEST
+    assert LENGTHS[-1] >= LONGEST
     assert max(heads for heads, _ in HEADS) <= MOST_HEADS
 
 
