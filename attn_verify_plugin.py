@@ -42,12 +42,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from properties.run.cells import cells
     from verification.catalogue import DEVICES, UnknownBackend
-    from verification.problem.formats import FORMATS
+    from verification.problem.formats import DTYPES
 
     option = metafunc.config.getoption
     devices, dtypes = option("attn_device"), option("attn_dtype")
     _check("--attn-device", devices, DEVICES)
-    _check("--attn-dtype", dtypes, tuple(FORMATS))
+    _check("--attn-dtype", dtypes, DTYPES)
     try:
         found = cells(option("attn_backend") or ["attn_core/eager"], devices or DEVICES)
     except (UnknownBackend, ValueError) as error:

@@ -81,7 +81,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
     """Speed beside others and the machine's limit: -- --device, --phase, --batch, --full, --plot; or -- --harness."""
-    shared(session, "tests.speed", *session.posargs, env=FAST)
+    shared(session, "benchmarks.speed", *session.posargs, env=FAST)
 
 
 @nox.session(venv_backend="none", requires=["env"])

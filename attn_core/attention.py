@@ -23,14 +23,17 @@ from attn_core.notices import check_numeric_range, one_transfer, report_dropped
 class Attention(nn.Module):
     """Causal grouped-query attention: ragged prefill over ``cu_seqlens``, decode over ``block_tables``.
 
-    ``num_heads`` H, ``num_kv_heads`` G and ``head_dim`` D are the model's; ``block_size`` S is used where the layer
-    allocates its own cache (an engine's cache ``[N, S, G, D]`` brings its own). ``causal_alignment`` says where the
-    diagonal lies when a prefill has more keys than queries. ``on_invalid`` says what becomes of slots and blocks
-    outside the cache. ``check_values=False`` skips the checks that would wait for an accelerator. ``implementation`` is
-    ``"eager"``, to be read; ``"sdpa"``, vectorised; ``"flex"``, compiled FlexAttention over the cache in place; or
-    ``"auto"``: see `attn_core.choice.choose`.
+    ``num_heads`` (H), ``num_kv_heads`` (G) and ``head_dim`` (D) are the model's sizes. ``block_size`` (S) is used where
+    the layer allocates its own cache; a cache ``[N, S, G, D]`` that an engine assigns has its own block size.
+    ``max_heads`` is the largest H that is allowed where kv heads are repeated. ``causal_alignment`` is the corner that
+    the diagonal of the mask goes through when a prefill has more keys than queries, or fewer. ``on_invalid="drop"``
+    leaves out slots and blocks outside the cache with a warning, ``"raise"`` refuses them. ``check_values=False`` skips
+    the checks that would wait for an accelerator. ``implementation`` is ``"eager"`` (written to be read), ``"sdpa"``
+    (vectorised), ``"flex"`` (compiled FlexAttention that reads the cache in place) or ``"auto"`` (see
+    `attn_core.choice.choose`).
 
-    Raises ValueError where ``num_heads`` is no multiple of ``num_kv_heads`` or an option is unknown.
+    Raises ValueError if a size is below 1, if ``num_heads`` is not a multiple of ``num_kv_heads`` or above
+    ``max_heads`` where kv heads are repeated, and if an option is unknown.
     """
 
     def __init__(
@@ -76,9 +79,10 @@ class Attention(nn.Module):
     def forward(
         self, q: Float[Tensor, "T H D"], k: Float[Tensor, "T_k G D"], v: Float[Tensor, "T_k G D"]
     ) -> Float[Tensor, "T H*D"]:
-        """One step of the engine for this layer; the rest of the input is in `get_context`.
+        """Store the new keys and values and return the attention of one engine step.
 
-        Raises ValueError or TypeError that names the offending argument; then nothing has been written.
+        The rest of the input is in `get_context`. Raises ValueError or TypeError that names the offending argument;
+        then nothing has been written.
         """
         context = get_context()
         metadata = self._validate(context, q, k, v)
@@ -89,12 +93,12 @@ class Attention(nn.Module):
             return self._check_numeric_range(output.reshape(len(q), self.num_heads * self.head_dim), "attention_output")
 
     def _step(self, context: Context, metadata: HostMetadata, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The store and the attention as the implementation does them; ``[T, H, D]``."""
+        """Store the new keys and values and attend, both by the chosen implementation; return ``[T, H, D]``."""
         chosen = choose(self, q, context.is_prefill)
         if chosen == "flex" and not context.is_prefill:
             return flex.step(self, q, k, v, context)
         if self.k_cache.numel() and context.slot_mapping is not None:
-            # Under "raise", `_validate` has looked at the slots already; here there is nothing left to drop.
+            # Under on_invalid="raise", `_validate` has checked the slots already: there is nothing left to drop.
             store_kvcache(k, v, self.k_cache, self.v_cache, context.slot_mapping)
         if chosen == "eager":
             if context.is_prefill:
@@ -106,7 +110,7 @@ class Attention(nn.Module):
         return sdpa.prefill(self, q, k, v, metadata) if output is None else output
 
     def _init_cache(self, num_blocks: int, like: Float[Tensor, "T H D"]) -> None:
-        """Zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""
+        """Allocate both caches as zeros ``[num_blocks, S, G, D]`` of the queries' dtype and device."""
         shape = (num_blocks, self.block_size, self.num_kv_heads, self.head_dim)
         self.k_cache, self.v_cache = like.new_zeros(shape), like.new_zeros(shape)
 
@@ -118,7 +122,7 @@ class Attention(nn.Module):
         cu_seqlens_q: Int[Tensor, "B+1"],
         cu_seqlens_k: Int[Tensor, "B+1"],
     ) -> Float[Tensor, "T H D"]:
-        """Every sequence attends causally to its keys of this call."""
+        """Attend causally, sequence by sequence, to the keys of this call."""
         dtype = eager.accumulation_dtype(q.dtype)
         starts_q, starts_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
         outputs = [torch.empty_like(q[:0])]
@@ -134,7 +138,7 @@ class Attention(nn.Module):
     def _decode_attn(
         self, q: Float[Tensor, "B H D"], context_lens: Int[Tensor, "B"], block_tables: Int[Tensor, "B M"]
     ) -> Float[Tensor, "B H D"]:
-        """Every sequence's one query attends to what the cache holds of its context."""
+        """Attend, with the one query of each sequence, to the keys and values that the cache holds of its context."""
         num_blocks, block_size = self.k_cache.shape[:2]
         dtype = eager.accumulation_dtype(q.dtype, self.k_cache.dtype)
         block_tables = block_tables.cpu()
@@ -160,7 +164,7 @@ class Attention(nn.Module):
         hidden: Bool[Tensor, "Lq Lk"] | None = None,
         scores_name: str | None = None,
     ) -> Float[Tensor, "Lq H D"]:
-        """One sequence: expand the kv heads, scores, softmax over what is visible, weighted sum of the values."""
+        """Attend for one sequence: repeat the kv heads, score, softmax over visible keys, sum the weighted values."""
         q_trans = eager.widen(q, dtype).transpose(0, 1)
         k_trans, v_trans = (
             repeat_kv(eager.widen(x, dtype), self.num_rep, self.max_heads).transpose(0, 1) for x in (k, v)
@@ -172,11 +176,11 @@ class Attention(nn.Module):
         return eager.weighted_values(weights, v_trans, hidden).transpose(0, 1)
 
     def _check_numeric_range(self, x: Tensor, name: str) -> Tensor:
-        """Warn when ``x`` leaves +-1e4 or holds NaN or Inf; return ``x``. See `check_numeric_range`."""
+        """Warn if ``x`` leaves +-1e4 or holds NaN or Inf; return ``x``. See `check_numeric_range`."""
         return check_numeric_range(x, name)
 
     def _validate(self, context: Context, q: Tensor, k: Tensor, v: Tensor) -> HostMetadata:
-        """Refuse bad input; see `attn_core.checks` for the rules."""
+        """Raise on bad input, else return the context's integers; `attn_core.checks` has the rules."""
         check_tokens(q, k, v, self.num_heads, self.num_kv_heads, self.head_dim)
         cache_shape = self._cache_shape(context, q)
         check_context(context, q, k, has_cache=cache_shape is not None)
@@ -188,7 +192,10 @@ class Attention(nn.Module):
         return metadata
 
     def _cache_shape(self, context: Context, q: Tensor) -> tuple[int, int] | None:
-        """Blocks and block size of the cache that this call will have; None where it will have none."""
+        """Return the number of blocks and the block size of this call's cache, or None if it has no cache.
+
+        Raises ValueError or TypeError if an assigned cache or ``num_kvcache_blocks`` is bad.
+        """
         if self.k_cache.numel() or self.v_cache.numel():
             check_cache(self.k_cache, self.v_cache, q, self.num_kv_heads, self.head_dim)
             return self.k_cache.shape[0], self.k_cache.shape[1]

@@ -1,4 +1,4 @@
-"""The paged KV cache: slot ``s`` is block ``s // S``, offset ``s % S``."""
+"""The paged KV cache: slot ``s`` lies in block ``s // S`` at offset ``s % S``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from attn_core.notices import report_dropped
 
 OnInvalid = Literal["drop", "raise"]
 ON_INVALID: tuple[str, ...] = get_args(OnInvalid)
+# The slot of tokens that are not stored; engines pad with it.
 PADDING_SLOT = -1
 
 
@@ -25,13 +26,14 @@ def store_kvcache(
 ) -> None:
     """Write token ``n`` to slot ``slot_mapping[n]``, cast to the cache's dtype (round to nearest even).
 
-    -1 is padding and skipped. Any other slot outside the cache is skipped with one warning a call ("drop") or is a
-    ValueError before any write ("raise"). The last of equal slots wins. No other byte of the cache changes.
+    Slot -1 is padding and is skipped. Any other slot outside the cache is skipped with one warning a call (``"drop"``),
+    or raises ValueError before any write (``"raise"``). The last token of equal slots wins. No other byte of the cache
+    changes.
 
-    Nothing here depends on a value, so nothing waits for the device: instead of filtering, every token that must not
-    write repeats the write of one that must.
+    Under ``"drop"`` no step depends on a value, so the host never waits for the device. Instead of filtering, every
+    token that must not write repeats the write of a token that must.
 
-    Raises ValueError where the shapes do not fit together.
+    Raises ValueError if the shapes do not fit together.
     """
     _check_shapes(key, value, k_cache, v_cache, slot_mapping)
     num_slots = k_cache.shape[0] * k_cache.shape[1]
@@ -44,8 +46,8 @@ def store_kvcache(
     if not slots.numel() or not num_slots:
         return
 
-    # `anchor` is a token that writes. Where there is none, it is token 0, and slot 0 gets what it holds. It is kept as
-    # an index of one element: indexing by a 0-dim tensor would wait for the device.
+    # `anchor` is the first token that writes. If no token writes, `anchor` is token 0, and slot 0 gets what it holds.
+    # `anchor` has one element instead of 0 dimensions, since indexing by a 0-dim tensor would wait for the device.
     anchor = valid.to(torch.uint8).argmax(dim=0, keepdim=True)
     writes, last = valid[anchor], last_writer(slots)
     writer = torch.where(valid, last, last[anchor])
@@ -57,14 +59,18 @@ def store_kvcache(
 
 
 def valid_slots(slots: Int[Tensor, "..."], num_slots: int) -> Bool[Tensor, "..."]:
-    """True where the slot, or the block of so many, lies in the cache. Negative ones do not: Python's wrap-around must
-    not reach it.
+    """Return True where a slot lies in the cache; also for blocks, with the number of blocks as ``num_slots``.
+
+    Negative indices are outside: Python would wrap them around to the end of the cache.
     """
     return (slots >= 0) & (slots < num_slots)
 
 
 def last_writer(slots: Int[Tensor, "N"]) -> Int[Tensor, "N"]:
-    """For each token, the last token that names the same slot. Index assignment leaves the winner open on CUDA."""
+    """Return for each token the last token that names the same slot.
+
+    Index assignment leaves open on CUDA which of equal indices wins, so this function decides it.
+    """
     ordered, tokens = slots.sort(stable=True)
     return tokens[torch.searchsorted(ordered, slots, right=True) - 1]
 
@@ -76,6 +82,7 @@ def _check_shapes(
     v_cache: Shaped[Tensor, "..."],
     slot_mapping: Shaped[Tensor, "..."],
 ) -> None:
+    """Raise ValueError if the shapes do not fit together."""
     if key.dim() != 3:
         raise ValueError(f"key: shape {tuple(key.shape)} must be [N, G, D]")
     if value.shape != key.shape:

@@ -1,4 +1,4 @@
-"""Refuse bad input before anything is written: every error names the argument, its value and the rule."""
+"""Checks that refuse bad input before anything is written; every error names the argument, its value and the rule."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from attn_core.cache import PADDING_SLOT
 from attn_core.context import Context
 from attn_core.metadata import HostMetadata
 
+# What q, k, v and the caches may be stored in.
 COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What slots, tables and lengths may be stored in: engines use either.
 INDEX_DTYPES = (torch.int32, torch.int64)
 
 
 def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueError) -> NoReturn:
-    """Raise ``error`` as ``argument: value (rule)``."""
+    """Raise ``error`` with the text ``argument: value (rule)``."""
     raise error(f"{argument}: {value} ({rule})")
 
 
 def check_tokens(q: Any, k: Any, v: Any, num_heads: int, num_kv_heads: int, head_dim: int) -> None:
-    """``q [T, H, D]``, ``k`` and ``v`` ``[T_k, G, D]``, one floating dtype, one device."""
+    """Raise unless ``q`` is ``[T, H, D]``, ``k`` and ``v`` are ``[T_k, G, D]``, of one floating dtype, on one
+    device.
+    """
     for name, tensor, heads in (("q", q, num_heads), ("k", k, num_kv_heads), ("v", v, num_kv_heads)):
         _check_tensor(name, tensor, COMPUTE_DTYPES)
         if tensor.dim() != 3 or tuple(tensor.shape[1:]) != (heads, head_dim):
@@ -36,7 +40,10 @@ def check_tokens(q: Any, k: Any, v: Any, num_heads: int, num_kv_heads: int, head
 
 
 def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_dim: int) -> None:
-    """Both ``[N, S, G, D]``, one floating dtype, on ``q``'s device. ``S`` is the cache's own."""
+    """Raise unless both caches are ``[N, S, G, D]``, not empty, of one floating dtype and on ``q``'s device.
+
+    ``S`` is the cache's own; the layer's ``block_size`` does not matter.
+    """
     for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
         _check_tensor(name, cache, COMPUTE_DTYPES)
         if cache.dim() != 4 or tuple(cache.shape[2:]) != (num_kv_heads, head_dim) or not cache.numel():
@@ -50,7 +57,7 @@ def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_d
 
 
 def check_context(context: Context, q: Tensor, k: Tensor, has_cache: bool) -> None:
-    """Shapes, dtypes and devices of what this phase reads. Values are `check_values`'s."""
+    """Raise unless all that this phase reads has the right shape, dtype and device; `check_values` checks values."""
     if context.is_prefill:
         starts_q = _check_index("cu_seqlens_q", context.cu_seqlens_q, q, dims=1)
         starts_k = _check_index("cu_seqlens_k", context.cu_seqlens_k, q, dims=1)
@@ -77,9 +84,9 @@ def check_context(context: Context, q: Tensor, k: Tensor, has_cache: bool) -> No
 
 
 def check_values(context: Context, metadata: HostMetadata, num_queries: int, num_keys: int, all_of_them: bool) -> None:
-    """``cu_seqlens`` start at 0, never fall, end at the token count; ``context_lens`` are not negative.
+    """Raise unless ``cu_seqlens`` start at 0, never fall, end at the token count, and no ``context_lens`` is negative.
 
-    Values on an accelerator are looked at only where ``all_of_them``.
+    Values on an accelerator are read only if ``all_of_them`` is true.
     """
     if not context.is_prefill:
         if all_of_them or metadata.on_host("context_lens"):
@@ -99,14 +106,14 @@ def check_values(context: Context, metadata: HostMetadata, num_queries: int, num
 
 
 def check_slots(metadata: HostMetadata, num_blocks: int, block_size: int) -> None:
-    """``on_invalid="raise"``: every slot is -1 or in the cache."""
+    """Raise unless every slot is -1 or in the cache; for ``on_invalid="raise"``."""
     for slot in metadata["slot_mapping"].tolist():
         if slot != PADDING_SLOT and not 0 <= slot < num_blocks * block_size:
             refuse("slot_mapping", slot, f"must be -1 or in [0, {num_blocks * block_size})")
 
 
 def check_blocks(context: Context, metadata: HostMetadata, num_blocks: int, block_size: int) -> None:
-    """``on_invalid="raise"``: every block that a context needs is in the table and in the cache."""
+    """Raise unless every block that a context needs is in the table and in the cache; for ``on_invalid="raise"``."""
     if context.is_prefill:
         return
     tables = metadata["block_tables"].tolist()
@@ -119,6 +126,7 @@ def check_blocks(context: Context, metadata: HostMetadata, num_blocks: int, bloc
 
 
 def _check_tensor(name: str, tensor: Any, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Raise TypeError unless ``tensor`` is a tensor of one of the dtypes."""
     if not isinstance(tensor, Tensor):
         refuse(name, type(tensor).__name__, "must be a tensor", TypeError)
     if tensor.dtype not in dtypes:
@@ -127,6 +135,7 @@ def _check_tensor(name: str, tensor: Any, dtypes: tuple[torch.dtype, ...]) -> No
 
 
 def _check_index(name: str, tensor: Tensor | None, q: Tensor, dims: int) -> Tensor:
+    """Return ``tensor``; raise unless it is an index tensor of ``dims`` dimensions on the host or ``q``'s device."""
     if tensor is None:
         refuse(name, None, "this phase needs it; the engine sets it in the context")
     _check_tensor(name, tensor, INDEX_DTYPES)

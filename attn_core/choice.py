@@ -1,4 +1,4 @@
-"""Which implementation serves a call, and why not another."""
+"""The choice of the implementation that serves a call, and the reasons against FlexAttention's kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG = logging.getLogger("attn_core.implementation")
 
 
 class Layer(Protocol):
-    """What is asked of the layer."""
+    """The part of the layer that the choice depends on."""
 
     num_heads: int
     num_kv_heads: int
@@ -28,25 +28,27 @@ class Layer(Protocol):
 
 
 def choose(layer: Layer, q: Tensor, is_prefill: bool) -> str:
-    """For ``"auto"``, on CUDA: compiled FlexAttention decodes wherever it has a kernel, and torch's own kernels, a call
-    for each sequence, prefill: they are faster there. Anywhere else ``"sdpa"`` is.
+    """Return the implementation that serves a call: ``"eager"``, ``"sdpa"``, ``"flex"`` or ``"flex, uncompiled"``.
 
-    Why ``"auto"`` or ``"flex"`` does without FlexAttention's kernel is said once, at level INFO, by logger
-    ``attn_core.implementation``; the record has ``chosen`` and ``reason``.
+    On CUDA, ``"auto"`` decodes by compiled FlexAttention wherever it has a kernel, and prefills by torch's own kernels,
+    one call for each sequence: each is the faster one there. Everywhere else ``"auto"`` is ``"sdpa"``.
+
+    If ``"auto"`` or ``"flex"`` does without FlexAttention's kernel, logger ``attn_core.implementation`` gives the
+    reason once, at level INFO; the record has ``chosen`` and ``reason``.
     """
     if layer.implementation in ("eager", "sdpa") or (layer.implementation == "auto" and is_prefill):
         return "eager" if layer.implementation == "eager" else "sdpa"
-    reason = no_kernel(layer, q, is_prefill)
+    reason = explain_no_kernel(layer, q, is_prefill)
     if not reason:
         return "flex"
-    # Without its kernel FlexAttention is the slower of the two.
+    # Without its kernel FlexAttention is slower than "sdpa".
     chosen = "sdpa" if layer.implementation == "auto" else "flex, uncompiled"
-    _say(chosen, reason)
+    _log_once(chosen, reason)
     return chosen
 
 
-def no_kernel(layer: Layer, q: Tensor, is_prefill: bool) -> str:
-    """Why FlexAttention has none for such a call; empty where it has."""
+def explain_no_kernel(layer: Layer, q: Tensor, is_prefill: bool) -> str:
+    """Return the reason why FlexAttention has no kernel for such a call, or an empty text if it has one."""
     head_dim, group = q.shape[2], layer.num_heads // layer.num_kv_heads
     if q.device.type != "cuda":
         return f"FlexAttention is compiled for cuda, not for {q.device.type}"
@@ -75,5 +77,6 @@ def _has_triton() -> bool:
 
 
 @cache
-def _say(chosen: str, reason: str) -> None:
+def _log_once(chosen: str, reason: str) -> None:
+    """Log a choice and its reason; the cache lets each pair through once."""
     LOG.info("%s is used: %s", chosen, reason, extra={"chosen": chosen, "reason": reason})

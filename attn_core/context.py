@@ -1,4 +1,4 @@
-"""What the engine tells every attention layer about the current step.
+"""The context: all that the engine tells every attention layer about the current step.
 
 The names and their order are nano-vLLM's, so an engine written for it needs no change. The context lives in a
 ``ContextVar``: two threads or tasks never see each other's.
@@ -17,24 +17,29 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One step of the engine. ``B`` sequences, ``T_k`` new keys, block tables ``M`` columns wide.
+    """One step of the engine: ``B`` sequences, ``T_k`` new keys, block tables of ``M`` columns.
 
-    Prefill reads ``cu_seqlens_q`` and ``cu_seqlens_k``; decode reads ``context_lens`` (tokens to attend to, this
-    call's included) and ``block_tables``; both read ``slot_mapping`` where there is a cache. Index tensors are int32
-    or int64, on the host or beside ``q``. ``max_seqlen_q`` and ``max_seqlen_k`` are hints; ``sdpa``
-    trusts the latter in a decode whose ``context_lens`` are on a device. ``num_kvcache_blocks`` lets the first forward
-    allocate the cache.
+    Index tensors are int32 or int64, on the host or on the device of ``q``.
     """
 
     is_prefill: bool = False
+    """True for a prefill, False for a decode."""
     cu_seqlens_q: Int[Tensor, "B+1"] | None = None
+    """Prefill: the place of each sequence's first query, and at the end the number of queries."""
     cu_seqlens_k: Int[Tensor, "B+1"] | None = None
+    """Prefill: the place of each sequence's first key, and at the end the number of keys."""
     max_seqlen_q: int = 0
+    """Most queries of a sequence, 0 if unknown: a hint that nothing here reads."""
     max_seqlen_k: int = 0
+    """Most keys of a sequence, 0 if unknown: a hint, which `"sdpa"` trusts if `context_lens` are on a device."""
     slot_mapping: Int[Tensor, "T_k"] | None = None
+    """Both phases, if there is a cache: the slot of each new token, -1 for none."""
     context_lens: Int[Tensor, "B"] | None = None
+    """Decode: the number of tokens that each sequence attends to, this call's included."""
     block_tables: Int[Tensor, "B M"] | None = None
+    """Decode: the blocks of each sequence; position `t` lies in the block of column `t // S`."""
     num_kvcache_blocks: int | None = None
+    """Number of blocks for the first forward to allocate; None if the engine assigns the cache."""
 
 
 _EMPTY = Context()
@@ -42,7 +47,7 @@ _CURRENT: ContextVar[Context] = ContextVar("attention_context", default=_EMPTY)
 
 
 def get_context() -> Context:
-    """The context of this thread or task; an empty one where nothing was set."""
+    """Return the context of this thread or task, an empty one if none was set."""
     return _CURRENT.get()
 
 
@@ -57,7 +62,7 @@ def set_context(
     block_tables: Tensor | None = None,
     num_kvcache_blocks: int | None = None,
 ) -> None:
-    """Replace the context; see `Context` for shapes."""
+    """Replace the context; `Context` has the shapes and meanings."""
     _CURRENT.set(
         Context(
             is_prefill,
@@ -74,13 +79,13 @@ def set_context(
 
 
 def reset_context() -> None:
-    """Back to the empty context."""
+    """Set the context back to the empty one."""
     _CURRENT.set(_EMPTY)
 
 
 @contextmanager
 def attention_context(context: Context) -> Iterator[Context]:
-    """``with attention_context(Context(...)):`` sets the context and puts the old one back, errors or not."""
+    """Set the context for a ``with`` block, and put the old one back at its end, errors or not."""
     token = _CURRENT.set(context)
     try:
         yield context

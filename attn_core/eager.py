@@ -1,7 +1,7 @@
-"""The eager implementation: the flowchart step by step, one sequence at a time. It is meant to be read.
+"""The eager implementation: the flowchart step by step, one sequence at a time, written to be read.
 
-Every step works on fresh contiguous tensors in the accumulation dtype, so a sequence's bits depend neither on its
-neighbours nor on the strides or the alignment of what it was given.
+Every step works on fresh contiguous tensors in the accumulation dtype. So the bits of a sequence's output depend
+neither on its neighbours nor on the strides or the alignment of the inputs.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+# For `full_precision`, by device type: how many forwards are inside of it, and what the process had asked for before.
 _SWITCH = Lock()
 _INSIDE: Counter[str] = Counter()
 _REQUESTED: dict[str, str] = {}
 
 
 def accumulation_dtype(*dtypes: torch.dtype) -> torch.dtype:
-    """float64 where anything is float64, float32 for all else."""
+    """Return float64 if any of the dtypes is float64, else float32."""
     return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def widen(x: Float[Tensor, "L heads D"], dtype: torch.dtype) -> Float[Tensor, "L heads D"]:
-    """A fresh contiguous copy in the accumulation dtype."""
+    """Return a fresh contiguous copy in the accumulation dtype."""
     return x.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def attention_scores(q: Float[Tensor, "H Lq D"], k: Float[Tensor, "H Lk D"], scale: float) -> Float[Tensor, "H Lq Lk"]:
-    """``S = (q k^T) * scale``, the scale a Python float."""
+    """Return ``S = (q k^T) * scale``, with the scale as a Python float."""
     return torch.bmm(q, k.transpose(1, 2)) * scale
 
 
 def attention_weights(
     scores: Float[Tensor, "H Lq Lk"], hidden: Bool[Tensor, "Lq Lk"] | None = None
 ) -> Float[Tensor, "H Lq Lk"]:
-    """Softmax over the visible keys; exactly 0 for hidden ones, also in a row that sees nothing."""
+    """Return the softmax over the visible keys; hidden keys get exactly 0, also in a row that sees no key."""
     if hidden is None:
         return scores.softmax(dim=-1)
     return scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(hidden, 0.0)
@@ -48,11 +49,11 @@ def attention_weights(
 def weighted_values(
     weights: Float[Tensor, "H Lq Lk"], v: Float[Tensor, "H Lk D"], hidden: Bool[Tensor, "Lq Lk"] | None = None
 ) -> Float[Tensor, "H Lq D"]:
-    """``P v`` in which a hidden NaN or Inf has no part, though 0 * NaN is NaN, and a visible one has, though its weight
-    may have vanished.
+    """Return ``P v``, in which a hidden NaN or Inf has no part and a visible one always has.
 
-    The product runs over the finite values. What a query sees is a prefix of the keys, so the other values that it sees
-    are in their running extremes: 0, Inf, -Inf, or NaN for a NaN and for two infinities.
+    A plain product would fail twice: 0 * NaN is NaN, so that hidden values leak, and the weight of a visible Inf may
+    have vanished. So the product runs over the finite values. A query sees a prefix of the keys, so the other values
+    that it sees are in their running extremes: 0, Inf, -Inf, or NaN for a NaN and for two infinities of unequal sign.
     """
     finite = v - v == 0
     nonfinite = v.masked_fill(finite, 0.0)
@@ -65,10 +66,10 @@ def weighted_values(
 def visible_positions(
     block_table: Int[Tensor, "M"], context_len: int, block_size: int, num_blocks: int
 ) -> tuple[Int[Tensor, "L"], Int[Tensor, "L"]]:
-    """Block and offset of every logical position below ``context_len`` that lies in the cache, in order.
+    """Return block and offset of every position below ``context_len`` that lies in the cache, in order.
 
-    A position keeps its place whatever happens to the others: position ``t`` is looked up in column ``t // S``.
-    Entries beyond ``ceil(context_len / S)`` are never read.
+    Position ``t`` is looked up in column ``t // S`` whatever happens to the others, so a bad block does not shift the
+    positions behind it. Entries beyond ``ceil(context_len / S)`` are never read.
     """
     readable = max(0, min(context_len, len(block_table) * block_size))
     positions = torch.arange(readable, device=block_table.device)
@@ -79,9 +80,10 @@ def visible_positions(
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """float32 means float32: no autocast, no TF32 or bf16 products, whatever the process has switched on.
+    """Compute float32 products in float32 for a ``with`` block: no autocast, TF32 or bf16, whatever the process has
+    set.
 
-    The switch is the process's own: the first forward to enter turns it, the last to leave puts it back.
+    The switch belongs to the process: the first forward to enter turns it, the last to leave puts it back.
     """
     with _SWITCH:
         if not _INSIDE[device_type]:
@@ -98,15 +100,17 @@ def full_precision(device_type: str) -> Iterator[None]:
 
 
 def no_autocast(device_type: str) -> AbstractContextManager[None]:
-    """Whatever the process has switched on."""
+    """Return a context manager that turns autocast off if the process has it on."""
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 
 
 def _swap_matmul_precision(device_type: str, precision: str) -> str:
-    """Set how float32 products are computed, and say how they were. torch 2.9 has a switch for each kind of device,
-    and refuses to read the older, common one where the newer ones are in use.
+    """Set how float32 products are computed, and return how they were computed before.
+
+    torch 2.9 has a switch for each kind of device, and refuses to read the older, common switch where the newer ones
+    are in use.
     """
     matmul: Any = (
         torch.backends.cuda.matmul if device_type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)

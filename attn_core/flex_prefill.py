@@ -1,7 +1,8 @@
-"""Prefill through compiled FlexAttention: the sequences of a call as one, under a mask of intervals.
+"""Prefill by compiled FlexAttention: the sequences of a call as one, under a mask of intervals.
 
-Query ``t`` of the packed tokens sees the keys from ``low[t]`` up to ``high[t]``. Both rise along the tokens, so the
-blocks that a block of queries reads are an interval too, and the block mask is arithmetic on the device.
+Query ``t`` of the packed tokens sees the keys from ``low[t]`` up to ``high[t]``, which is excluded. Both rise along the
+tokens, so the key blocks that a block of queries reads are an interval too, and the block mask is arithmetic on the
+device.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
 from attn_core import eager
-from attn_core.compiling import compiled, padded, varying
+from attn_core.compiling import compile_for, mark_varying, pad
 from attn_core.finite import checksum
 from attn_core.masks import CausalAlignment
 from attn_core.metadata import HostMetadata
-from attn_core.sdpa import watch_sequences
-from attn_core.sequences import seen_keys
+from attn_core.sdpa import check_ranges
+from attn_core.sequences import mark_seen_keys
 
+# Queries, and keys, of a block of the mask: FlexAttention's own choice.
 BLOCK = 128
-# By its own choice a kernel for fewer than 128 queries would take their place where there are few.
+# FlexAttention would by itself take another kernel for fewer than 128 queries, and might take TF32 for float32.
 _KERNEL_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True, "FLOAT32_PRECISION": "'ieee'"}
 
 
 class Layer(Protocol):
-    """What is asked of the layer; the rest is `attn_core.sdpa`'s."""
+    """The part of the layer that this prefill needs; `attn_core.sdpa` needs more."""
 
     scale: float
     causal_alignment: CausalAlignment
@@ -43,14 +45,17 @@ def prefill(
     v: Float[Tensor, "T_k G D"],
     host: HostMetadata,
 ) -> Float[Tensor, "T H D"] | None:
-    """None where anything that is seen is NaN or Inf. One transfer says whether anything is at all."""
+    """Return the output, or None if any visible number is NaN or Inf.
+
+    One transfer tells whether there is any NaN or Inf at all, and only then a second one whether any is visible.
+    """
     visible = k, v
     if not isfinite(checksum(q, *visible)):
-        unseen = ~seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
-        visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # so that nothing hidden chooses the kernel
+        unseen = ~mark_seen_keys(host, layer.causal_alignment).to(k.device)[:, None, None]
+        visible = k.masked_fill(unseen, 0), v.masked_fill(unseen, 0)  # hidden numbers must not decide which kernel runs
         if not isfinite(checksum(q, *visible)):
             return None
-    watch_sequences(layer, q, k, host)
+    check_ranges(layer, q, k, host)
     starts = host["cu_seqlens_q"], host["cu_seqlens_k"]
     return attend(q, *visible, *starts, layer.causal_alignment, layer.scale)
 
@@ -64,34 +69,33 @@ def attend(
     alignment: CausalAlignment,
     scale: float,
 ) -> Float[Tensor, "T H D"]:
-    """For finite numbers: a key that is hidden in a block that is read is multiplied by 0."""
+    """Attend to finite numbers: a hidden key in a block that is read is multiplied by 0, so a NaN or Inf would leak."""
     tokens, num_keys = len(q), len(k)
-    # A size of one, of blocks or of sequences, would be compiled for itself.
-    q, k, v = (padded(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
-    starts = [
-        padded(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))
-    ]
-    q, k, v, *starts = (varying(x, 0) for x in (q, k, v, *starts))
+    # A size of 1 would be compiled for apart, so there are 2 blocks and 2 sequences at least.
+    q, k, v = (pad(x, max(len(x), 2 * BLOCK)) for x in (q, k, v))
+    starts = [pad(x.to(q.device), max(len(x), 3), value=end) for x, end in ((starts_q, tokens), (starts_k, num_keys))]
+    q, k, v, *starts = (mark_varying(x, 0) for x in (q, k, v, *starts))
     configuration = *q.shape[1:], k.shape[1], q.dtype, starts[0].dtype, starts[1].dtype, alignment
     with eager.no_autocast(q.device.type), torch.no_grad():
-        mask = compiled(_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
-        mask = [varying(x, *range(x.dim())[-2 if x.dim() == 4 else -1 :]) for x in mask]
-        out: Tensor = compiled(_attended, *configuration)(q, k, v, *mask, scale)
+        mask = compile_for(_make_mask, *configuration)(q, k, *starts, alignment == "bottom_right")
+        mask = [mark_varying(x, *range(x.dim())[-2 if x.dim() == 4 else -1 :]) for x in mask]
+        out: Tensor = compile_for(_attend_masked, *configuration)(q, k, v, *mask, scale)
     return out[:tokens]
 
 
-def _mask(
+def _make_mask(
     q: Float[Tensor, "T H D"],
     k: Float[Tensor, "T_k G D"],
     starts_q: Int[Tensor, "B+1"],
     starts_k: Int[Tensor, "B+1"],
     bottom_right: bool,
 ) -> tuple[Tensor, ...]:
-    low, high = intervals(len(q), starts_q, starts_k, bottom_right)
-    return low, high, *block_lists(low, high, len(k))
+    """Return the interval of each query, then the block lists."""
+    low, high = find_intervals(len(q), starts_q, starts_k, bottom_right)
+    return low, high, *list_blocks(low, high, len(k))
 
 
-def _attended(
+def _attend_masked(
     q: Float[Tensor, "T H D"],
     k: Float[Tensor, "T_k G D"],
     v: Float[Tensor, "T_k G D"],
@@ -103,6 +107,8 @@ def _attended(
     whole_indices: Int[Tensor, "1 1 Q K"],
     scale: float,
 ) -> Float[Tensor, "T H D"]:
+    """Attend under the intervals and the block lists; the part that is compiled."""
+
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
         return (low[query] <= key) & (key < high[query])
 
@@ -125,10 +131,10 @@ def _attended(
     return out[0].transpose(0, 1)
 
 
-def intervals(
+def find_intervals(
     tokens: int, starts_q: Int[Tensor, "B+1"], starts_k: Int[Tensor, "B+1"], bottom_right: bool
 ) -> tuple[Int[Tensor, "T"], Int[Tensor, "T"]]:
-    """Where the keys begin and end that each query sees; queries behind the last sequence see none."""
+    """Return where the visible keys of each query begin and end; queries behind the last sequence see none."""
     row = torch.arange(tokens, device=starts_q.device)
     sequence = (row[:, None] >= starts_q[1:]).sum(dim=1).clamp(max=len(starts_q) - 2)
     low, keys = starts_k[sequence], starts_k[sequence + 1] - starts_k[sequence]
@@ -140,10 +146,13 @@ def intervals(
     return low, low + (before + 1).clamp(min=0).minimum(keys).where(real, 0)
 
 
-def block_lists(
+def list_blocks(
     low: Int[Tensor, "T"], high: Int[Tensor, "T"], keys: int
 ) -> tuple[Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"], Int[Tensor, "1 1 Q"], Int[Tensor, "1 1 Q K"]]:
-    """For each block of queries the blocks of keys that some of it see in part, and those that all of it see whole."""
+    """Return counts and indices of the key blocks that each block of queries sees in part, then of those it sees whole.
+
+    A key block is seen whole if every query of the block of queries sees all its keys.
+    """
     first = torch.arange(0, len(low), BLOCK, device=low.device)
     last = (first + BLOCK - 1).clamp(max=len(low) - 1)
     start, end = low[first] // BLOCK, (high[last] + BLOCK - 1) // BLOCK

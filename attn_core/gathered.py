@@ -1,7 +1,7 @@
-"""Decode, vectorised: the keys of many sequences are gathered at once, and attended to at once.
+"""Vectorised decode: the keys and values of many sequences are gathered and attended to at once.
 
-Hidden places are read from where their sequence does see, so that what lies in them is neither multiplied nor of any
-effect on the extremes of what is seen.
+Hidden places are read from a place that their sequence does see. So the numbers in them are never multiplied, and do
+not change the extremes of what is visible.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from attn_core.context import Context
 from attn_core.metadata import HostMetadata
 from attn_core.notices import check_extremes, ranges_are_watched, report_each_dropped
 
-# Bytes of keys and values that are gathered at a time on a processor: what is read again soon should still be near.
-_NEAR = 8 * 2**20
+# Bytes of keys and values gathered at a time on a CPU: they are read again soon, and should still be in its cache then.
+# One gather for a whole batch was four times slower.
+_BYTES_AT_A_TIME = 8 * 2**20
 
 
 class Layer(Protocol):
-    """What is asked of the layer: its sizes, its cache, and the eager steps for what kernels are not made for."""
+    """The part of the layer that a decode needs: sizes, cache, and the eager steps for numbers that are not finite."""
 
     num_kv_heads: int
     num_rep: int
@@ -37,11 +38,13 @@ class Layer(Protocol):
 
 
 def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: HostMetadata) -> Float[Tensor, "B H D"]:
-    """On an accelerator nothing waits for it, and the whole batch is one gather. On a processor it is as many sequences
-    as stay near, and numbers that the kernel is not made for take the eager steps.
+    """Attend, with the one query of each sequence, to its context.
+
+    On an accelerator the whole batch is one gather, and the host waits for nothing. On a CPU as many sequences are
+    gathered at a time as fit its cache, and a call with numbers that the kernel cannot take uses the eager steps.
     """
     if q.device.type == "cpu":
-        return _on_host(layer, q, host["context_lens"], host["block_tables"])
+        return _decode_on_host(layer, q, host["context_lens"], host["block_tables"])
     lengths, tables = cast(Tensor, context.context_lens), cast(Tensor, context.block_tables)
     block_size = layer.k_cache.shape[1]
     if lengths.device.type == "cpu":
@@ -50,30 +53,34 @@ def decode(layer: Layer, q: Float[Tensor, "B H D"], context: Context, host: Host
         longest = context.max_seqlen_k or tables.shape[1] * block_size
     tables = tables[:, : -(-longest // block_size)].to(q.device, torch.int64)
     lengths = lengths.to(q.device, torch.int64)
-    seen, k, v = _gathered(layer, q, lengths, tables, longest)
+    seen, k, v = _gather(layer, q, lengths, tables, longest)
     with eager.full_precision(q.device.type):
-        attended = _by_products(layer, q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
-    extremes = _extremes(k, seen) if ranges_are_watched() else None
+        attended = _attend_by_products(layer, q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
+    extremes = _find_extremes(k, seen) if ranges_are_watched() else None
     _report(layer, q, lengths - seen.sum(dim=1), extremes)
     return attended.to(q.dtype)
 
 
-def _on_host(
+def _decode_on_host(
     layer: Layer, q: Float[Tensor, "B H D"], lengths: Int[Tensor, "B"], tables: Int[Tensor, "B M"]
 ) -> Float[Tensor, "B H D"]:
+    """Decode on a CPU, run by run.
+
+    If a visible number or an output is not finite, the whole call takes the eager steps.
+    """
     output = torch.zeros_like(q, memory_format=torch.contiguous_format)
     missing = lengths.clone()
     low, high = torch.zeros(2, len(q), dtype=torch.float64)
     with eager.full_precision("cpu"):
-        for rows in _near(lengths.tolist(), _bytes_of_a_token(layer, q)):
+        for rows in _split_into_runs(lengths.tolist(), _count_token_bytes(layer, q)):
             longest = int(lengths[rows].max())
-            seen, k, v = _gathered(layer, q, lengths[rows], tables[rows], longest)
+            seen, k, v = _gather(layer, q, lengths[rows], tables[rows], longest)
             sees = seen.any(dim=1)
             if not bool(sees.any()):
                 continue
             missing[rows] -= seen.sum(dim=1)
-            low[rows], high[rows] = _extremes(k, seen)
-            attended = _by_kernel(layer, q[rows].to(k.dtype), k, v, seen)
+            low[rows], high[rows] = _find_extremes(k, seen)
+            attended = _attend_by_kernel(layer, q[rows].to(k.dtype), k, v, seen)
             usable = torch.isfinite(torch.stack([low[rows], high[rows]])).all() & torch.isfinite(attended[sees]).all()
             if not bool(usable & torch.isfinite(q[rows][sees]).all()):
                 return layer._decode_attn(q, lengths, tables)
@@ -82,27 +89,30 @@ def _on_host(
     return output
 
 
-def _bytes_of_a_token(layer: Layer, q: Tensor) -> int:
+def _count_token_bytes(layer: Layer, q: Tensor) -> int:
+    """Return the bytes of the keys and values of one token."""
     dtype = torch.promote_types(q.dtype, layer.k_cache.dtype)
     return 2 * layer.k_cache.shape[2] * layer.k_cache.shape[3] * dtype.itemsize
 
 
-def _near(lengths: list[int], bytes_of_a_token: int) -> Iterator[slice]:
-    """Runs of sequences that are gathered together, each to the length of its longest."""
+def _split_into_runs(lengths: list[int], token_bytes: int) -> Iterator[slice]:
+    """Yield runs of sequences that are gathered together, each to the length of its longest."""
     start, longest = 0, 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
-        if i > start and (i + 1 - start) * longest * bytes_of_a_token > _NEAR:
+        if i > start and (i + 1 - start) * longest * token_bytes > _BYTES_AT_A_TIME:
             yield slice(start, i)
             start, longest = i, length
     if lengths:
         yield slice(start, len(lengths))
 
 
-def _gathered(
+def _gather(
     layer: Layer, q: Tensor, lengths: Int[Tensor, "B"], tables: Int[Tensor, "B C"], longest: int
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "B L G D"], Float[Tensor, "B L G D"]]:
-    """What is seen, and the keys and values of ``longest`` positions, or as many as the tables have."""
+    """Return a mask of visible positions, and keys and values of ``longest`` positions or as many as the tables
+    have.
+    """
     num_blocks, size = layer.k_cache.shape[:2]
     tables = tables[:, : -(-longest // size)]
     in_cache = (tables >= 0) & (tables < num_blocks)
@@ -114,22 +124,25 @@ def _gathered(
         first = seen.to(torch.uint8).argmax(dim=1, keepdim=True)
         slots = slots.where(seen, slots.gather(1, first))
     dtype = torch.promote_types(q.dtype, layer.k_cache.dtype)
-    k, v = (_rows(cache, slots).to(dtype) for cache in (layer.k_cache, layer.v_cache))
+    k, v = (_read_slots(cache, slots).to(dtype) for cache in (layer.k_cache, layer.v_cache))
     return seen, k, v
 
 
-def _rows(cache: Float[Tensor, "N S G D"], slots: Int[Tensor, "B L"]) -> Float[Tensor, "B L G D"]:
-    """Selecting rows of a matrix is several times faster than indexing; a cache with gaps is no matrix of slots."""
+def _read_slots(cache: Float[Tensor, "N S G D"], slots: Int[Tensor, "B L"]) -> Float[Tensor, "B L G D"]:
+    """Return the rows of ``cache`` in ``slots``.
+
+    Selecting rows of a matrix is several times faster than indexing, but a cache with gaps is not a matrix of slots.
+    """
     if cache.is_contiguous():
         return cache.view(-1, cache[0, 0].numel()).index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[2:])
     return cache[slots // cache.shape[1], slots % cache.shape[1]]
 
 
-def _extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[Tensor, Tensor]:
-    """Smallest and largest of each sequence, 0 where it sees nothing."""
+def _find_extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest key number of each sequence, 0 where it sees no key."""
     if not k.numel():
         return k.new_zeros(len(k)), k.new_zeros(len(k))
-    if k.device.type == "cpu":  # a row at a time: along a dim, few long rows take torch thirty times as long
+    if k.device.type == "cpu":  # row by row: along a dim, torch takes thirty times as long for few long rows
         low, high = (torch.stack(each) for each in zip(*map(torch.aminmax, k), strict=True))
     else:
         low, high = torch.aminmax(k.flatten(1), dim=1)
@@ -137,15 +150,17 @@ def _extremes(k: Float[Tensor, "B L G D"], seen: Bool[Tensor, "B L"]) -> tuple[T
     return low.where(sees, 0), high.where(sees, 0)
 
 
-def _by_kernel(
+def _attend_by_kernel(
     layer: Layer,
     q: Float[Tensor, "B H D"],
     k: Float[Tensor, "B L G D"],
     v: Float[Tensor, "B L G D"],
     seen: Bool[Tensor, "B L"],
 ) -> Float[Tensor, "B H D"]:
-    """For finite numbers: the kernel makes 0 of a score that is NaN, and NaN of an Inf whose weight has vanished. The
-    query heads of a group are rows of one head, so that its keys are read once.
+    """Attend to finite numbers by torch's kernel.
+
+    The kernel makes 0 of a score that is NaN, and NaN of an Inf whose weight has vanished. The query heads of a group
+    are rows of one head, so that its keys are read once.
     """
     groups = q.reshape(len(q), layer.num_kv_heads, layer.num_rep, -1)
     mask = None if bool(seen.all()) else seen[:, None, None]
@@ -153,15 +168,17 @@ def _by_kernel(
     return scaled_dot_product_attention(groups, k_heads, v_heads, mask, scale=layer.scale).flatten(1, 2)
 
 
-def _by_products(
+def _attend_by_products(
     layer: Layer,
     q: Float[Tensor, "B H D"],
     k: Float[Tensor, "B L G D"],
     v: Float[Tensor, "B L G D"],
     seen: Bool[Tensor, "B L"],
 ) -> Float[Tensor, "B H D"]:
-    """The eager steps for a batch, in the accumulation dtype: kernels that take a mask differ in what they make of NaN
-    and Inf, and to ask whether there is any would be to wait.
+    """Attend by the eager steps for a batch, in the accumulation dtype.
+
+    Kernels that take a mask differ in what they make of NaN and Inf, and a test for NaN and Inf would make the host
+    wait.
     """
     if not seen.numel():
         return torch.zeros_like(q)
@@ -176,6 +193,7 @@ def _by_products(
 
 
 def _report(layer: Layer, q: Tensor, missing: Int[Tensor, "B"], extremes: tuple[Tensor, Tensor] | None) -> None:
+    """Warn about queries and keys out of range, and about positions that are not in the cache."""
     layer._check_numeric_range(q, "decode_q")
     report_each_dropped([f"block_tables[{i}]" for i in range(len(q))], missing, layer.k_cache.shape[0])
     if extremes:

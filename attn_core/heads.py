@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def repeat_kv(hidden_states: Shaped[Tensor, "L G D"], n_rep: int, max_heads: int = 32) -> Shaped[Tensor, "L H D"]:
-    """Head ``g`` becomes heads ``g*n_rep .. g*n_rep + n_rep - 1``; ``n_rep == 1`` returns the input itself.
+    """Repeat the kv heads for the query heads: head ``g`` becomes heads ``g*n_rep .. g*n_rep + n_rep - 1``.
 
-    Raises ValueError where ``G * n_rep > max_heads``.
+    ``n_rep == 1`` returns the input itself. Raises ValueError if ``G * n_rep > max_heads``.
     """
     if n_rep == 1:
         return hidden_states

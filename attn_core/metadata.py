@@ -1,4 +1,4 @@
-"""The context's integers on the host, where a loop or a check needs them: one transfer for all of them."""
+"""The context's integers on the host, where a loop or a check needs them; one transfer fetches all of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 
 from attn_core.context import Context
 
+# By whether the call is a prefill.
 _READ_BY_PHASE = {True: ("cu_seqlens_q", "cu_seqlens_k"), False: ("context_lens", "block_tables")}
 
 
 class HostMetadata:
-    """``metadata["cu_seqlens_q"]`` is that tensor of the context as int64 on the host, fetched when first asked for.
+    """The index tensors of a context as int64 on the host; ``metadata["cu_seqlens_q"]`` is fetched on first use.
 
-    Tensors that already live on the host are never waited for. ``with_slots=False``: nobody will ask for the slots.
+    Tensors that already live on the host are never waited for. ``with_slots=False`` leaves out ``slot_mapping``, for a
+    caller that will not ask for it.
     """
 
     def __init__(self, context: Context, with_slots: bool = True) -> None:
@@ -25,7 +27,7 @@ class HostMetadata:
         self._tensors: dict[str, Tensor] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def on_host(self, name: str) -> bool:
-        """Whether reading it is free."""
+        """Return True if reading ``name`` needs no transfer."""
         return name in self._tensors and self._tensors[name].device.type == "cpu"
 
     def __contains__(self, name: str) -> bool:
@@ -39,7 +41,8 @@ class HostMetadata:
     @cached_property
     def _fetched(self) -> dict[str, Tensor]:
         remote = {name: tensor for name, tensor in self._tensors.items() if tensor.device.type != "cpu"}
-        # Often one tensor is both cu_seqlens. One alone is copied without a kernel, which would wait for its turn.
+        # Often one tensor is both cu_seqlens. A single tensor is copied as it is; joining several takes a kernel, which
+        # waits for its turn on the device.
         distinct = list({id(tensor): tensor for tensor in remote.values()}.values())
         if len(distinct) == 1:
             return dict.fromkeys(remote, distinct[0].cpu().to(torch.int64))

@@ -1,8 +1,7 @@
 """Warnings that cost one device-to-host transfer a forward.
 
-Whatever a forward wants to warn about is measured where the tensors live and kept there, a number or one for each
-sequence; `one_transfer` reads them all at once when the forward ends. Outside of it a notice is read and logged at
-once.
+A notice is a number, or a number for each sequence, that is measured where the tensors live and kept there.
+`one_transfer` reads all notices at once when the forward ends. Outside of it a notice is read and logged at once.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+# The flowchart's limit for queries, keys, scores and outputs; float16 ends at 65504.
 RANGE_LIMIT = 1e4
 RANGE_LOG = logging.getLogger("attn_core.numeric_range")
 INDEX_LOG = logging.getLogger("attn_core.invalid_index")
@@ -26,9 +26,9 @@ _PENDING: ContextVar[list[_Notice] | None] = ContextVar("pending_notices", defau
 
 
 def check_numeric_range(x: Tensor, name: str) -> Tensor:
-    """Warn when ``max > 1e4``, ``min < -1e4`` or ``x`` holds NaN or Inf; return ``x``. An empty tensor is normal.
+    """Warn if ``max > 1e4``, ``min < -1e4`` or ``x`` holds NaN or Inf; return ``x``. An empty tensor is normal.
 
-    Logger ``attn_core.numeric_range``. The record has ``tensor``, ``max``, ``min`` (NaN where ``x`` holds one),
+    The logger is ``attn_core.numeric_range``. The record has ``tensor``, ``max``, ``min`` (NaN if ``x`` holds one),
     ``limit`` and ``nonfinite``.
     """
     if x.numel() and ranges_are_watched():
@@ -37,34 +37,34 @@ def check_numeric_range(x: Tensor, name: str) -> Tensor:
 
 
 def report_dropped(name: str, dropped: Tensor, limit: int) -> None:
-    """Warn when the count ``dropped`` is not 0: indices of ``name`` outside ``[0, limit)`` were left out.
+    """Warn if the count ``dropped`` is not 0: indices of ``name`` outside ``[0, limit)`` were left out.
 
-    Logger ``attn_core.invalid_index``. The record has ``tensor``, ``dropped`` and ``limit``.
+    The logger is ``attn_core.invalid_index``. The record has ``tensor``, ``dropped`` and ``limit``.
     """
     if INDEX_LOG.isEnabledFor(logging.WARNING):
         _notify((dropped,), lambda count: _log_dropped(name, int(count), limit))
 
 
 def ranges_are_watched() -> bool:
-    """Whether anybody would hear of an overflow."""
+    """Return True if a warning about a range would be logged."""
     return RANGE_LOG.isEnabledFor(logging.WARNING)
 
 
 def check_extremes(names: Sequence[str], low: Tensor, high: Tensor) -> None:
-    """`check_numeric_range` of many tensors by their extremes, one each; 0 for an empty one."""
+    """Warn as `check_numeric_range` does, for many tensors by their extremes, one each; an empty tensor has 0."""
     if low.numel() and ranges_are_watched():
         _notify((low, high), lambda *each: _log_all(_log_range, names, *each))
 
 
 def report_each_dropped(names: Sequence[str], dropped: Tensor, limit: int) -> None:
-    """`report_dropped` for each count."""
+    """Warn as `report_dropped` does, for each count."""
     if INDEX_LOG.isEnabledFor(logging.WARNING):
         _notify((dropped,), lambda counts: _log_all(lambda name, n: _log_dropped(name, int(n), limit), names, counts))
 
 
 @contextmanager
 def one_transfer() -> Iterator[None]:
-    """Hold back every notice inside, then read all of them in one transfer and log them in order."""
+    """Hold back every notice of a ``with`` block, then read all of them in one transfer and log them in order."""
     pending: list[_Notice] = []
     token = _PENDING.set(pending)
     try:
@@ -75,6 +75,7 @@ def one_transfer() -> Iterator[None]:
 
 
 def _notify(measured: Sequence[Tensor], log: Callable[..., None]) -> None:
+    """Keep a notice for the end of `one_transfer`, or log it now outside of one."""
     pending = _PENDING.get()
     if pending is None:
         _emit([(measured, log)])
@@ -83,6 +84,7 @@ def _notify(measured: Sequence[Tensor], log: Callable[..., None]) -> None:
 
 
 def _emit(notices: list[_Notice]) -> None:
+    """Read the numbers of all notices in one transfer and log them."""
     if not notices:
         return
     fetched = _fetch([x for measured, _ in notices for x in measured if x.device.type != "cpu"])
@@ -98,7 +100,10 @@ def _emit(notices: list[_Notice]) -> None:
 
 
 def _fetch(remote: Sequence[Tensor]) -> dict[torch.dtype, Iterator[float]]:
-    """The numbers of all of them, in order, by their dtype: joined before they are widened, not a kernel for each."""
+    """Return the numbers of all tensors, in order, by their dtype.
+
+    Tensors of a dtype are joined before they are widened, which takes one kernel instead of one for each tensor.
+    """
     if not remote:
         return {}
     parts = {

@@ -1,4 +1,4 @@
-"""The sequences of a ragged prefill: where they lie, and what is seen of them."""
+"""The sequences of a ragged prefill: where they lie, and which of their keys are visible."""
 
 from __future__ import annotations
 
@@ -15,49 +15,54 @@ from attn_core.metadata import HostMetadata
 
 
 class Span(NamedTuple):
-    """Where the queries and the keys of one sequence lie."""
+    """The places of one sequence's queries and keys among the packed tokens."""
 
     rows: slice
     keys: slice
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many they are."""
+        """Return the number of queries and the number of keys."""
         return self.rows.stop - self.rows.start, self.keys.stop - self.keys.start
 
     @property
     def work(self) -> int:
+        """Return the number of scores, hidden ones included."""
         queries, keys = self.sizes
         return queries * keys
 
 
-def spans(host: HostMetadata) -> list[Span]:
+def list_spans(host: HostMetadata) -> list[Span]:
+    """Return the span of each sequence."""
     rows, keys = ([slice(*ends) for ends in pairwise(host[name].tolist())] for name in ("cu_seqlens_q", "cu_seqlens_k"))
     return list(map(Span, rows, keys))
 
 
-def one_by_one(
+def split_sequences(
     sequences: Sequence[Span],
     q: Float[Tensor, "1 H T D"],
     k: Float[Tensor, "1 G T_k D"],
     v: Float[Tensor, "1 G T_k D"],
     output: Float[Tensor, "T 1 H D"],
 ) -> Iterator[tuple[Span, tuple[Tensor, Tensor, Tensor], Tensor]]:
-    """Each with its queries, keys and values, and the place of its output: four calls make all of these views."""
+    """Yield each span with its queries, keys and values, and with the place of its output.
+
+    Four calls make all of these views.
+    """
     rows, keys = [span.sizes[0] for span in sequences], [span.sizes[1] for span in sequences]
     inputs = zip(torch.split(q, rows, 2), torch.split(k, keys, 2), torch.split(v, keys, 2), strict=True)
     return zip(sequences, inputs, torch.split(output, rows), strict=True)
 
 
-def cut(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
-    """How many of the first queries see nothing, and how many of the first keys are seen by any."""
+def count_blind_and_seen(queries: int, keys: int, alignment: CausalAlignment) -> tuple[int, int]:
+    """Return how many of the first queries see no key, and how many of the first keys any query sees."""
     shift = keys - queries if alignment == "bottom_right" else 0
     return max(0, -shift), max(0, min(keys, queries + shift)) if queries else 0
 
 
-def seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T_k"]:
-    """Which keys of a prefill any query sees; on the host."""
+def mark_seen_keys(host: HostMetadata, alignment: CausalAlignment) -> Bool[Tensor, "T_k"]:
+    """Return a mask on the host that is True for each key of a prefill that any query sees."""
     seen = torch.zeros(int(host["cu_seqlens_k"][-1]), dtype=torch.bool, device="cpu")
-    for span in spans(host):
-        seen[span.keys.start : span.keys.start + cut(*span.sizes, alignment)[1]] = True
+    for span in list_spans(host):
+        seen[span.keys.start : span.keys.start + count_blind_and_seen(*span.sizes, alignment)[1]] = True
     return seen

@@ -1,1 +1,1 @@
-"""What an engine or a model has to do to use `attn_core`, as code that runs."""
+"""Examples of what an engine or a model does to use `attn_core`, as code that runs."""

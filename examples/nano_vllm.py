@@ -1,9 +1,9 @@
-"""`attn_core` where nano-vLLM's own layer was: its argument order, its context, its cache.
+"""`attn_core` in the place of nano-vLLM's own layer: its argument order, its context, its cache.
 
     python -m examples.nano_vllm
 
-A model written for nano-vLLM imports `Attention`, `set_context`, `get_context` and `reset_context` from here. A
-prefill behind a cached prefix is refused: `cu_seqlens_k` counts keys there that the call does not bring.
+A model written for nano-vLLM imports `Attention`, `set_context`, `get_context` and `reset_context` from here. A prefill
+behind a cached prefix is refused: there `cu_seqlens_k` counts keys that the call does not bring.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Attention", "get_context", "reset_context", "set_context"]
 
 
 class Attention(attn_core.Attention):
-    """The scale is the caller's; blocks are as large as those of the cache that the engine assigns."""
+    """The layer with nano-vLLM's arguments: the caller gives the scale, the assigned cache the block size."""
 
     def __init__(self, num_heads: int, head_dim: int, scale: float, num_kv_heads: int) -> None:
         super().__init__(num_heads, head_dim, num_kv_heads)
@@ -29,7 +29,7 @@ class Attention(attn_core.Attention):
 
 
 def allocate(model: nn.Module, num_blocks: int, block_size: int) -> None:
-    """As nano-vLLM's runner does it: one tensor, a part of it for every module that has caches."""
+    """Allocate one tensor and give a part of it to every module that has caches, as nano-vLLM's runner does it."""
     layers = [module for module in model.modules() if isinstance(module, Attention)]
     shape = (num_blocks, block_size, layers[0].num_kv_heads, layers[0].head_dim)
     kv_cache = torch.full((2, len(layers), *shape), torch.nan, dtype=torch.float64)
@@ -37,10 +37,12 @@ def allocate(model: nn.Module, num_blocks: int, block_size: int) -> None:
         layer.k_cache, layer.v_cache = kv_cache[:, i]
 
 
-def largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: int = 20) -> float:
-    """Of a prefill and ``steps`` decodes, told by nano-vLLM's context, against dense attention: all in float64, so that
-    an error is one of the convention.
+def measure_largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: int = 20) -> float:
+    """Return the largest error of a prefill and ``steps`` decodes against dense attention.
+
+    The calls are made by nano-vLLM's context. Everything is float64, so that an error is one of the convention.
     """
+    # Small sizes; blocks of 4 tokens, so that every sequence grows through several of them.
     heads, head_dim, kv_heads = 4, 16, 2
     layer, pages = Attention(heads, head_dim, scale, kv_heads), Pages(len(lengths), num_blocks=24, block_size=4)
     allocate(nn.ModuleList([layer]), pages.num_blocks, pages.block_size)
@@ -67,13 +69,13 @@ def largest_error(scale: float, lengths: tuple[int, ...] = (3, 17, 1), steps: in
 
     errors = []
     for qkv, *rows in zip(sequences, *read, strict=True):
-        exact = dense(*qkv.split(split, dim=1), scale)
+        exact = attend_densely(*qkv.split(split, dim=1), scale)
         errors.append(float((torch.cat(rows).view_as(exact) - exact).abs().max()))
     return max(errors)
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Causal attention of one sequence, ``q [L, H, D]`` to ``k`` and ``v [L, G, D]``, without a cache."""
+def attend_densely(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Return causal attention of one sequence, ``q [L, H, D]`` to ``k`` and ``v [L, G, D]``, without a cache."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     future = torch.ones(len(q), len(k), dtype=torch.bool).triu(diagonal=1)
     scores = (scale * torch.einsum("ahd,bhd->hab", q, k)).masked_fill(future, -torch.inf)
@@ -81,10 +83,11 @@ def dense(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def main() -> int:
+    """Print the largest error and return the exit code."""
     scale = 0.3  # 1/sqrt(head_dim) would be 0.25
-    error = largest_error(scale)
+    error = measure_largest_error(scale)
     print(f"scale {scale}: a prefill of 3 prompts and 20 decodes are within {error:.1g} of dense attention in float64")
-    return 0 if error < 1e-12 else 1
+    return 0 if error < 1e-12 else 1  # above the rounding of float64, far below an error of the convention
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`attn_core` as an attention function of Hugging Face transformers, over a paged cache.
 
-The model is given all tokens of a step as one row. Which prompt a token belongs to, and where the cache holds what it
-sees, is in the `Context`: there is no padding, no mask, and none of the library's caches.
+The model is given all tokens of a step as one row. The `Context` tells which prompt a token belongs to, and where the
+cache holds what it sees: there is no padding, no mask, and none of the library's caches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from transformers import AttentionInterface, PreTrainedModel
 from attn_core import Attention, attention_context
 from examples.paged import Pages
 
-NAME = "attn_core"  # the model's `attn_implementation`
-NOT_DONE = ("attention_mask", "dropout", "sliding_window", "softcap", "s_aux")  # what a model may ask for
+# The model's `attn_implementation`.
+NAME = "attn_core"
+# Options that a model may ask for and `attn_core` does not have.
+NOT_DONE = ("attention_mask", "dropout", "sliding_window", "softcap", "s_aux")
 Implementation = Literal["eager", "sdpa"]
 
 
@@ -30,9 +32,10 @@ def attend(
     dropout: float = 0.0,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """``query [1, H, T, D]``, ``key`` and ``value`` ``[1, G, T, D]``, rotated already; gives ``[1, T, H, D]``.
+    """Attend for a module of the model, and return the output ``[1, T, H, D]``.
 
-    Raises NotImplementedError for what would be left out in silence.
+    ``query`` is ``[1, H, T, D]``, ``key`` and ``value`` are ``[1, G, T, D]``, and both are rotated already. Raises
+    NotImplementedError for what would be left out in silence, and for more than one row of tokens.
     """
     asked = {"attention_mask": attention_mask, "dropout": dropout or None, **options}
     refused = [name for name in NOT_DONE if asked.get(name) is not None]
@@ -48,7 +51,7 @@ AttentionInterface.register(NAME, attend)
 
 
 def install(model: PreTrainedModel, pages: Pages, implementation: Implementation = "sdpa") -> None:
-    """A layer and its share of the cache for every attention module of a decoder that was made for `NAME`."""
+    """Give a layer and its share of the cache to every attention module of a decoder that was made for `NAME`."""
     for decoder_layer in model.model.layers:
         module = decoder_layer.self_attn
         heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
@@ -59,10 +62,10 @@ def install(model: PreTrainedModel, pages: Pages, implementation: Implementation
 
 
 @torch.inference_mode()
-def greedy(
+def generate_greedily(
     model: PreTrainedModel, pages: Pages, prompts: Sequence[Tensor], steps: int, forced: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Prefill, then ``steps`` decodes: the tokens ``[B, 1 + steps]``, and the logits that they were chosen by.
+    """Prefill, then decode ``steps`` times; return the tokens ``[B, 1 + steps]`` and the logits that chose them.
 
     ``forced`` tokens are read in place of the chosen ones.
     """

@@ -1,4 +1,4 @@
-"""The library's side of `transformers_model`: models with random weights, in several dtypes; what it does with them."""
+"""The library's side of `transformers_model`: random models in several dtypes, and what the library does with them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 
-def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """In float32, with weights that bfloat16 holds exactly, so that every dtype runs the same model. The draws are our
-    own: under the library's initial weights attention is close to a plain mean.
+def make_random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
+    """Return a float32 model whose weights bfloat16 holds exactly, so that every dtype runs the same model.
+
+    The draws are our own: under the library's initial weights attention is close to a plain mean.
     """
     generator = torch.Generator().manual_seed(seed)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="sdpa").eval()
@@ -27,8 +28,11 @@ def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
     return model
 
 
-def converted(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
-    """A copy. Only weights are converted: the frequencies of the rotary embedding stay in float32."""
+def convert(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+    """Return a copy of a model in another dtype.
+
+    Only weights are converted: the frequencies of the rotary embedding stay in float32.
+    """
     other: PreTrainedModel = AutoModelForCausalLM.from_config(
         copy.deepcopy(model.config), attn_implementation=attention
     ).eval()
@@ -38,9 +42,12 @@ def converted(model: PreTrainedModel, dtype: torch.dtype, attention: str = "sdpa
     return other
 
 
-def in_float64(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy. The library's norms round to float32 whatever they are given; these do not."""
-    exact = converted(model, torch.float64)
+def convert_to_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model in float64.
+
+    The library's norms round to float32 whatever they are given, so the copy has norms that do not.
+    """
+    exact = convert(model, torch.float64)
     for parent in list(exact.modules()):
         for name, child in list(parent.named_children()):
             if type(child).__name__.endswith("RMSNorm"):
@@ -52,7 +59,7 @@ def in_float64(model: PreTrainedModel) -> PreTrainedModel:
 
 @torch.inference_mode()
 def generate(model: PreTrainedModel, prompts: Sequence[Tensor], steps: int) -> tuple[Tensor, Tensor]:
-    """The library's own greedy search, prompts padded on the left: tokens ``[B, 1 + steps]`` and their logits."""
+    """Run the library's greedy search on left-padded prompts; return tokens ``[B, 1 + steps]`` and their logits."""
     width = max(map(len, prompts))
     ids = torch.stack([pad(prompt, (width - len(prompt), 0)) for prompt in prompts])
     mask = torch.stack([pad(torch.ones_like(prompt), (width - len(prompt), 0)) for prompt in prompts])
@@ -63,7 +70,7 @@ def generate(model: PreTrainedModel, prompts: Sequence[Tensor], steps: int) -> t
 
 @torch.inference_mode()
 def read(model: PreTrainedModel, prompts: Sequence[Tensor], tokens: Tensor) -> Tensor:
-    """The logits by which ``tokens`` would be chosen, each prompt alone: no padding, no cache."""
+    """Return the logits by which ``tokens`` would be chosen, each prompt alone: no padding, no cache."""
     rows = []
     for prompt, row in zip(prompts, tokens, strict=True):
         logits = model(input_ids=torch.cat([prompt, row[:-1]])[None], use_cache=False).logits
@@ -71,22 +78,23 @@ def read(model: PreTrainedModel, prompts: Sequence[Tensor], tokens: Tensor) -> T
     return torch.stack(rows)
 
 
-def margins(logits: Tensor) -> Tensor:
-    """How far the largest logit is above the next."""
+def compute_margins(logits: Tensor) -> Tensor:
+    """Return how far the largest logit is above the next."""
     best, second = logits.topk(2, dim=-1).values.unbind(dim=-1)
     return best - second
 
 
-def clear_prompts(
+def pick_clear_prompts(
     model: PreTrainedModel, lengths: Sequence[int], steps: int, candidates: int, distinct: int
 ) -> list[Tensor]:
-    """Of ``candidates`` random prompts of each length, the one whose closest decision is the clearest, among those that
-    ``model`` goes on from with at least ``distinct`` different tokens.
+    """Pick for each length, of ``candidates`` random prompts, the one whose closest decision is the clearest.
+
+    A prompt must be one that ``model`` goes on from with at least ``distinct`` different tokens.
     """
     generator, chosen = torch.Generator().manual_seed(0), []
     for length in lengths:
         prompts = torch.randint(1, model.config.vocab_size, (candidates, length), generator=generator)
         tokens, logits = generate(model, list(prompts), steps)
         varied = torch.tensor([len(set(row)) >= distinct for row in tokens.tolist()])
-        chosen.append(prompts[margins(logits).amin(dim=1).where(varied, 0.0).argmax()])
+        chosen.append(prompts[compute_margins(logits).amin(dim=1).where(varied, 0.0).argmax()])
     return chosen

@@ -3,8 +3,8 @@
     python -m examples.transformers_model
 
 Small models with random weights, four prompts of unequal lengths, a prefill and 64 greedy steps: ours packed, over a
-paged cache; the library's padded, by its own `generate`. The tokens must be equal, and our logits no further from those
-of the same model in float64 than `FACTOR` times the library's.
+paged cache; the library's padded, by its own `generate`. The tokens must be equal. Our logits must be no further from
+those of the same model in float64 than `FACTOR` times the library's.
 
 Where two logits nearly tie, bfloat16 cannot tell which wins, and two right implementations part; random models come to
 that every few tokens. So prompts are picked, by the library alone in float32, for the clearest of closest decisions.
@@ -25,11 +25,22 @@ from torch import Tensor
 from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen3Config
 
 from examples.paged import Pages
-from examples.transformers_attention import NAME, Implementation, greedy, install
-from examples.transformers_library import clear_prompts, converted, generate, in_float64, margins, random_model, read
+from examples.transformers_attention import NAME, Implementation, generate_greedily, install
+from examples.transformers_library import (
+    compute_margins,
+    convert,
+    convert_to_float64,
+    generate,
+    make_random_model,
+    pick_clear_prompts,
+    read,
+)
 
+# Prompts of unequal lengths, none of which ends with a block of the cache; enough steps to fill several blocks.
 LENGTHS, STEPS = (4, 11, 18, 29), 64
+# Both sides round, each in its own order: their errors differ by chance, but hardly by a factor of two.
 FACTOR = 2.0
+# Small enough for a CPU to be done in seconds; 4 query heads share 2 kv heads.
 SIZES: dict[str, Any] = {
     "vocab_size": 32,
     "hidden_size": 64,
@@ -47,35 +58,39 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of one model in one dtype: how many ``tokens`` there are and how many ``equal``; how ``clear`` the closest
-    decision was; the largest ``error`` of a logit, ours and theirs, against float64.
-    """
+    """The comparison of one model in one dtype."""
 
     tokens: int
+    """Number of tokens."""
     equal: int
+    """Number of tokens that are equal."""
     clear: float
+    """Smallest margin of a step over twice the largest difference of a logit there; above 1, nothing is chance."""
     error: float
+    """Largest error of a logit of ours, against float64."""
     their_error: float
+    """Largest error of a logit of the library, against float64."""
 
     @property
     def holds(self) -> bool:
+        """Return True if every token is equal and our logits are near enough to float64's."""
         return self.equal == self.tokens and self.error <= FACTOR * self.their_error
 
 
-def make(config: PretrainedConfig) -> tuple[PreTrainedModel, list[Tensor]]:
-    """A model in float32, and prompts that it goes on from in clear decisions. The seed has such for both models."""
-    model = random_model(config, seed=3)
-    return model, clear_prompts(model, LENGTHS, STEPS, candidates=512, distinct=8)
+def make_model_and_prompts(config: PretrainedConfig) -> tuple[PreTrainedModel, list[Tensor]]:
+    """Return a model in float32, and prompts that it goes on from in clear decisions."""
+    model = make_random_model(config, seed=3)  # has such prompts for both models
+    return model, pick_clear_prompts(model, LENGTHS, STEPS, candidates=512, distinct=8)
 
 
-def paged_model(
+def make_paged_model(
     model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
 ) -> tuple[PreTrainedModel, Pages]:
-    """A copy that asks `attn_core`. Its cache has blocks to spare, which nobody writes."""
+    """Return a copy of the model that asks `attn_core`; its cache has blocks to spare, which nobody writes."""
     block_size = 16
     needed = sum(-(-(len(prompt) + STEPS) // block_size) for prompt in prompts)
-    pages = Pages(len(prompts), needed + 3, block_size)
-    paged = converted(model, dtype, NAME)
+    pages = Pages(len(prompts), needed + 3, block_size)  # three blocks to spare
+    paged = convert(model, dtype, NAME)
     install(paged, pages, implementation)
     return paged, pages
 
@@ -83,28 +98,29 @@ def paged_model(
 def compare(
     model: PreTrainedModel, prompts: Sequence[Tensor], dtype: torch.dtype, implementation: Implementation = "sdpa"
 ) -> Comparison:
-    """Both in ``dtype``, each against float64 on the tokens that it chose."""
-    paged, pages = paged_model(model, prompts, dtype, implementation)
-    tokens, logits = greedy(paged, pages, prompts, STEPS)
-    their_tokens, their_logits = generate(converted(model, dtype), prompts, STEPS)
-    model64 = in_float64(model)
+    """Compare both implementations in ``dtype``, each with float64 on the tokens that it chose."""
+    paged, pages = make_paged_model(model, prompts, dtype, implementation)
+    tokens, logits = generate_greedily(paged, pages, prompts, STEPS)
+    their_tokens, their_logits = generate(convert(model, dtype), prompts, STEPS)
+    model64 = convert_to_float64(model)
     exact, their_exact = read(model64, prompts, tokens), read(model64, prompts, their_tokens)
     differences = (logits - their_logits).abs().amax(dim=-1).double()
     return Comparison(
         tokens=tokens.numel(),
         equal=int((tokens == their_tokens).sum()),
-        clear=float((margins(their_logits) / (2 * differences)).nan_to_num(0.0).min()),  # 0 / 0: a tie
+        clear=float((compute_margins(their_logits) / (2 * differences)).nan_to_num(0.0).min()),  # 0 / 0: a tie
         error=float((logits - exact).abs().max()),
         their_error=float((their_logits - their_exact).abs().max()),
     )
 
 
 def main() -> int:
+    """Compare all models and dtypes, print a table and return the exit code."""
     print("model  dtype     equal tokens    clear  error, ours   theirs  seconds")
     torch.set_num_threads(1)  # so small a model only loses by more
     holds = True
     for name, config in CONFIGS.items():
-        model, prompts = make(config)
+        model, prompts = make_model_and_prompts(config)
         for dtype in DTYPES:
             began = perf_counter()
             found = compare(model, prompts, dtype)

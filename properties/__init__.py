@@ -13,9 +13,9 @@ else:
     def __getattr__(name):
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from properties.check.kernel import kernel
+        from importlib import import_module
 
-        return getattr(kernel, name)
+        return getattr(import_module("properties.check.kernel"), name)
 
 
 __all__ = ["CheckFailed", "Checked", "CheckedCell", "check_kernel"]

@@ -21,6 +21,7 @@ def test_law(attn_law_cell: Cell, pytestconfig: pytest.Config, record_property: 
     with settled():
         checked, broken = check_cell(cell.law, cell.backend, cell.dtype, option("attn_problems"), option("attn_seed"))
     record_property(VERIFIED, checked.verified)
+    record_property("state", str(checked.state))
     if broken:
         pytest.fail(explain_broken(cell.law, broken, cell.source, cell.backend.device), pytrace=False)
     if checked.state == "not run" and option("attn_require_cuda"):

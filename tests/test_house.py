@@ -42,7 +42,7 @@ DOORS: dict[str, dict[str, set[str]]] = {
         "faults": {"problem", "tensors", "oracle", "backends"},
         "script": {"problem", "tensors", "oracle", "backends", "adapter"},
         "reporting": {"problem", "oracle", "records"},
-        "catalogue": {"problem", "backends", "faults"},
+        "catalogue": {"problem", "oracle", "backends", "faults"},
         "isolation": {"problem", "tensors", "oracle", "backends", "catalogue"},
     },
     "properties": {
@@ -51,9 +51,8 @@ DOORS: dict[str, dict[str, set[str]]] = {
         "shrink": {"generate"},
         "run": {"generate", "laws", "shrink"},
         "show": {"laws"},
-        "check": {"laws", "run"},
-        "plugin": {"check", "run"},
-        "test_laws": {"run"},
+        "check": {"generate", "laws", "run"},
+        "test_laws": {"check", "run"},
         "commands": {"generate", "laws", "shrink", "run", "show"},
         "cli": {"commands"},
     },
@@ -62,6 +61,7 @@ DOORS: dict[str, dict[str, set[str]]] = {
 NARROW = {
     ("verification/backends/protocol.py", "verification.oracle"): {"verification.oracle.precision"},
     ("verification/backends/contract.py", "verification.oracle"): set[str](),
+    ("verification/catalogue.py", "verification.oracle"): {"verification.oracle.precision"},
     ("verification/oracle/judge.py", "verification.backends"): set[str](),
 }
 

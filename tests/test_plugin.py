@@ -136,7 +136,7 @@ def suite(tmp_path: Path) -> Path:
 
 @BY_ENTRY_POINT
 def test_a_suite_that_does_not_ask_is_as_it_was(suite: Path) -> None:
-    """The plugin is loaded by its entry point, once, and brings nothing but itself: no package of ours, no torch, no NumPy."""
+    """The plugin is loaded by its entry point, once, and brings nothing but itself: no package of ours, no torch."""
     loaded = []
     for arguments in ((), ("-p", f"no:{PLUGIN}"), ("-p", PLUGIN)):
         came = run(suite, *arguments)

@@ -8,9 +8,9 @@ cuts the class out of its module, so it must stand at the top level there, and b
 
 Besides the bases, this module has the types that their methods are given (`Problem` with its `Scoring`, `Tensors`,
 `Batch`), and the parts of a declaration: `Contract`; `Precision`, with ready ones for kinds of kernels (`FLASH_ON_CPU`,
-...); `FORMATS`, the dtypes by name, and `INPUT`, which stands for the problem's own; `FEATURES`, the names that a
-contract may have in its ``scoring``; `slopes`, those of alibi; for FlexAttention `uncompiled` and
-`flex_eager_precision`.
+...); `DTYPES`, those of problems, `FORMATS`, those of storage, and `INPUT`, which stands for the problem's own;
+`FEATURES`, the names that a contract may have in its ``scoring``; `slopes`, those of alibi; for FlexAttention
+`uncompiled` and `flex_eager_precision`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.scoring import FEATURES, slopes
 from verification.tensors.materialize import Tensors
 
 __all__ = [
+    "DTYPES",
     "FEATURES",
     "FLASH_ON_CPU",
     "FLASH_ON_MATRIX_UNITS",

@@ -1,7 +1,8 @@
-"""docs/adapters.md, from the events of sweeps over released software.
+"""docs/adapters.md, made from the events of sweeps over released software.
 
-``python -m benchmarks.power.adapters RUN.jsonl ...``. A sweep is `attn-verify fuzz --backend`, one a backend, so that
-no library runs in another's process. Refuses a broken cell that no entry of docs/findings.md explains.
+``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page. A sweep is `attn-verify fuzz --backend` with one
+backend, so that no library runs in another's process. A broken cell that no entry of docs/findings.md explains is
+refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from verification.reporting.summary import Summary
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
 TEMPLATE = Path(__file__).with_name("adapters.md.jinja")
-# Implementation and dtype: the entry of docs/findings.md that each of its broken cells was seen to be.
+# By implementation and dtype: the entry of docs/findings.md that each of its broken cells was seen to be.
 EXPLAINED = {
     ("onnxruntime/Attention", "float16"): 1,
     ("onnxruntime/Attention", "float64"): 2,
@@ -34,12 +35,16 @@ EXPLAINED = {
     **{("torch/sdpa flash, masked", dtype): 12 for dtype in FORMATS},
     **{("vllm/cpu", dtype): 13 for dtype in FORMATS},
 }
+# Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
 
 
-def by_dtype(results: Sequence[CellResult]) -> list[Row]:
-    """A row an implementation and dtype. What the contract leaves out is not drawn, so only files of the corpus are."""
+def tabulate_by_dtype(results: Sequence[CellResult]) -> list[Row]:
+    """Return a row for each implementation and dtype.
+
+    Problems outside the contract are not drawn, so only files of the corpus are counted as left out by it.
+    """
     rows = []
     for name, dtype in product(dict.fromkeys(r.implementation for r in results), FORMATS):
         place = Place([r for r in results if (r.implementation, r.dtype) == (name, dtype)])
@@ -54,8 +59,8 @@ def by_dtype(results: Sequence[CellResult]) -> list[Row]:
     return rows
 
 
-def by_law(results: Sequence[CellResult]) -> list[Row]:
-    """A row a law, a column an implementation: the largest err/bound of its dtypes, and which of them broke the law."""
+def tabulate_by_law(results: Sequence[CellResult]) -> list[Row]:
+    """Return a row for each law: by implementation, the largest err/bound of its dtypes, and what broke."""
     names = dict.fromkeys(r.implementation for r in results)
     return [
         (f"`{law}`", *(_cell([r for r in results if (r.law, r.implementation) == (law, name)]) for name in names))
@@ -81,8 +86,11 @@ def _entry(result: CellResult) -> str:
     return str(EXPLAINED[result.implementation, result.dtype])
 
 
-def made(summaries: Sequence[Summary]) -> str:
-    """The page. Raises ValueError where something broke and no entry says why, or where nothing was verified."""
+def make_page(summaries: Sequence[Summary]) -> str:
+    """Return the page.
+
+    Raises ValueError if something broke and no entry says why, if a sweep was interrupted, or if it verified nothing.
+    """
     results = [result for summary in summaries for result in summary.results]
     for r in results:
         if r.failure and (r.implementation, r.dtype) not in EXPLAINED:
@@ -98,11 +106,11 @@ def made(summaries: Sequence[Summary]) -> str:
         for name, runs in of_backend.items()
     ]
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(TEMPLATE.read_text())
-    return template.render(runs=runs, dtypes=by_dtype(results), laws=by_law(results))
+    return template.render(runs=runs, dtypes=tabulate_by_dtype(results), laws=tabulate_by_law(results))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", type=Path, nargs="+", help="run.jsonl of each sweep")
-    PAGE.write_text(made([Summary(read_events(path)) for path in parser.parse_args().events]))
+    PAGE.write_text(make_page([Summary(read_events(path)) for path in parser.parse_args().events]))
     sys.stdout.write(f"{PAGE}\n")

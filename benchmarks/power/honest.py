@@ -1,4 +1,4 @@
-"""The implementations that nothing may be said against."""
+"""The honest implementations, on which no law may break."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from verification.backends.protocol import Backend
 from verification.faults import HONEST_SPLIT_DECODE
 
 
-def every() -> list[Backend]:
-    """On every device."""
+def list_honest() -> list[Backend]:
+    """Return the honest implementations on every device."""
     return [backend for backend in catalogue.make_honest() if backend is not HONEST_SPLIT_DECODE]
 
 
-def on_cpu() -> dict[str, Backend]:
-    """By name, with the split decode that some faults are planted in."""
+def list_honest_on_cpu() -> dict[str, Backend]:
+    """Return the honest implementations on the CPU by name, with the split decode that some faults are planted in."""
     return {backend.name: backend for backend in catalogue.make_honest() if backend.device == "cpu"}

@@ -1,4 +1,4 @@
-"""The scores of an implementation on fresh problems, a chunk at a time: what a worker process does."""
+"""The ratios of an implementation on fresh problems, a chunk at a time: the work of one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.power.honest import every
+from benchmarks.power.honest import list_honest
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from verification.backends.observe import observe
@@ -21,80 +21,101 @@ from verification.problem import Problem
 from verification.problem.json_io import to_json
 from verification.tensors.inputs import make_inputs
 
-# A sum breaks the second judge's bound with a probability of at most 2 exp(-lambda^2 / 2), 1.1e-11 for this one.
+# A sum breaks the second judge's bound with a probability of at most 2 exp(-lambda^2 / 2): for this lambda 1.1e-11, few
+# enough for 100,000 problems.
 LAMBDA = 7.2
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """``examples`` problems in ``dtype`` for one implementation, from a seed of their own."""
+    """Problems for one implementation, drawn from a seed of their own."""
 
     implementation: str
+    """Name of the implementation."""
     device: str
+    """Device that it runs on."""
     dtype: str
+    """Format of the problems."""
     seed: int
+    """Seed that the problems are drawn from."""
     examples: int
+    """Number of problems."""
     probabilistic: float = LAMBDA
+    """Lambda of the second judge."""
 
     @property
     def cell(self) -> tuple[str, str, str]:
+        """Return implementation, device and dtype."""
         return self.implementation, self.device, self.dtype
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """A problem, as JSON, on which an honest implementation was called wrong."""
+    """A problem on which an honest implementation was called wrong."""
 
     problem: str
-    score: float
+    """The problem as JSON."""
+    ratio: float
+    """Largest err/bound, at most `LARGEST`."""
     message: str
+    """Reason why no output came; empty if one did."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``ratios``: the largest err/bound of each problem, 0 where nothing was rounded; ``second``: of the probabilistic
-    judge, float32 only. ``alarms`` are the first few; those scored above 1 are all of them.
-    """
+    """The ratios of some problems."""
 
     ratios: NDArray[np.float64]
+    """Largest err/bound of each problem, 0 where nothing was rounded."""
     second: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Largest err/bound of each problem under the probabilistic judge; float32 only."""
     alarms: tuple[Alarm, ...] = ()
+    """The first few alarms; the ratios above 1 are all of them."""
     seconds: float = 0.0
+    """Time that the sample took."""
 
 
+# Alarms kept of a sample and of a cell: all are counted, and a report stays readable.
 KEPT_ALARMS = 20
-LARGEST = 1e300  # stands for an infinite score: JSON has none
-Judged = tuple[float, float | None, str]
+# Stands for an infinite ratio: JSON has none.
+LARGEST = 1e300
+# The largest err/bound, that of the second judge, and what went wrong.
+Ratios = tuple[float, float | None, str]
 
 
-def run_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = every) -> Sample:
-    """``backends`` is called here, in the worker: what it gives need not be picklable."""
+def measure_chunk(chunk: Chunk, backends: Callable[[], list[Backend]] = list_honest) -> Sample:
+    """Measure a chunk.
+
+    ``backends`` is called here, in the worker, so its backends need not be picklable.
+    """
     named = {(backend.name, backend.device): backend for backend in backends()}
     backend = named[chunk.implementation, chunk.device]
-    return sample(backend, chunk.dtype, chunk.seed, chunk.examples, chunk.probabilistic)
+    return measure_sample(backend, chunk.dtype, chunk.seed, chunk.examples, chunk.probabilistic)
 
 
-def sample(backend: Backend, dtype: str, base_seed: int, examples: int, probabilistic: float = LAMBDA) -> Sample:
-    """No problem stops the others: an alarm is counted and kept."""
+def measure_sample(
+    backend: Backend, dtype: str, base_seed: int, examples: int, probabilistic: float = LAMBDA
+) -> Sample:
+    """Measure fresh problems; no problem stops the others, and an alarm is counted and kept."""
     first: list[float] = []
     second: list[float] = []
     alarms: list[Alarm] = []
 
     def check(problem: Problem) -> None:
-        score, other, message = judged(backend, problem, probabilistic)
-        first.append(score)
+        ratio, other, message = measure_ratios(backend, problem, probabilistic)
+        first.append(ratio)
         if other is not None:
             second.append(other)
-        if score > 1.0 and len(alarms) < KEPT_ALARMS:
-            alarms.append(Alarm(to_json(problem), min(score, LARGEST), message))
+        if ratio > 1.0 and len(alarms) < KEPT_ALARMS:
+            alarms.append(Alarm(to_json(problem), min(ratio, LARGEST), message))
 
     start = perf_counter()
     try_each(problems_within(backend.contract, dtype), check, base_seed, examples)
     return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
 
 
-def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
-    """The largest err/bound, that of the second judge where there is one, and what went wrong if no output came."""
+def measure_ratios(backend: Backend, problem: Problem, probabilistic: float) -> Ratios:
+    """Return the largest err/bound, that of the second judge if there is one, and what went wrong if no output came."""
     inputs = make_inputs(problem)
     try:
         output = successful_output(observe(backend, inputs))
@@ -107,6 +128,9 @@ def judged(backend: Backend, problem: Problem, probabilistic: float) -> Judged:
     return worst[0], worst[1] if len(worst) > 1 else None, ""
 
 
-def chunk_seed(base_seed: int, dtype: str, number: int) -> int:
-    """The same for all implementations and devices: those with the same limits meet the same problems."""
+def derive_seed(base_seed: int, dtype: str, number: int) -> int:
+    """Return the seed of a chunk.
+
+    Implementations and devices share it, so those with the same limits meet the same problems.
+    """
     return crc32(f"{base_seed}/soundness/{dtype}/{number}".encode())

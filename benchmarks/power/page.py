@@ -1,7 +1,7 @@
-"""docs/power.md, from the files that the sessions wrote.
+"""docs/power.md, made from the files that the sessions wrote.
 
-``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``.
-The first of the faults' files is shown whole, the others in a line each.
+``python -m benchmarks.power.page --faults F.json ... --soundness S.json ... --power P.json --figures docs/figures``
+prints the page. The first of the faults' files is shown whole, the others in a line each.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from benchmarks.power.plots import plot_scores, plot_sharpness
+from benchmarks.power.plots import plot_ratios, plot_sharpness
 from benchmarks.power.power import SOURCES
-from benchmarks.power.results import Cell, Judge
+from benchmarks.power.results import Cell, RatioSummary
 from benchmarks.power.rivals import GENERATORS
 from benchmarks.power.rules import RULES
 from verification.faults import FAULTS
@@ -28,17 +28,17 @@ Data = dict[str, Any]
 TEMPLATE = Path(__file__).with_name("power.md.jinja")
 
 
-def of_faults(reports: list[Data]) -> Data:
-    """A line a run, then the first one fault by fault."""
+def collect_faults(reports: list[Data]) -> Data:
+    """Collect a line for each run, then the first run fault by fault."""
     runs = []
     for report in reports:
         planted, controls = ([r for r in report["rows"] if r["honest"] is honest] for honest in (False, True))
         killed = [r for r in planted if r["killed"]]
         sizes = [r["tokens"] for r in killed]
         alarms = f"{sum(r['killed'] for r in controls)} in {sum(r['problems'] for r in controls):,}"
-        checks, size = median(r["problems"] for r in killed), f"{median(sizes):g}, {max(sizes)}"
+        checks, size = _median([r["problems"] for r in killed]), f"{_median(sizes)}, {max(sizes, default='-')}"
         count = f"{len(killed)} of {len(planted)}"
-        runs.append((report["seed"], count, f"{checks:g}", f"{report['seconds']:.0f}", size, alarms))
+        runs.append((report["seed"], count, checks, f"{report['seconds']:.0f}", size, alarms))
     rows = [r for r in reports[0]["rows"] if not r["honest"]]
     faults = [
         (
@@ -54,40 +54,46 @@ def of_faults(reports: list[Data]) -> Data:
     return {"runs": runs, "faults": faults, "minimal": minimal, "workers": reports[0]["workers"]}
 
 
-def of_soundness(reports: list[Data]) -> Data:
-    """A row a cell, and the sum of each implementation."""
+def _median(numbers: list[int]) -> str:
+    """Return the median as text, or a dash if nothing was killed."""
+    return f"{median(numbers):g}" if numbers else "-"
+
+
+def collect_soundness(reports: list[Data]) -> Data:
+    """Collect a row for each cell, and the sums of each implementation."""
     cells, sums = [], defaultdict(lambda: [0, 0])
-    for _, cell, device in _cells(reports):
+    for _, cell, device in _list_cells(reports):
         name, problems, first = (cell[key] for key in ("implementation", "problems", "first"))
-        scores = (f"{first['largest']:.3f}", f"{first['median_rounded']:.3f}", f"{first['exact']:.0%}")
-        cells.append((device, name, cell["dtype"], f"{problems:,}", first["false_alarms"], *scores))
+        ratios = (f"{first['largest']:.3f}", f"{first['median_rounded']:.3f}", f"{first['exact']:.0%}")
+        cells.append((device, name, cell["dtype"], f"{problems:,}", first["false_alarms"], *ratios))
         sums[device, name][0] += problems
         sums[device, name][1] += first["false_alarms"]
     totals = [(*key, f"{problems:,}", alarms) for key, (problems, alarms) in sums.items()]
     return {"cells": cells, "totals": totals}
 
 
-def of_second_judge(reports: list[Data]) -> Data:
-    """float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
+def collect_second_judge(reports: list[Data]) -> Data:
+    """Collect float32 under the probabilistic bound, by lambda, beside the first judge on the same problems."""
     rows = []
-    for report, cell, device in _cells(reports):
+    for report, cell, device in _list_cells(reports):
         if cell["second"]:
             judges = [cell["second"], cell["first"]]
-            scores = (f"{judge[key]:.3f}" for key in ("largest", "median_rounded") for judge in judges)
+            ratios = (f"{judge[key]:.3f}" for key in ("largest", "median_rounded") for judge in judges)
             alarms = cell["second"]["false_alarms"]
-            rows.append((report["lambda"], device, cell["implementation"], f"{cell['problems']:,}", alarms, *scores))
+            rows.append((report["lambda"], device, cell["implementation"], f"{cell['problems']:,}", alarms, *ratios))
     return {"second": sorted(rows, key=lambda row: row[0])}
 
 
-def _cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
+def _list_cells(reports: list[Data]) -> Iterator[tuple[Data, Data, str]]:
+    """Yield every cell that ran, with its report and the name of its device."""
     for report in reports:
         for cell in report["cells"]:
             if cell["problems"]:
                 yield report, cell, "CPU" if cell["device"] == "cpu" else report["flags"]["device"]
 
 
-def of_generators(results: list[Data]) -> Data:
-    """How each did, and where another was quicker than ours."""
+def collect_generators(results: list[Data]) -> Data:
+    """Collect how each generator did, and where another was quicker than ours."""
     by = {(r["fault"], r["generator"]): r for r in results}
     faults = list(dict.fromkeys(r["fault"] for r in results))
     rows = []
@@ -95,8 +101,8 @@ def of_generators(results: list[Data]) -> Data:
         mine = [by[fault, name] for fault in faults]
         killed = [r for r in mine if r["law"]]
         quicker = sum(r["seconds"] < by[r["fault"], "ours"]["seconds"] for r in killed)
-        checks, seconds = median(r["problems"] for r in killed), sum(r["seconds"] for r in mine)
-        rows.append((name, f"{len(killed)} of {len(mine)}", f"{checks:g}", f"{seconds:.0f}", quicker))
+        checks, seconds = _median([r["problems"] for r in killed]), sum(r["seconds"] for r in mine)
+        rows.append((name, f"{len(killed)} of {len(mine)}", checks, f"{seconds:.0f}", quicker))
     contest = [
         (
             f"`{f}`",
@@ -110,8 +116,8 @@ def of_generators(results: list[Data]) -> Data:
     return {"generators": rows, "generator_names": list(GENERATORS), "contest": contest}
 
 
-def of_rules(judged: list[Data], alarms: list[Data]) -> Data:
-    """The same outputs under each rule, and where another did better than ours."""
+def collect_rules(judged: list[Data], alarms: list[Data]) -> Data:
+    """Collect how each rule judged the same outputs, and where another did better than ours."""
     visible = {r["fault"] for r in judged if r["visible"]}
     mine = {source: [r for r in judged if r["problems from"] == source and r["fault"] in visible] for source in SOURCES}
     rows, better, ours = [], [], next(iter(RULES))
@@ -130,8 +136,8 @@ def of_rules(judged: list[Data], alarms: list[Data]) -> Data:
     return {"rules": rows, "visible": len(visible), "unseen": unseen, "better": better}
 
 
-def of_sharpness(sights: list[Data]) -> Data:
-    """The least error seen, and for one in the scale how the rules compare."""
+def collect_sharpness(sights: list[Data]) -> Data:
+    """Collect the least error that each rule sees, and how the rules compare for an error in the scale."""
     rows, ratios = [], []
     ours, twice, percent, _ = RULES
     for sight in sights:
@@ -149,19 +155,24 @@ def of_sharpness(sights: list[Data]) -> Data:
     return {"sharpness": rows, "ratios": ratios, "rule_names": list(RULES), "curve": sights[0]["problems"]}
 
 
-def draw(folder: Path, reports: list[Data], power: Data) -> list[str]:
-    """The figures; returns what the page calls those of the scores, one a device."""
+def draw_figures(folder: Path, reports: list[Data], power: Data) -> list[str]:
+    """Draw the figures; return the links to those of the ratios, one a device."""
     folder.mkdir(parents=True, exist_ok=True)
     plot_sharpness(power["sharpness"], power["errors"], folder / "sharpness.svg")
     names = []
-    for device in dict.fromkeys(cell["device"] for _, cell, _ in _cells(reports)):
-        cells = [cell | {"first": Judge(**cell["first"])} for _, cell, _ in _cells(reports) if cell["device"] == device]
-        plot_scores([Cell(**cell) for cell in cells], folder / f"soundness-{device}.svg")
+    for device in dict.fromkeys(cell["device"] for _, cell, _ in _list_cells(reports)):
+        cells = [
+            cell | {"first": RatioSummary(**cell["first"])}
+            for _, cell, _ in _list_cells(reports)
+            if cell["device"] == device
+        ]
+        plot_ratios([Cell(**cell) for cell in cells], folder / f"soundness-{device}.svg")
         names.append(f"{folder.name}/soundness-{device}.svg")
     return names
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Print the page, and draw its figures if a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=Path, nargs="+", required=True)
     parser.add_argument("--soundness", type=Path, nargs="+", required=True)
@@ -178,10 +189,13 @@ def main(arguments: list[str] | None = None) -> None:
         TEMPLATE.read_text()
     )
     parts = (
-        of_faults(runs) | of_soundness(reports) | of_second_judge(reports + second) | of_generators(power["generators"])
+        collect_faults(runs)
+        | collect_soundness(reports)
+        | collect_second_judge(reports + second)
+        | collect_generators(power["generators"])
     )
-    parts |= of_rules(power["judges"], power["alarms"]) | of_sharpness(power["sharpness"])
-    figures = draw(options.figures, reports, power) if options.figures else []
+    parts |= collect_rules(power["judges"], power["alarms"]) | collect_sharpness(power["sharpness"])
+    figures = draw_figures(options.figures, reports, power) if options.figures else []
     sys.stdout.write(page.render(machines=list(machines), figures=figures, **parts))
 
 

@@ -19,11 +19,12 @@ from verification.records.histogram import EDGES
 plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "attention"}  # letters as text, equal ids every time
 
 
-def plot_scores(cells: Sequence[Cell], path: Path) -> None:
-    """A panel a dtype, a line an implementation: the share of problems by their largest err/bound."""
+def plot_ratios(cells: Sequence[Cell], path: Path) -> None:
+    """Draw a panel a dtype, a line an implementation: the share of problems by their largest err/bound."""
     dtypes, names = (list(dict.fromkeys(getattr(cell, key) for cell in cells)) for key in ("dtype", "implementation"))
     size = (3.6 * len(dtypes), 3.4)
     figure, panels = plt.subplots(1, len(dtypes), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    # Bin 0 holds the zeros; of the other bins every eighth has a label, or the labels would overlap.
     ticks = {0: "0", **{bin_: f"$2^{{{round(np.log2(EDGES[bin_ - 1]))}}}$" for bin_ in range(9, len(EDGES) + 1, 8)}}
     for panel, dtype in zip(panels[0], dtypes, strict=True):
         for cell in cells:
@@ -44,7 +45,7 @@ def plot_scores(cells: Sequence[Cell], path: Path) -> None:
 
 
 def plot_sharpness(sights: Sequence[dict[str, Any]], errors: Sequence[float], path: Path) -> None:
-    """A panel a profile and dtype, for an error in the scale: the share of problems on which each rule sees it."""
+    """Draw a panel a profile and dtype: the share of problems on which each rule sees an error in the scale."""
     shown = [sight for sight in sights if sight["place"] == "scale"]
     profiles, dtypes = (list(dict.fromkeys(sight[key] for sight in shown)) for key in ("profile", "dtype"))
     size = (4 * len(dtypes), 2.6 * len(profiles))

@@ -1,7 +1,7 @@
-"""The same faults under four rules and four generators, in one run; and how small an error each rule sees.
+"""Four rules and four generators on the same faults, in one run, and how small an error each rule sees.
 
-``python -m benchmarks.power.power [--seed N] [--workers N] [--problems N] [--seconds N] [--fault ID ...] [--reports DIR]``.
-Writes ``power.json`` and ``sharpness.svg``. Exit 1 where our rule raises a false alarm.
+``python -m benchmarks.power.power [--seed N] [--workers N] [--problems N] [--seconds N] [--curve N] [--fault ID ...]
+[--reports DIR]`` writes ``power.json`` and ``sharpness.svg``. Exits with 1 if our rule raises a false alarm.
 """
 
 from __future__ import annotations
@@ -22,63 +22,71 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.power.honest import on_cpu
-from benchmarks.power.judges import false_alarms, ours, trial
+from benchmarks.power.honest import list_honest_on_cpu
+from benchmarks.power.judges import count_false_alarms, draw_ours, try_rules
 from benchmarks.power.plots import plot_sharpness
-from benchmarks.power.rivals import GENERATORS, grid
+from benchmarks.power.rivals import GENERATORS, list_grid
 from benchmarks.power.rules import RULES
-from benchmarks.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, sight
-from benchmarks.power.workers import pool
+from benchmarks.power.sharpness import DTYPES, ERRORS, PLACES, PROFILES, measure_sight
+from benchmarks.power.workers import open_pool
 from verification.backends.attn_core import AttnCore
 from verification.backends.flags import recorded_flags, settle
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 
+# `RULES` begins with our own.
 OURS = next(iter(RULES))
+# Where the problems come from on which rules are compared.
 SOURCES = ("ours", "fixed grid")
 Result = dict[str, Any]
 
 
-def judged(fault: str, source: str, seed: int, problems: int) -> Result:
-    """A fault of merging is compared with the honest merge."""
+def judge_fault(fault: str, source: str, seed: int, problems: int) -> Result:
+    """Judge the outputs of a fault by every rule, beside those of its honest twin.
+
+    A fault of merging has the honest merge as its twin.
+    """
     backend = FAULTS[fault].backend()
     twin = HONEST_SPLIT_DECODE if len(FAULTS[fault].swaps) > 1 else AttnCore()
-    tried = ours(backend, seed, problems) if source == "ours" else grid()
-    return {"fault": fault, "problems from": source, **asdict(trial(backend, twin, tried))}
+    tried = draw_ours(backend, seed, problems) if source == "ours" else list_grid()
+    return {"fault": fault, "problems from": source, **asdict(try_rules(backend, twin, tried))}
 
 
-def generated(fault: str, generator: str, seed: int, seconds: float) -> Result:
-    """``problems`` counts checks of a law."""
+def hunt_with_generator(fault: str, generator: str, seed: int, seconds: float) -> Result:
+    """Hunt a fault with the problems of one generator; ``problems`` counts checks of a law."""
     found = GENERATORS[generator](FAULTS[fault].backend(), seed, seconds)
     law = found.kill.law if found.kill else ""
     return {"fault": fault, "generator": generator, "law": law, "problems": found.problems, "seconds": found.seconds}
 
 
-def alarms(name: str, dtype: str, seed: int, problems: int) -> Result:
-    """Of an honest implementation under every rule."""
-    counted = false_alarms(on_cpu()[name], dtype, seed, problems)
+def count_alarms(name: str, dtype: str, seed: int, problems: int) -> Result:
+    """Count the false alarms of every rule on an honest implementation."""
+    counted = count_false_alarms(list_honest_on_cpu()[name], dtype, seed, problems)
     return {"implementation": name, "dtype": dtype, "problems": counted["problems"], **{r: counted[r] for r in RULES}}
 
 
-def seen(profile: str, dtype: str, place: str, seed: int, problems: int) -> Result:
-    """One curve."""
-    return asdict(sight(profile, dtype, place, seed, problems))
+def measure_curve(profile: str, dtype: str, place: str, seed: int, problems: int) -> Result:
+    """Measure one curve of sharpness."""
+    return asdict(measure_sight(profile, dtype, place, seed, problems))
 
 
-def jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result]]]:
-    """What there is to do, by the part of the report that it is for."""
+def list_jobs(options: argparse.Namespace) -> dict[str, list[Callable[[], Result]]]:
+    """Return the jobs to do, by the part of the report that they are for."""
     faults, seed = options.fault or list(FAULTS), options.seed
-    curves, names = list(product(PROFILES, DTYPES, PLACES)), product(on_cpu(), DTYPES)
+    curves, names = list(product(PROFILES, DTYPES, PLACES)), product(list_honest_on_cpu(), DTYPES)
     return {
-        "generators": [partial(generated, f, g, seed, options.seconds) for g, f in product(GENERATORS, faults)],
-        "judges": [partial(judged, f, source, seed, options.problems) for source, f in product(SOURCES, faults)],
-        "alarms": [partial(alarms, name, dtype, seed, 4 * options.problems) for name, dtype in names],
-        "sharpness": [partial(seen, *curve, seed, options.curve) for curve in curves],
+        "generators": [
+            partial(hunt_with_generator, f, g, seed, options.seconds) for g, f in product(GENERATORS, faults)
+        ],
+        "judges": [partial(judge_fault, f, source, seed, options.problems) for source, f in product(SOURCES, faults)],
+        # Alarms are rarer than finds, so they are looked for on four times as many problems.
+        "alarms": [partial(count_alarms, name, dtype, seed, 4 * options.problems) for name, dtype in names],
+        "sharpness": [partial(measure_curve, *curve, seed, options.curve) for curve in curves],
     }
 
 
 def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Progress) -> dict[str, list[Result]]:
-    """Everything, in the order of `jobs`."""
-    futures = {part: [workers.submit(job) for job in todo] for part, todo in jobs(options).items()}
+    """Run all jobs and return their results, in the order of `list_jobs`."""
+    futures = {part: [workers.submit(job) for job in todo] for part, todo in list_jobs(options).items()}
     tasks: dict[Future[Result], Any] = {}
     for part, waiting in futures.items():
         task = progress.add_task(part, total=len(waiting))
@@ -90,16 +98,16 @@ def run(options: argparse.Namespace, workers: ProcessPoolExecutor, progress: Pro
     return {part: [future.result() for future in waiting] for part, waiting in futures.items()}
 
 
-def write(reports: Path, results: dict[str, list[Result]], seed: int) -> None:
-    """``power.json`` and the curve."""
+def write_reports(reports: Path, results: dict[str, list[Result]], seed: int) -> None:
+    """Write ``power.json`` and the figure of sharpness."""
     reports.mkdir(parents=True, exist_ok=True)
     report = {"flags": recorded_flags(), "seed": seed, "errors": ERRORS, **results}
     (reports / "power.json").write_text(json.dumps(report, indent=1))
     plot_sharpness(results["sharpness"], ERRORS, reports / "sharpness.svg")
 
 
-def generator_table(results: list[Result]) -> Table:
-    """Killed, and the time that all took: a survivor costs the whole budget."""
+def make_generator_table(results: list[Result]) -> Table:
+    """Return a table of the faults that each generator killed, and of its time: a survivor costs the whole budget."""
     table = Table("generator", "faults killed", "checks to kill, median", "seconds, all", title="generators")
     for name in GENERATORS:
         mine = [r for r in results if r["generator"] == name]
@@ -109,8 +117,11 @@ def generator_table(results: list[Result]) -> Table:
     return table
 
 
-def judge_table(results: list[Result], alarms: list[Result]) -> Table:
-    """Of the faults that show in an output of ours at all; a fault not seen costs all of the time."""
+def make_judge_table(results: list[Result], alarms: list[Result]) -> Table:
+    """Return a table of the faults that each rule saw, of those that show in an output of ours at all.
+
+    A fault that a rule does not see costs the rule all of the time.
+    """
     visible = {r["fault"] for r in results if r["visible"]}
     columns = [
         f"{what}, {source}" for source in SOURCES for what in ("faults seen", "problems, median", "seconds, all")
@@ -128,8 +139,8 @@ def judge_table(results: list[Result], alarms: list[Result]) -> Table:
     return table
 
 
-def sharpness_table(results: list[Result]) -> Table:
-    """The least error seen."""
+def make_sharpness_table(results: list[Result]) -> Table:
+    """Return a table of the least error that each rule saw."""
     table = Table("profile", "dtype", "error in", *RULES, title="smallest relative error seen")
     for r in results:
         values = (f"{r['smallest'][rule]:.1e}" if r["smallest"][rule] else "none" for rule in RULES)
@@ -138,6 +149,7 @@ def sharpness_table(results: list[Result]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run all parts, write the reports, print the tables and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)
@@ -149,13 +161,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settle()
     start = time.monotonic()
-    with pool(options.workers) as workers, Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+    with (
+        open_pool(options.workers) as workers,
+        Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress,
+    ):
         results = run(options, workers, progress)
-    write(options.reports, results, options.seed)
+    write_reports(options.reports, results, options.seed)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(generator_table(results["generators"]))
-    console.print(judge_table(results["judges"], results["alarms"]))
-    console.print(sharpness_table(results["sharpness"]))
+    console.print(make_generator_table(results["generators"]))
+    console.print(make_judge_table(results["judges"], results["alarms"]))
+    console.print(make_sharpness_table(results["sharpness"]))
     console.print(f"seed {options.seed}; {time.monotonic() - start:.0f} s", highlight=False)
     return int(any(r[OURS] for r in results["alarms"]))
 

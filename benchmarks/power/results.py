@@ -1,4 +1,4 @@
-"""What the samples of a cell come to: counts, largest, median, histogram; as JSON and as a table."""
+"""The summary of a cell's samples: counts, largest, median and histogram, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -15,67 +15,81 @@ from verification.records.histogram import histogram
 
 
 @dataclass(frozen=True)
-class Judge:
-    """One judge's scores. ``median_rounded`` leaves out the problems on which nothing was rounded: score 0.
-
-    ``histogram`` is of the kind that `verification.records.histogram` makes.
-    """
+class RatioSummary:
+    """The ratios of one judge in one cell."""
 
     false_alarms: int
+    """Number of ratios above 1."""
     largest: float
+    """Largest ratio."""
     median: float
+    """Median of all ratios."""
     median_rounded: float
+    """Median of the ratios above 0: on the other problems nothing was rounded."""
     exact: float
+    """Share of the problems on which nothing was rounded."""
     histogram: tuple[int, ...]
+    """Counts as `verification.records.histogram` makes them."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Implementation x device x dtype. ``second`` is the probabilistic judge of float32; ``skipped`` says why a cell
-    could not run. ``seconds`` are of a process.
-    """
+    """An implementation on one device in one dtype."""
 
     implementation: str
+    """Name of the implementation."""
     device: str
+    """Device that it runs on."""
     dtype: str
+    """Format of the problems."""
     problems: int = 0
+    """Number of problems that were tried."""
     seconds: float = 0.0
-    first: Judge | None = None
-    second: Judge | None = None
+    """Time of all processes together."""
+    first: RatioSummary | None = None
+    """Ratios of the first judge; None if the cell was not run."""
+    second: RatioSummary | None = None
+    """Ratios of the probabilistic judge; None but for float32."""
     alarms: tuple[Alarm, ...] = field(default=())
+    """The first few alarms."""
     skipped: str = ""
+    """Reason why the cell could not run; empty if it could."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the cell as plain data."""
         return asdict(self)
 
 
-def summary(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
-    scores = np.concatenate([sample.ratios for sample in samples])
+def summarise(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
+    """Summarise the samples of a cell."""
+    ratios = np.concatenate([sample.ratios for sample in samples])
     second = np.concatenate([sample.second for sample in samples])
     return Cell(
         *cell,
-        problems=len(scores),
+        problems=len(ratios),
         seconds=sum(sample.seconds for sample in samples),
-        first=_judge(scores),
-        second=_judge(second) if len(second) else None,
+        first=_summarise_ratios(ratios),
+        second=_summarise_ratios(second) if len(second) else None,
         alarms=tuple(alarm for sample in samples for alarm in sample.alarms)[:KEPT_ALARMS],
     )
 
 
-def _judge(scores: NDArray[np.float64]) -> Judge:
-    scores = np.minimum(scores, LARGEST)
-    rounded = scores[scores > 0]
-    return Judge(
-        false_alarms=int((scores > 1.0).sum()),
-        largest=float(scores.max()),
-        median=float(np.median(scores)),
+def _summarise_ratios(ratios: NDArray[np.float64]) -> RatioSummary:
+    """Summarise the ratios of one judge."""
+    ratios = np.minimum(ratios, LARGEST)
+    rounded = ratios[ratios > 0]
+    return RatioSummary(
+        false_alarms=int((ratios > 1.0).sum()),
+        largest=float(ratios.max()),
+        median=float(np.median(ratios)),
         median_rounded=float(np.median(rounded)) if len(rounded) else 0.0,
-        exact=1.0 - len(rounded) / len(scores),
-        histogram=histogram(scores),
+        exact=1.0 - len(rounded) / len(ratios),
+        histogram=histogram(ratios),
     )
 
 
-def soundness_table(cells: Sequence[Cell], title: str) -> Table:
+def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
+    """Return a table with a line for each cell."""
     table = Table(
         *("implementation", "dtype", "problems", "false alarms", "largest", "median", "median, rounded", "exact"),
         *("problems/s", "second judge: alarms", "largest", "median"),
@@ -85,13 +99,16 @@ def soundness_table(cells: Sequence[Cell], title: str) -> Table:
         if cell.first is None:
             table.add_row(cell.implementation, cell.dtype, f"[yellow]not run: {cell.skipped}[/]")
             continue
-        second = _numbers(cell.second) if cell.second else ("", "", "")
+        second = _format_ratios(cell.second) if cell.second else ("", "", "")
         rate = f"{cell.problems / cell.seconds:.0f}" if cell.seconds else ""
         more = (f"{cell.first.median_rounded:.3f}", f"{cell.first.exact:.0%}", rate)
-        table.add_row(cell.implementation, cell.dtype, f"{cell.problems:,}", *_numbers(cell.first), *more, *second)
+        table.add_row(
+            cell.implementation, cell.dtype, f"{cell.problems:,}", *_format_ratios(cell.first), *more, *second
+        )
     return table
 
 
-def _numbers(judge: Judge) -> tuple[str, str, str]:
+def _format_ratios(judge: RatioSummary) -> tuple[str, str, str]:
+    """Return the false alarms, the largest ratio and the median as text."""
     alarms = f"[bold red]{judge.false_alarms:,}[/]" if judge.false_alarms else "0"
     return alarms, f"{judge.largest:.3f}", f"{judge.median:.3f}"

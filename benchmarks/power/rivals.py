@@ -29,8 +29,9 @@ from verification.oracle.judge import Violation
 from verification.problem import Numbers, Problem
 from verification.records.results import CellResult
 
+# Formats that engines test.
 DTYPES = ("float16", "bfloat16", "float32")
-# Queries and keys of a prefill, contexts of a decode.
+# By name of a batch: queries and keys of each sequence of a prefill, contexts of a decode.
 GRID: dict[str, tuple[tuple[int, int], ...] | tuple[int, ...]] = {
     "prefill one": ((16, 16),),
     "prefill short": ((5, 5),),
@@ -45,35 +46,36 @@ GRID: dict[str, tuple[tuple[int, int], ...] | tuple[int, ...]] = {
     "decode equal": (64, 64, 64, 64),
     "decode large batch": tuple(range(3, 33, 4)),
 }
+# Query and kv heads, head_dim and block size, as engines test them.
 GRID_HEADS, GRID_DIM, GRID_BLOCK = ((4, 4), (8, 2)), 64, 16
 
 
-def grid() -> Iterator[Problem]:
-    """Each batch for each number of heads and each dtype, once."""
+def list_grid() -> Iterator[Problem]:
+    """Yield each batch for each number of heads and each dtype, once."""
     for dtype, (heads, kv_heads), lengths in product(DTYPES, GRID_HEADS, GRID.values()):
-        problem = _batch(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
+        problem = _make_problem(dtype, lengths, (heads, kv_heads, GRID_DIM, GRID_BLOCK), 0)
         yield replace(problem, score_fill="normal", value_fill="normal")
 
 
-def mostly_zeros(base_seed: int) -> Iterator[Problem]:
-    """Without end."""
+def draw_mostly_zeros(base_seed: int) -> Iterator[Problem]:
+    """Yield random batches of mostly zeros and small integers, without end."""
     for number in count():
         rng = Random(f"{base_seed} {number}")
         sizes = (*rng.choice(((1, 1), (2, 1), (4, 2), (8, 8))), rng.choice((8, 16, 32, 64)), rng.choice((4, 8, 16)))
         lengths = [rng.randint(1, 40) for _ in range(rng.randint(1, 4))]
         pairs = tuple((length, length) for length in lengths) if rng.random() < 0.5 else tuple(lengths)
-        problem = _batch(rng.choice(DTYPES), pairs, sizes, rng.randrange(2**32))
+        problem = _make_problem(rng.choice(DTYPES), pairs, sizes, rng.randrange(2**32))
         yield replace(problem, score_fill="integers", value_fill="integers")
 
 
 @st.composite
 def element_by_element(draw: st.DrawFn) -> Problem:
-    """Small batches, every number of q, k, v and of what is seen of the caches drawn."""
+    """Draw small batches, with every number of q, k, v and of the visible caches drawn."""
     sizes = (*draw(st.sampled_from(((1, 1), (2, 1), (2, 2), (4, 2)))), *draw(st.tuples(*[st.integers(1, 4)] * 2)))
     dtype = draw(st.sampled_from(DTYPES))
     length = st.integers(0, 5)
     lengths = draw(st.lists(st.tuples(length, length), max_size=2) | st.lists(length, max_size=2))
-    problem = _batch(dtype, tuple(lengths), sizes, draw(st.integers(0, 2**32 - 1)))
+    problem = _make_problem(dtype, tuple(lengths), sizes, draw(st.integers(0, 2**32 - 1)))
     tokens = {"q": (problem.num_queries, sizes[0]), "k": (problem.num_new_keys, sizes[1])}
     tokens["v"] = tokens["k"]
     if problem.phase == "decode":
@@ -84,10 +86,10 @@ def element_by_element(draw: st.DrawFn) -> Problem:
     return replace(problem, numbers=drawn)
 
 
-def _batch(
+def _make_problem(
     dtype: str, lengths: tuple[tuple[int, int], ...] | tuple[int, ...], sizes: tuple[int, ...], base_seed: int
 ) -> Problem:
-    """Pairs make a prefill, numbers a decode; every slot and block as it should be."""
+    """Return a problem with correct slots and blocks; pairs of lengths make a prefill, numbers a decode."""
     heads, kv_heads, head_dim, size = sizes
     pairs = [pair if isinstance(pair, tuple) else (1, pair) for pair in lengths]
     decode = bool(lengths) and not isinstance(lengths[0], tuple)
@@ -113,7 +115,7 @@ def _batch(
 
 
 def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> Hunt:
-    """Every law on every problem of a stream."""
+    """Check every law on every problem of a stream, until one breaks or the time is up."""
     start, tried = time.monotonic(), 0
     for problem in stream:
         for law in LAWS:
@@ -121,7 +123,7 @@ def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> 
                 continue
             tried += 1
             try:
-                law.check(backend, problem)
+                law.ask(backend, problem)
             except OutsideLaw:
                 continue
             except Violation as violation:
@@ -134,11 +136,13 @@ def hunt_stream(backend: Backend, stream: Iterator[Problem], seconds: float) -> 
 
 
 def hunt_elements(backend: Backend, base_seed: int, seconds: float) -> Hunt:
-    """Rounds of a hundred until the time is up."""
+    """Hunt with `element_by_element`, in rounds of a hundred problems, until a law breaks or the time is up."""
     start, tried, found = time.monotonic(), 0, Hunt(0, 0.0)
 
     def check(problem: Problem) -> None:
         nonlocal tried, found
+        if time.monotonic() - start > seconds:
+            return  # the rest of the round is drawn and not tried
         one = hunt_stream(backend, iter([problem]), np.inf)
         tried += one.problems
         if one.kill is not None:
@@ -157,7 +161,7 @@ def hunt_elements(backend: Backend, base_seed: int, seconds: float) -> Hunt:
 
 GENERATORS: dict[str, Callable[[Backend, int, float], Hunt]] = {
     "ours": lambda backend, seed, seconds: hunt(backend, seed),  # noqa: ARG005 (its budget is of problems)
-    "fixed grid": lambda backend, seed, seconds: hunt_stream(backend, grid(), seconds),  # noqa: ARG005
-    "random, mostly zeros": lambda backend, seed, seconds: hunt_stream(backend, mostly_zeros(seed), seconds),
+    "fixed grid": lambda backend, seed, seconds: hunt_stream(backend, list_grid(), seconds),  # noqa: ARG005
+    "random, mostly zeros": lambda backend, seed, seconds: hunt_stream(backend, draw_mostly_zeros(seed), seconds),
     "arrays(), element by element": hunt_elements,
 }

@@ -1,8 +1,8 @@
 """Other people's rules for "close enough", for comparison. Nothing in the harness judges by them.
 
-Each says whether it accepts an output ``[T, H, D]``. They are given the benefit of the doubt where they have no
-opinion: elements whose exact value is NaN or Inf are left out, a number where NaN was owed included, and so is what
-the bound calls open. An output that is not finite where the exact one is, they see.
+Each rule returns True if it accepts an output ``[T, H, D]``. The rules are given the benefit of the doubt where they
+have no opinion: elements whose exact value is NaN or Inf are left out, even if a number came where NaN was owed, and so
+are elements that the bound leaves open. Every rule sees an output that is not finite where the exact one is.
 """
 
 from __future__ import annotations
@@ -25,26 +25,32 @@ Rule = Callable[[Array, Expectation, Problem], bool]
 
 
 def within_bound(output: Array, expectation: Expectation, problem: Problem) -> bool:  # noqa: ARG001
-    """Ours: every element within its own bound."""
+    """Return True if every element is within its own bound: our rule."""
     return bool((error_ratios(output, expectation) <= 1.0).all())
 
 
 def twice_low_precision(output: Array, expectation: Expectation, problem: Problem) -> bool:
-    """``max|out - ref| <= 2 max|lowprec - ref| + 1e-5``: FlashAttention's tests, tests/test_flash_attn.py."""
-    reference, low, known = _compared(low_precision(expectation, problem), expectation)
+    """Return True if ``max|out - ref| <= 2 max|lowprec - ref| + 1e-5``.
+
+    This is the rule of FlashAttention's tests, tests/test_flash_attn.py.
+    """
+    reference, low, known = _align(attend_in_low_precision(expectation, problem), expectation)
     allowed = 2 * float(np.abs(low[known] - reference[known]).max(initial=0.0)) + 1e-5
-    return _within(output, expectation, allowed if np.isfinite(allowed) else np.inf, 0.0)
+    return _is_within(output, expectation, allowed if np.isfinite(allowed) else np.inf, 0.0)
 
 
 def one_percent(output: Array, expectation: Expectation, problem: Problem) -> bool:  # noqa: ARG001
-    """``atol=1.5e-2, rtol=1e-2``: as in vLLM's tests, tests/kernels/attention/test_flash_attn.py."""
-    return _within(output, expectation, 1.5e-2, 1e-2)
+    """Return True if the output is within ``atol=1.5e-2, rtol=1e-2``.
+
+    This is the rule of vLLM's tests, tests/kernels/attention/test_flash_attn.py.
+    """
+    return _is_within(output, expectation, 1.5e-2, 1e-2)
 
 
 def assert_close(output: Array, expectation: Expectation, problem: Problem) -> bool:
-    """The defaults of ``torch.testing.assert_close`` for the output's dtype."""
+    """Return True if the output is within the defaults of ``torch.testing.assert_close`` for its dtype."""
     rtol, atol = _ASSERT_CLOSE[problem.dtype]
-    return _within(output, expectation, atol, rtol)
+    return _is_within(output, expectation, atol, rtol)
 
 
 RULES: dict[str, Rule] = {
@@ -53,7 +59,7 @@ RULES: dict[str, Rule] = {
     "atol 1.5e-2, rtol 1e-2": one_percent,
     "assert_close": assert_close,
 }
-# rtol, atol: the table in the documentation of torch.testing.assert_close.
+# rtol and atol, from the table in the documentation of torch.testing.assert_close.
 _ASSERT_CLOSE = {
     "float16": (1e-3, 1e-5),
     "bfloat16": (1.6e-2, 1e-5),
@@ -62,8 +68,8 @@ _ASSERT_CLOSE = {
 }
 
 
-def low_precision(expectation: Expectation, problem: Problem) -> Array:
-    """Attention written down in torch in the problem's own dtype: every intermediate is rounded to it."""
+def attend_in_low_precision(expectation: Expectation, problem: Problem) -> Array:
+    """Return attention as torch computes it in the problem's own dtype: every intermediate is rounded to it."""
     output = torch.zeros(expectation.exact.shape, dtype=FORMATS[problem.dtype].torch)
     repeats = problem.num_heads // problem.num_kv_heads
     for sequence, _ in expectation.sequences:
@@ -80,14 +86,18 @@ def low_precision(expectation: Expectation, problem: Problem) -> Array:
     return to_numpy(output)
 
 
-def _compared(output: Array, expectation: Expectation) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Reference as it is in the output's format, output, and where they are compared, all in float64."""
+def _align(output: Array, expectation: Expectation) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the reference and the output, both in float64, and where they are compared.
+
+    The reference is rounded to the output's format.
+    """
     with np.errstate(over="ignore"):
         reference = expectation.exact.astype(expectation.roundings.output.numpy).astype(np.float64)
     return reference, output.astype(np.float64), np.isfinite(reference) & (expectation.bound != np.inf)
 
 
-def _within(output: Array, expectation: Expectation, atol: float, rtol: float) -> bool:
-    reference, got, known = _compared(output, expectation)
+def _is_within(output: Array, expectation: Expectation, atol: float, rtol: float) -> bool:
+    """Return True if every compared element is within ``atol + rtol * |reference|``."""
+    reference, got, known = _align(output, expectation)
     got, reference = got[known], reference[known]
     return bool((np.abs(got - reference) <= atol + rtol * np.abs(reference)).all())

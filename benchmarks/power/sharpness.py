@@ -1,7 +1,7 @@
-"""How small an error each rule sees: a relative error e in one place of an otherwise honest attention.
+"""The smallest error that each rule sees: a relative error e in one place of an otherwise honest attention.
 
-The problems are what the other rules were made for: normal q, k and v, no edges, scores of a few units to a few dozen,
-as trained models have them. An error is seen on a problem where the rule rejects the wrong output and accepts the
+The problems are those that the other rules were made for: normal q, k and v, no edges, scores of a few units to a few
+dozen, as trained models have them. A rule sees an error on a problem if it rejects the wrong output and accepts the
 honest one, so that a false alarm is never counted as sight.
 """
 
@@ -23,32 +23,42 @@ from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.tensors.inputs import Inputs, make_inputs
 
+# What an honest implementation rounds: attn_core the output alone, flash kernels the weights as well.
 PROFILES = {"attn_core": Precision(), "flash": Precision(probabilities=INPUT)}
+# Where the error is.
 PLACES = ("scale", "one weight", "one key", "output")
+# Formats that models compute in.
 DTYPES = ("float16", "bfloat16", "float32")
-SIZES = ((16, 16), (16, 64), (64, 64), (256, 64))  # keys, head_dim
-# From 1 down to 2^-26 in half octaves.
+# Numbers of keys, and head_dims: few keys and many.
+SIZES = ((16, 16), (16, 64), (64, 64), (256, 64))
+# From 1 down to 2^-26, below the rounding of float32, in half octaves.
 ERRORS = tuple(2.0 ** (-i / 2) for i in range(53))
 
 
 @dataclass(frozen=True)
 class Sight:
-    """``smallest[rule]`` is the least error seen on any problem (None: none), ``share[rule]`` the part of the problems
-    on which each of `ERRORS` is seen, ``alarms[rule]`` the honest outputs rejected.
-    """
+    """The errors in one place that each rule sees."""
 
     profile: str
+    """Name of the profile in `PROFILES`."""
     dtype: str
+    """Format of the problems."""
     place: str
+    """Entry of `PLACES` that has the error."""
     problems: int
+    """Number of problems that were tried."""
     smallest: dict[str, float | None]
+    """By rule: the least error seen on any problem; None if none was seen."""
     share: dict[str, list[float]]
+    """By rule: the share of the problems on which each of `ERRORS` is seen."""
     alarms: dict[str, int]
+    """By rule: the number of honest outputs that were rejected."""
 
 
-def attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]:
-    """A dense attention in float32 with one rounding at the end (and one of the weights, under "flash"), and a
-    relative ``error`` in one place; honest where ``error`` is 0.
+def make_attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tensor, Tensor, bool, float], Tensor]:
+    """Return a dense attention in float32 with a relative ``error`` in one place; it is honest if ``error`` is 0.
+
+    It rounds once, at the end, and under "flash" the weights as well.
     """
 
     def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
@@ -70,8 +80,8 @@ def attention(place: str, error: float, profile: str) -> Callable[[Tensor, Tenso
     return attend
 
 
-def normal_inputs(dtype: str, seed: int) -> Inputs:
-    """A prefill of one sequence, by the seed of one of four sizes and with scores of a deviation of 1, 2, 4 or 8."""
+def make_normal_inputs(dtype: str, seed: int) -> Inputs:
+    """Return a prefill of one sequence; the seed picks one of four sizes and scores of a deviation of 1, 2, 4 or 8."""
     keys, head_dim = SIZES[seed % len(SIZES)]
     problem = Problem(
         phase="prefill",
@@ -90,17 +100,17 @@ def normal_inputs(dtype: str, seed: int) -> Inputs:
     return replace(inputs, q=inputs.q * inputs.q.dtype.type(2 ** (seed // len(SIZES) % 4)))
 
 
-def sight(profile: str, dtype: str, place: str, base_seed: int, problems: int) -> Sight:
-    """Every error on every problem, under every rule."""
+def measure_sight(profile: str, dtype: str, place: str, base_seed: int, problems: int) -> Sight:
+    """Try every error on every problem, under every rule."""
     seen = {rule: [0] * len(ERRORS) for rule in RULES}
     alarms = dict.fromkeys(RULES, 0)
     for seed in range(base_seed, base_seed + problems):
-        inputs = normal_inputs(dtype, seed)
+        inputs = make_normal_inputs(dtype, seed)
         expectation = expect(inputs, PROFILES[profile])
 
         def accepted(error: float) -> dict[str, bool]:
             contract = dense_contract(tuple(FORMATS))
-            backend = DenseBackend("planted", attention(place, error, profile), contract)
+            backend = DenseBackend("planted", make_attention(place, error, profile), contract)
             output = successful_output(observe(backend, inputs))  # noqa: B023 (called at once)
             return {name: rule(output, expectation, inputs.problem) for name, rule in RULES.items()}  # noqa: B023
 

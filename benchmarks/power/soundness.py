@@ -1,8 +1,8 @@
-"""The false-alarm run: honest implementations on fresh problems, and every score above 1 is the harness's own mistake.
+"""The false-alarm run: honest implementations on fresh problems, where a ratio above 1 is the harness's own mistake.
 
 ``python -m benchmarks.power.soundness [--examples N] [--device cpu|cuda] [--dtype D ...] [--implementation NAME ...]
-[--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]``. N counts problems per implementation and
-dtype. Exits with 1 on a false alarm and with 3 where nothing was run; writes ``soundness-DEVICE.json`` and ``.svg``.
+[--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]`` writes ``soundness-DEVICE.json`` and ``.svg``.
+N counts problems per implementation and dtype. Exits with 1 on a false alarm and with 3 if nothing was run.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.power.honest import every
-from benchmarks.power.measure import LAMBDA, Chunk, Sample, chunk_seed, run_chunk
-from benchmarks.power.plots import plot_scores
-from benchmarks.power.results import Cell, soundness_table, summary
-from benchmarks.power.workers import pool
+from benchmarks.power.honest import list_honest
+from benchmarks.power.measure import LAMBDA, Chunk, Sample, derive_seed, measure_chunk
+from benchmarks.power.plots import plot_ratios
+from benchmarks.power.results import Cell, make_soundness_table, summarise
+from benchmarks.power.workers import open_pool
 from verification.backends.flags import recorded_flags, settle
 from verification.backends.protocol import Backend
 from verification.catalogue import cannot_run
 from verification.records.histogram import EDGES
 
 DEVICES = ("cpu", "cuda")
+# Problems of a job: about a second's work, so that progress is seen and no process works alone at the end.
 _CHUNK = 400
+# Exit codes; 2 is argparse's.
 FALSE_ALARM, NOTHING_RUN = 1, 3
 Backends = Callable[[], list[Backend]]
 
 
-def cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
-    """What was asked for, empty as yet; what has no device here says so."""
+def list_cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
+    """Return the cells that were asked for, empty as yet; a cell whose device is not here says so."""
     return [
         Cell(backend.name, backend.device, dtype, skipped=cannot_run(backend.device))
         for backend in backends()
@@ -46,26 +48,29 @@ def cells(options: argparse.Namespace, backends: Backends) -> list[Cell]:
     ]
 
 
-def chunks(cell: Cell, base_seed: int, examples: int, probabilistic: float) -> Iterator[Chunk]:
+def split_into_chunks(cell: Cell, base_seed: int, examples: int, probabilistic: float) -> Iterator[Chunk]:
+    """Yield the chunks of a cell."""
     for number, start in enumerate(range(0, examples, _CHUNK)):
-        seed = chunk_seed(base_seed, cell.dtype, number)
+        seed = derive_seed(base_seed, cell.dtype, number)
         size = min(_CHUNK, examples - start)
         yield Chunk(cell.implementation, cell.device, cell.dtype, seed, size, probabilistic)
 
 
-def measure(wanted: Sequence[Cell], options: argparse.Namespace, backends: Backends, console: Console) -> list[Cell]:
-    """All cells, spread over processes."""
+def measure_cells(
+    wanted: Sequence[Cell], options: argparse.Namespace, backends: Backends, console: Console
+) -> list[Cell]:
+    """Measure all cells, spread over processes."""
     samples: dict[tuple[str, str, str], list[Sample]] = {}
     todo = [
         c
         for cell in wanted
         if not cell.skipped
-        for c in chunks(cell, options.seed, options.examples, options.probabilistic)
+        for c in split_into_chunks(cell, options.seed, options.examples, options.probabilistic)
     ]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with pool(options.workers) as workers, Progress(*columns, console=console) as progress:
+    with open_pool(options.workers) as workers, Progress(*columns, console=console) as progress:
         task = progress.add_task("problems", total=sum(chunk.examples for chunk in todo))
-        futures = {workers.submit(partial(run_chunk, backends=backends), chunk): chunk for chunk in todo}
+        futures = {workers.submit(partial(measure_chunk, backends=backends), chunk): chunk for chunk in todo}
         try:
             for future in as_completed(futures):
                 chunk, sample = futures[future], future.result()
@@ -74,20 +79,24 @@ def measure(wanted: Sequence[Cell], options: argparse.Namespace, backends: Backe
                 if sum(len(s.ratios) for s in samples[chunk.cell]) == options.examples:
                     progress.console.print("done:", *chunk.cell, highlight=False)
                 for alarm in sample.alarms[:1]:  # the problems themselves are in the report
-                    progress.console.print(" ".join(chunk.cell), f"FALSE ALARM {alarm.score:.4g} {alarm.message}")
+                    progress.console.print(" ".join(chunk.cell), f"FALSE ALARM {alarm.ratio:.4g} {alarm.message}")
         except BaseException:
             workers.shutdown(cancel_futures=True)
             raise
     identity = [(cell.implementation, cell.device, cell.dtype) for cell in wanted]
-    return [summary(id_, samples[id_]) if id_ in samples else cell for id_, cell in zip(identity, wanted, strict=True)]
+    return [
+        summarise(id_, samples[id_]) if id_ in samples else cell for id_, cell in zip(identity, wanted, strict=True)
+    ]
 
 
-def report(measured: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:
-    """A table, and a JSON file and a plot a device."""
+def write_reports(measured: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:
+    """Print a table, and write a JSON file and a plot, for each device."""
     options.reports.mkdir(parents=True, exist_ok=True)
     for device in dict.fromkeys(cell.device for cell in measured):
         here = [cell for cell in measured if cell.device == device]
-        console.print(soundness_table(here, f"{device}: {options.examples:,} problems a cell, seed {options.seed}"))
+        console.print(
+            make_soundness_table(here, f"{device}: {options.examples:,} problems a cell, seed {options.seed}")
+        )
         if not any(cell.problems for cell in here):
             continue
         content = {
@@ -100,11 +109,12 @@ def report(measured: Sequence[Cell], options: argparse.Namespace, console: Conso
         }
         path = options.reports / f"soundness-{device}.json"
         path.write_text(json.dumps(content, indent=1, allow_nan=False))
-        plot_scores([cell for cell in here if cell.first], path.with_suffix(".svg"))
+        plot_ratios([cell for cell in here if cell.first], path.with_suffix(".svg"))
         console.print(f"written: {path}, {path.with_suffix('.svg')}")
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; the seed is random unless given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--device", choices=DEVICES)
@@ -120,12 +130,15 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None, backends: Backends = every) -> int:
-    """The exit code. ``backends`` must be importable: worker processes call it as well."""
-    options, console = parsed(arguments), Console(width=160)
+def main(arguments: Sequence[str] | None = None, backends: Backends = list_honest) -> int:
+    """Measure, report and return the exit code.
+
+    ``backends`` must be importable: worker processes call it as well.
+    """
+    options, console = parse(arguments), Console(width=160)
     settle()  # the flags that the report records
-    measured = measure(cells(options, backends), options, backends, console)
-    report(measured, options, console)
+    measured = measure_cells(list_cells(options, backends), options, backends, console)
+    write_reports(measured, options, console)
     if any(cell.first and cell.first.false_alarms for cell in measured):
         return FALSE_ALARM
     if options.require_cuda and cannot_run("cuda"):

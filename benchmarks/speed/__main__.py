@@ -1,9 +1,9 @@
-"""How long the layer takes, beside what else one would pick and beside the machine's limit.
+"""The speed of the layer, beside what else one would pick and beside the machine's limit.
 
-``python -m tests.speed [--device cpu|cuda] [--phase prefill|decode|both] [--batch B ...] [--contexts LOW-HIGH ...]
-[--block-size S ...] [--dtype D ...] [--contender NAME ...] [--full] [--min-seconds X] [--json F] [--markdown F]
-[--plot F]``. ``python -m tests.speed --harness`` times the fuzz harness instead. Exits with 1 where a row failed or one
-of ours is wrong, with 3 where nothing was timed.
+``python -m benchmarks.speed [--device cpu|cuda] [--phase prefill|decode|both] [--batch B ...] [--contexts LOW-HIGH ...]
+[--block-size S ...] [--dtype D ...] [--contender NAME ...] [--full] [--min-seconds X] [--json F] [--markdown F] [--plot
+F]``. ``python -m benchmarks.speed --harness`` times the fuzz harness instead. Exits with 1 if a row failed or one of
+ours is wrong, with 3 if nothing was timed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ from rich.markup import escape
 
 from benchmarks.speed.contender import Contender
 from benchmarks.speed.limits import Limits, measure_limits
-from benchmarks.speed.others import others
-from benchmarks.speed.ours import ours
-from benchmarks.speed.race import release, run_case
-from benchmarks.speed.report import LEGEND, as_json, markdown, table, total
-from benchmarks.speed.results import Outcome, Row, bad, failed, tally
-from benchmarks.speed.sizes import DTYPES, Span, sizes
-from benchmarks.speed.torchs import torchs
+from benchmarks.speed.others import list_others
+from benchmarks.speed.ours import list_ours
+from benchmarks.speed.race import release_memory, run_case
+from benchmarks.speed.report import LEGEND, describe_total, make_json, make_markdown, make_table
+from benchmarks.speed.results import Outcome, Row, count_rows, has_failed, mark_failed
+from benchmarks.speed.sizes import DTYPES, Span, list_sizes
+from benchmarks.speed.torchs import list_torchs
 from verification.backends.flags import recorded_flags
 
+# Exit codes; 2 is argparse's.
 FAILED, NOTHING_RUN = 1, 3
 
 
-def contenders() -> list[Contender]:
-    return [*ours(), *torchs(), *others()]
+def list_contenders() -> list[Contender]:
+    """Return all contenders: ours, torch's, and those of other projects."""
+    return [*list_ours(), *list_torchs(), *list_others()]
 
 
-def span(text: str) -> Span:
-    """``512-8192``, or one length for all."""
+def parse_span(text: str) -> Span:
+    """Parse ``512-8192``, or one length for all.
+
+    Raises ArgumentTypeError for anything else.
+    """
     low, _, high = text.partition("-")
     try:
         ends = int(low), int(high or low)
@@ -51,13 +56,14 @@ def span(text: str) -> Span:
     return ends
 
 
-def parsed(arguments: Sequence[str], known: Sequence[Contender]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.speed", description=__doc__)
+def parse(arguments: Sequence[str], known: Sequence[Contender]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--phase", choices=("prefill", "decode", "both"), default="both")
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": None}
     parser.add_argument("--batch", type=int, **several)
-    parser.add_argument("--contexts", type=span, metavar="LOW-HIGH", **several)
+    parser.add_argument("--contexts", type=parse_span, metavar="LOW-HIGH", **several)
     parser.add_argument("--block-size", type=int, **several)
     parser.add_argument("--dtype", choices=DTYPES, **several)
     parser.add_argument("--contender", choices=[contender.name for contender in known], **several)
@@ -67,33 +73,34 @@ def parsed(arguments: Sequence[str], known: Sequence[Contender]) -> argparse.Nam
         parser.add_argument(f"--{report}", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     if options.min_seconds is None:
+        # Device events are steadier than a CPU's timings.
         options.min_seconds = 0.2 if options.device == "cuda" else 1.0
     return options
 
 
-def machine() -> dict[str, str]:
-    """What was in force, and how busy the processor was with others: timings on a CPU are worth as much as that."""
+def describe_machine() -> dict[str, str]:
+    """Return what is in force, and how busy the processor is: timings on a CPU are worth as much as that."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return recorded_flags() | {"cores": str(os.cpu_count()), "load average at the start": load}
 
 
-def write(outcomes: Sequence[Outcome], flags: dict[str, str], options: argparse.Namespace) -> None:
-    """After every case, so that what was measured outlives what comes."""
+def write_reports(outcomes: Sequence[Outcome], flags: dict[str, str], options: argparse.Namespace) -> None:
+    """Write the reports; after every case, so that what was measured outlives what comes."""
     for path in filter(None, (options.json, options.markdown, options.plot)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if options.json:
-        options.json.write_text(json.dumps(as_json(outcomes, flags), indent=1, allow_nan=False) + "\n")
+        options.json.write_text(json.dumps(make_json(outcomes, flags), indent=1, allow_nan=False) + "\n")
     if options.markdown:
-        options.markdown.write_text(markdown(outcomes, flags))
+        options.markdown.write_text(make_markdown(outcomes, flags))
     if options.plot:
-        from benchmarks.speed.plots import plot
+        from benchmarks.speed.plots import draw_plot  # matplotlib is needed for this alone
 
-        plot(outcomes, options.plot)
+        draw_plot(outcomes, options.plot)
 
 
 def run(options: argparse.Namespace, runners: Sequence[Contender], console: Console) -> list[Outcome]:
-    """Case by case, each shown when it is done."""
-    flags, limits = machine(), dict[str, Limits]()
+    """Time case by case, and show each when it is done."""
+    flags, limits = describe_machine(), dict[str, Limits]()
     console.print(", ".join(f"{name} {value}" for name, value in flags.items()), highlight=False)
     console.print(LEGEND, highlight=False)
     outcomes = []
@@ -102,32 +109,32 @@ def run(options: argparse.Namespace, runners: Sequence[Contender], console: Cons
         def said(text: str) -> None:
             status.update(escape(text))
 
-        for size in sizes(options):
+        for size in list_sizes(options):
             if size.dtype not in limits:
                 said(f"the machine's limits, {size.dtype}")
                 limits[size.dtype] = measure_limits(size.device, size.dtype, options.min_seconds)
             try:
                 outcome = run_case(size, runners, limits[size.dtype], options.min_seconds, said)
             except Exception as error:  # making the case, or its reference
-                rows = tuple(failed(Row(c.name, c.ours), error) for c in runners if size.phase in c.phases)
+                rows = tuple(mark_failed(Row(c.name, c.ours), error) for c in runners if size.phase in c.phases)
                 outcome = Outcome(size, limits[size.dtype], rows)
-            release(size.device)
+            release_memory(size.device)
             outcomes.append(outcome)
-            console.print(table(outcome))
-            write(outcomes, flags, options)
+            console.print(make_table(outcome))
+            write_reports(outcomes, flags, options)
     return outcomes
 
 
 def main(arguments: Sequence[str] | None = None, known: Sequence[Contender] | None = None) -> int:
-    """The exit code."""
+    """Time what was asked for and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--harness" in arguments:
         from benchmarks.speed import harness  # it needs all that a fuzz run needs, and the rest torch and rich alone
 
         harness.main([argument for argument in arguments if argument != "--harness"])
         return 0
-    known = contenders() if known is None else known
-    options = parsed(arguments, known)
+    known = list_contenders() if known is None else known
+    options = parse(arguments, known)
     console = Console(width=None if sys.stdout.isatty() else 180)
     if options.device == "cuda" and not torch.cuda.is_available():
         console.print("no CUDA device: nothing was timed")
@@ -135,10 +142,10 @@ def main(arguments: Sequence[str] | None = None, known: Sequence[Contender] | No
     start = time.monotonic()
     runners = [c for c in known if not options.contender or c.name in options.contender]
     outcomes = run(options, runners, console)
-    console.print(f"{total(outcomes)}; {time.monotonic() - start:.0f} s", highlight=False)
-    if bad(outcomes):
+    console.print(f"{describe_total(outcomes)}; {time.monotonic() - start:.0f} s", highlight=False)
+    if has_failed(outcomes):
         return FAILED
-    return 0 if tally(outcomes)["timed"] else NOTHING_RUN
+    return 0 if count_rows(outcomes)["timed"] else NOTHING_RUN
 
 
 if __name__ == "__main__":

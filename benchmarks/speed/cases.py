@@ -1,4 +1,4 @@
-"""What is timed: ragged prefills, and decodes over a paged cache whose hidden places can be made to tell."""
+"""The cases that are timed: ragged prefills, and decodes over a paged cache whose hidden places can be made to tell."""
 
 from __future__ import annotations
 
@@ -15,49 +15,59 @@ from attn_core import Context
 
 Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
+# Any number will do: every run times equal tensors.
 SEED = 2026
 
 
 @dataclass(frozen=True)
 class Size:
-    """``batch`` sequences, their lengths spread evenly from ``low`` to ``high``; one alone has ``high``.
-
-    A prefill has no cache, so its ``block_size`` is 0.
-    """
+    """The size of a case; the sequences' lengths are spread evenly from ``low`` to ``high``."""
 
     phase: Phase
+    """Phase of the call."""
     batch: int
+    """Number of sequences."""
     low: int
+    """Length of the shortest sequence."""
     high: int
+    """Length of the longest sequence; a sequence that is alone has it."""
     block_size: int
+    """Tokens of a block of the cache; 0 in a prefill, which has no cache."""
     dtype: str
+    """Format of q, k, v and the cache."""
     device: str
+    """Device that the case lies on."""
     num_heads: int = 32
+    """Number of query heads."""
     num_kv_heads: int = 8
+    """Number of kv heads."""
     head_dim: int = 128
+    """Numbers of a head."""
 
     @cached_property
     def lengths(self) -> list[int]:
-        """In no order."""
+        """Return the length of each sequence, in no order."""
         spread = torch.linspace(self.high, self.low, self.batch, dtype=torch.float64).round().to(torch.int64)
         order = torch.randperm(self.batch, generator=torch.Generator().manual_seed(SEED))
         return spread[order].tolist()
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """Return ``dtype`` as torch has it."""
         dtype = getattr(torch, self.dtype)
         assert isinstance(dtype, torch.dtype)
         return dtype
 
     @property
     def kv_bytes(self) -> int:
-        """Of the keys and values that are seen."""
+        """Return the bytes of the keys and values that are visible."""
         return 2 * sum(self.lengths) * self.num_kv_heads * self.head_dim * self.torch_dtype.itemsize
 
     @property
     def flops(self) -> int:
-        """Of the two products, where causality leaves something to multiply."""
+        """Return the operations of the two products, where causality leaves something to multiply."""
         seen = sum(n * (n + 1) // 2 if self.phase == "prefill" else n for n in self.lengths)
+        # Two products of a multiplication and an addition each.
         return 4 * self.num_heads * self.head_dim * seen
 
     def __str__(self) -> str:
@@ -69,22 +79,29 @@ class Size:
 
 @dataclass
 class Case:
-    """Tensors of one size. ``context`` has its integers on the device. ``hidden`` are the slots that nobody may read:
-    unused blocks, and what lies behind a context in its last block. They hold NaN until told otherwise.
-    """
+    """The tensors of one size."""
 
     size: Size
+    """Size of the case."""
     q: Tensor
+    """Queries, `[T, H, D]`."""
     k: Tensor
+    """New keys, `[T_k, G, D]`."""
     v: Tensor
+    """New values, `[T_k, G, D]`."""
     context: Context
+    """Context of the step, with its integers on the device."""
     k_cache: Tensor
+    """Cache of the keys, `[N, S, G, D]`; empty in a prefill."""
     v_cache: Tensor
+    """Cache of the values, `[N, S, G, D]`; empty in a prefill."""
     hidden: Tensor
+    """Slots that nobody may read: unused blocks, and the slots behind a context in its last block."""
     held: float = nan
+    """Number that the hidden slots hold."""
 
     def hide(self, value: float) -> None:
-        """Let hidden places hold this; nothing is written where they do already."""
+        """Let hidden places hold ``value``; nothing is written if they do already."""
         if repr(value) == repr(self.held):
             return
         for cache in (self.k_cache, self.v_cache):
@@ -92,7 +109,7 @@ class Case:
         self.held = value
 
     def store(self) -> None:
-        """The new tokens into the cache, as whoever writes a decode by hand does it."""
+        """Write the new tokens into the cache, as whoever writes a decode by hand does it."""
         slots = self.context.slot_mapping
         assert slots is not None
         self.k_cache.flatten(0, 1).index_copy_(0, slots, self.k)
@@ -100,16 +117,17 @@ class Case:
 
 
 def make_case(size: Size) -> Case:
-    """Normal numbers from a fixed seed."""
+    """Return a case of normal numbers from a fixed seed."""
     generator = torch.Generator(size.device).manual_seed(SEED)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=size.torch_dtype, device=size.device)
 
-    return (_prefill if size.phase == "prefill" else _decode)(size, normal)
+    return (_make_prefill if size.phase == "prefill" else _make_decode)(size, normal)
 
 
-def _prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
+def _make_prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
+    """Return a ragged prefill without a cache."""
     lengths, kv = size.lengths, (size.num_kv_heads, size.head_dim)
     starts = torch.tensor([0, *lengths]).cumsum(0).to(size.device, torch.int32)
     longest = max(lengths)
@@ -119,10 +137,14 @@ def _prefill(size: Size, normal: Callable[..., Tensor]) -> Case:
     return Case(size, q, k, v, context, nothing, nothing, torch.empty(0, dtype=torch.int64, device=size.device))
 
 
-def _decode(size: Size, normal: Callable[..., Tensor]) -> Case:
-    """Blocks lie anywhere in the cache, a tenth of which nobody uses; columns behind a context name block 0."""
+def _make_decode(size: Size, normal: Callable[..., Tensor]) -> Case:
+    """Return a decode.
+
+    Blocks lie anywhere in the cache, a tenth of which nobody uses; columns behind a context name block 0.
+    """
     lengths, kv = size.lengths, (size.num_kv_heads, size.head_dim)
     counts = [-(-length // size.block_size) for length in lengths]
+    # A tenth of the blocks, and at least two, belong to nobody.
     num_blocks = sum(counts) + max(2, sum(counts) // 10)
     ids = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(SEED))[: sum(counts)].split(counts)
     tables = torch.zeros(size.batch, max(counts), dtype=torch.int64)

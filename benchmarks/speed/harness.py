@@ -1,7 +1,7 @@
 """Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
 
-``python -m tests.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own share
-is what is left of the wall time when our steps are taken away.
+``python -m benchmarks.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own
+share is what is left of the wall time when our steps are taken away.
 """
 
 from __future__ import annotations
@@ -29,22 +29,26 @@ from verification.problem import Problem
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import materialize
 
+# What a problem goes through, in order.
 STEPS = ("draw (Hypothesis)", "materialise", "run", "reference", "bound", "judge")
 
 
 class Stopwatch:
-    """Seconds by step."""
+    """A stopwatch that adds up the seconds of each step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Add the time of a ``with`` block to a step."""
         start = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - start
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` such that the time of its calls is added to a step."""
+
         def call(*args: Any) -> Any:
             with self.step(name):
                 return function(*args)
@@ -53,7 +57,7 @@ class Stopwatch:
 
 
 def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str, float]:
-    """Seconds per problem and step, the first few problems (imports, warm-up) left out."""
+    """Return the seconds of each step for a problem, the first few problems (imports, warm-up) left out."""
     backend, watch, tried = AttnCore(device=device), Stopwatch(), 0
 
     def check(problem: Problem) -> None:
@@ -76,7 +80,7 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
 
     timers = {name: watch.timed("bound", getattr(reference, name)) for name in ("output_bound", "scores_bound")}
     with mock.patch.multiple(reference, **timers):
-        run(100)
+        run(100)  # imports and warm-up
         watch.seconds.clear()
         tried = 0
         total = run(examples)
@@ -86,7 +90,8 @@ def measure(dtype: str, device: str, examples: int, base_seed: int) -> dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.speed --harness", description=__doc__)
+    """Time every dtype and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed --harness", description=__doc__)
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
     parser.add_argument("--device", default="cpu")

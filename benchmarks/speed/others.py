@@ -1,4 +1,4 @@
-"""Kernels of other projects, where they are installed: rows that say "not installed" where they are not."""
+"""Kernels of other projects; the rows of those that are not installed say so."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.cases import Case, Size
-from benchmarks.speed.contender import Contender, Prepared, on_cuda_in_halves
+from benchmarks.speed.contender import Contender, Prepared, explain_unless_cuda_halves
 
 
-def others() -> list[Contender]:
+def list_others() -> list[Contender]:
+    """Return the contenders of other projects."""
     return [
-        Contender("flash_attn", _flash_attn, cannot=partial(_cannot, "flash_attn", 256)),
-        Contender("vLLM's flash_attn", _vllm, cannot=partial(_cannot, "vllm", 16)),
-        Contender("FlashInfer", _flashinfer, cannot=partial(_cannot, "flashinfer", 1)),
+        Contender("flash_attn", _prepare_flash_attn, cannot=partial(_explain_unfit, "flash_attn", 256)),
+        Contender("vLLM's flash_attn", _prepare_vllm, cannot=partial(_explain_unfit, "vllm", 16)),
+        Contender("FlashInfer", _prepare_flashinfer, cannot=partial(_explain_unfit, "flashinfer", 1)),
     ]
 
 
-def _cannot(package: str, blocks_of: int, size: Size) -> str:
+def _explain_unfit(package: str, blocks_of: int, size: Size) -> str:
+    """Return why a package does not take a size, or an empty text if it does."""
     if find_spec(package) is None:
         return "not installed"
     if size.block_size % blocks_of:
         return f"its blocks are multiples of {blocks_of}"
-    return on_cuda_in_halves(size)
+    return explain_unless_cuda_halves(size)
 
 
-def _flash_attn(case: Case) -> Prepared:
+def _prepare_flash_attn(case: Case) -> Prepared:
     from flash_attn import flash_attn_varlen_func, flash_attn_with_kvcache
 
     context, q = case.context, case.q
@@ -47,7 +49,7 @@ def _flash_attn(case: Case) -> Prepared:
     return Prepared(prefill if context.is_prefill else decode)
 
 
-def _vllm(case: Case) -> Prepared:
+def _prepare_vllm(case: Case) -> Prepared:
     from vllm.vllm_flash_attn import flash_attn_varlen_func
 
     context, q = case.context, case.q
@@ -70,12 +72,13 @@ def _vllm(case: Case) -> Prepared:
     return Prepared(prefill if context.is_prefill else decode)
 
 
-def _flashinfer(case: Case) -> Prepared:
-    """Its plan, made once a step in an engine, is made beforehand."""
+def _prepare_flashinfer(case: Case) -> Prepared:
+    """Prepare FlashInfer; its plan, which an engine makes once a step, is made beforehand."""
     import flashinfer
 
     context, q, size = case.context, case.q, case.size
     heads = (size.num_heads, size.num_kv_heads, size.head_dim)
+    # 256 MiB, more than the 128 that FlashInfer's own examples take.
     workspace = torch.empty(256 * 2**20, dtype=torch.uint8, device=q.device)
     note = "its plan is not counted"
     if context.is_prefill:

@@ -1,4 +1,4 @@
-"""`attn_core.Attention`, a row an implementation."""
+"""`attn_core.Attention`, with a row for each implementation."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ from attn_core import Attention, attention_context
 from attn_core.choice import IMPLEMENTATIONS
 from attn_core.notices import INDEX_LOG, RANGE_LOG
 from benchmarks.speed.cases import Case, Size
-from benchmarks.speed.contender import Contender, Prepared, padded_numbers
+from benchmarks.speed.contender import Contender, Prepared, count_padded_numbers
 
 
-def ours() -> list[Contender]:
-    """Quiet, so that nothing is asked of the device but the output; the one that chooses also with all its checks."""
+def list_ours() -> list[Contender]:
+    """Return our contenders.
+
+    They are quiet, so that nothing is asked of the device but the output; the one that chooses runs with all its checks
+    too.
+    """
     rows = [
-        Contender(name, partial(_prepare, name, True), needs=partial(_needs, name), ours=True)
+        Contender(name, partial(_prepare, name, True), needs=partial(_count_extra_bytes, name), ours=True)
         for name in IMPLEMENTATIONS
     ]
     as_it_comes = Contender("auto, as it comes", partial(_prepare, "auto", False), ours=True)
-    graph = Contender("auto, CUDA graph", _capture, phases=("decode",), cannot=_not_on_cuda, ours=True)
+    graph = Contender("auto, CUDA graph", _prepare_graph, phases=("decode",), cannot=_explain_unless_cuda, ours=True)
     return [*rows, as_it_comes, graph]
 
 
-def _not_on_cuda(size: Size) -> str:
+def _explain_unless_cuda(size: Size) -> str:
+    """Return why a CUDA graph does not take a size, or an empty text if it does."""
     return "" if size.device == "cuda" else "CUDA graphs run on cuda"
 
 
-def _capture(case: Case) -> Prepared:
-    """As engines decode: what a graph replays costs the host nothing."""
+def _prepare_graph(case: Case) -> Prepared:
+    """Prepare a CUDA graph, as engines decode: what it replays costs the host nothing."""
     prepared, graph = _prepare("auto", True, case), torch.cuda.CUDAGraph()
     with _silenced():
         prepared.call()
@@ -49,6 +54,7 @@ def _capture(case: Case) -> Prepared:
 
 
 def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
+    """Prepare the layer with one implementation; a quiet one neither checks values nor warns."""
     size = case.size
     layer = Attention(
         size.num_heads,
@@ -74,6 +80,7 @@ def _prepare(implementation: str, quiet: bool, case: Case) -> Prepared:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
+    """Turn both loggers off for a ``with`` block."""
     logs = (RANGE_LOG, INDEX_LOG)
     before = [log.level for log in logs]
     for log in logs:
@@ -85,10 +92,15 @@ def _silenced() -> Iterator[None]:
             log.setLevel(level)
 
 
-def _needs(implementation: str, size: Size) -> int:
-    """Eager scores of the longest sequence; a decode that gathers widens all keys and values, padded."""
+def _count_extra_bytes(implementation: str, size: Size) -> int:
+    """Return the bytes that an implementation takes beside the case.
+
+    Eager makes the scores of the longest sequence; a decode that gathers widens all keys and values, padded.
+    """
+    # About six tensors of float32 scores live at once; of gathered keys and values two copies in their own dtype and
+    # three in float32.
     if size.phase == "prefill":
         return 6 * 4 * size.num_heads * max(size.lengths) ** 2 if implementation == "eager" else 0
     if implementation == "sdpa" and size.device != "cpu":
-        return 2 * padded_numbers(size) * (2 * size.torch_dtype.itemsize + 3 * 4)
+        return 2 * count_padded_numbers(size) * (2 * size.torch_dtype.itemsize + 3 * 4)
     return 0

@@ -15,8 +15,8 @@ from benchmarks.speed.results import Outcome
 Key = Callable[[Outcome], Any]
 
 
-def plot(outcomes: Sequence[Outcome], path: Path) -> None:
-    """A row a phase and dtype, two panels a row; the file's suffix is its format."""
+def draw_plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Draw a row a phase and dtype, with two panels a row; the file's suffix is its format."""
     rows = list(dict.fromkeys((o.size.phase, o.size.dtype) for o in outcomes))
     names = list(dict.fromkeys(row.contender for o in outcomes for row in o.rows if row.seconds and not row.wrong))
     if not rows:
@@ -26,12 +26,12 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
         panels = figure.subplots(len(rows), 2, squeeze=False)
         for (phase, dtype), (left, right) in zip(rows, panels, strict=True):
             cases = [o for o in outcomes if (o.size.phase, o.size.dtype) == (phase, dtype)]
-            by_batch = _most_alike(cases, lambda o: (o.size.low, o.size.high, o.size.block_size), _batch)
-            by_context = _most_alike(cases, lambda o: (o.size.batch, o.size.block_size), _context)
+            by_batch = _pick_most_alike(cases, lambda o: (o.size.low, o.size.high, o.size.block_size), _get_batch)
+            by_context = _pick_most_alike(cases, lambda o: (o.size.batch, o.size.block_size), _get_mean_length)
             shared = by_batch[0].size
-            _panel(left, by_batch, _batch, names)
+            _draw_panel(left, by_batch, _get_batch, names)
             left.set(title=f"{phase}, {dtype}, {shared.low:,} to {shared.high:,} tokens", xlabel="sequences")
-            _panel(right, by_context, _context, names)
+            _draw_panel(right, by_context, _get_mean_length, names)
             count = by_context[0].size.batch
             right.set(title=f"{phase}, {dtype}, {count} sequence{'s' * (count > 1)}", xlabel="mean length")
             left.set_ylabel("ms a call")
@@ -40,24 +40,24 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
-def _batch(outcome: Outcome) -> float:
+def _get_batch(outcome: Outcome) -> float:
     return outcome.size.batch
 
 
-def _context(outcome: Outcome) -> float:
+def _get_mean_length(outcome: Outcome) -> float:
     return sum(outcome.size.lengths) / outcome.size.batch
 
 
-def _most_alike(cases: Sequence[Outcome], rest: Key, x: Key) -> list[Outcome]:
-    """Those that differ in ``x`` alone, one for each; of the rest that has the most of them."""
+def _pick_most_alike(cases: Sequence[Outcome], rest: Key, x: Key) -> list[Outcome]:
+    """Return the largest group of cases that differ in ``x`` alone, one for each ``x``."""
     found: dict[Any, dict[float, Outcome]] = {}
     for case in cases:
         found.setdefault(rest(case), {}).setdefault(x(case), case)
     return sorted(max(found.values(), key=len).values(), key=x)
 
 
-def _panel(panel: Axes, cases: Sequence[Outcome], x: Key, names: Sequence[str]) -> None:
-    """What is wrong, failed or skipped has no point."""
+def _draw_panel(panel: Axes, cases: Sequence[Outcome], x: Key, names: Sequence[str]) -> None:
+    """Draw one panel; rows that are wrong, failed or skipped have no point."""
     for i, name in enumerate(names):
         rows = [(case, row) for case in cases for row in case.rows if row.contender == name]
         points = [(x(case), 1e3 * row.seconds) for case, row in rows if row.seconds and not row.wrong]

@@ -1,4 +1,4 @@
-"""What is right, densely and in float64, and how far a timed output is from it."""
+"""The exact output, dense and in float64, and how far a timed output is from it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from torch import Tensor
 
 from benchmarks.speed.cases import Case
 
-MOST_SEQUENCES, ROWS = 32, 32  # of a case, and of each end of a prefill's sequence
-# Of the weighted sum of the values' magnitudes: a bound that bad arithmetic breaks, for one that bad masks break see
-# the fuzz sessions.
+# Sequences of a case, and rows at each end of a prefill's sequence, that are compared: the rest would take too long.
+MOST_SEQUENCES, ROWS = 32, 32
+# Error that is allowed, as a share of the weighted sum of the values' magnitudes. Bad arithmetic breaks this bound; for
+# one that bad masks break see the fuzz sessions.
 SLACK = {"float64": 1e-12, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """``largest`` error of the rows that were compared; NaN where the output holds one anywhere, hidden or not."""
+    """The comparison of an output with the exact rows."""
 
     largest: float
+    """Largest error of the rows that were compared; NaN if the output holds one anywhere, hidden or not."""
     wrong: bool
+    """True if the error is more than rounding."""
 
 
 class Reference:
@@ -34,10 +37,11 @@ class Reference:
         order = sorted(range(size.batch), key=lambda i: size.lengths[i])
         count = min(size.batch, MOST_SEQUENCES)
         picked = {order[round(i * (size.batch - 1) / max(1, count - 1))] for i in range(count)}
-        parts = [_of_sequence(case, i) for i in sorted(picked)]
+        parts = [_compute_sequence(case, i) for i in sorted(picked)]
         self.rows, self.exact, self.magnitude = (torch.cat(x) for x in zip(*parts, strict=True))
 
     def check(self, output: Tensor) -> Checked:
+        """Compare an output with the exact rows."""
         output = output.reshape(-1, *self.exact.shape[1:])
         if not bool(output.isfinite().all()):
             return Checked(inf if not bool(output.isnan().any()) else torch.nan, True)
@@ -45,8 +49,8 @@ class Reference:
         return Checked(float(off.max()), bool((off > self.slack * self.magnitude).any()))
 
 
-def _of_sequence(case: Case, i: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places in the output, the rows, and the weighted sums of the values' magnitudes."""
+def _compute_sequence(case: Case, i: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places in the output, the exact rows, and the weighted sums of the values' magnitudes."""
     size, device = case.size, case.size.device
     length = size.lengths[i]
     if size.phase == "prefill":

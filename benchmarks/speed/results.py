@@ -1,4 +1,4 @@
-"""What a contender came to in one case."""
+"""The results of a case, a row for each contender."""
 
 from __future__ import annotations
 
@@ -9,30 +9,38 @@ from typing import Any
 from benchmarks.speed.cases import Size
 from benchmarks.speed.limits import Limits
 
+# The contender that stands for what one would write first.
 PLAIN = "sdpa loop"
 
 
 @dataclass(frozen=True)
 class Row:
-    """``seconds`` is the median, ``fastest`` the least of all rounds. ``error`` is the largest, NaN where the output
-    holds one; ``wrong`` says that it is more than rounding. ``skipped`` says why it was not tried, ``failed`` which
-    exception ended it.
-    """
+    """The result of one contender in one case."""
 
     contender: str
+    """Name of the contender."""
     ours: bool
+    """True for `attn_core`'s layer."""
     seconds: float | None = None
+    """Median seconds a call."""
     fastest: float | None = None
+    """Least seconds a call of all rounds."""
     peak: int | None = None
+    """Bytes that a call takes beside what was there before; None on a CPU."""
     error: float | None = None
+    """Largest error; NaN if the output holds one."""
     wrong: bool = False
+    """True if the error is more than rounding."""
     note: str = ""
+    """Remark of the contender."""
     skipped: str = ""
+    """Reason why the contender was not tried."""
     failed: str = ""
+    """Exception that ended the row."""
 
     @property
     def state(self) -> str:
-        """Why its time, if there is one, is not to be compared; empty where it is."""
+        """Return why the row's time, if there is one, is not to be compared; an empty text if it is."""
         return self.skipped or self.failed or ("wrong" if self.wrong else "")
 
 
@@ -47,28 +55,28 @@ class Outcome:
 
     @property
     def least_seconds(self) -> float:
-        """By the machine's limit: a decode reads its keys and values, a prefill multiplies."""
+        """Return the least seconds by the machine's limit: a decode reads keys and values, a prefill multiplies."""
         if self.size.phase == "decode":
             return self.size.kv_bytes / self.limits.copy
         return self.size.flops / self.limits.matmul
 
     def share(self, row: Row) -> float | None:
-        """Of the machine's limit."""
+        """Return the share of the machine's limit that a row reaches."""
         return self.least_seconds / row.seconds if row.seconds else None
 
     def times_faster(self, row: Row, than: str) -> float | None:
-        """Than the row of that name, which must be right."""
+        """Return how many times as fast a row is as the row named ``than``, which must be right."""
         seconds = [r.seconds for r in self.rows if r.contender == than and r.seconds and not r.wrong]
         return seconds[0] / row.seconds if seconds and row.seconds else None
 
     @property
     def best_other(self) -> str:
-        """The quickest that is right and not ours."""
+        """Return the name of the quickest row that is right and not ours."""
         right = [row for row in self.rows if row.seconds and not row.ours and not row.wrong]
         return min(right, key=lambda row: row.seconds or 0).contender if right else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; NaN and Inf as text, since JSON has none."""
+        """Return plain numbers; NaN and Inf as text, since JSON has none."""
         size = {name: getattr(self.size, name) for name in self.size.__dataclass_fields__}
         rows = []
         for row in self.rows:
@@ -82,19 +90,19 @@ class Outcome:
         return {**size, **work, "limits": limits, "note": self.note, "rows": rows}
 
 
-def tally(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many rows were timed and right, wrong, skipped, failed."""
+def count_rows(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many rows were timed, and how many were wrong, skipped or failed."""
     rows = [row for outcome in outcomes for row in outcome.rows]
     counts = {name: sum(bool(getattr(row, name)) for row in rows) for name in ("wrong", "skipped", "failed")}
     return {"timed": sum(row.seconds is not None for row in rows), **counts}
 
 
-def bad(outcomes: Sequence[Outcome]) -> bool:
-    """A row that failed, or one of ours that is wrong."""
+def has_failed(outcomes: Sequence[Outcome]) -> bool:
+    """Return True if a row failed, or if one of ours is wrong."""
     return any(row.failed or (row.ours and row.wrong) for outcome in outcomes for row in outcome.rows)
 
 
-def failed(row: Row, error: BaseException) -> Row:
-    """With the first line of what was raised."""
+def mark_failed(row: Row, error: BaseException) -> Row:
+    """Return the row with the first line of what was raised."""
     line = next(iter(str(error).strip().splitlines()), "")
-    return replace(row, failed=f"{type(error).__name__}: {line}".rstrip(": ")[:200])
+    return replace(row, failed=f"{type(error).__name__}: {line}".rstrip(": ")[:200])  # a row is one line

@@ -1,4 +1,4 @@
-"""What a user of torch alone would write, or find in it."""
+"""Contenders that a user of torch alone would write, or find in it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.speed.cases import Case, Size
-from benchmarks.speed.contender import Contender, Prepared, on_cuda_in_halves, padded_numbers
+from benchmarks.speed.contender import Contender, Prepared, count_padded_numbers, explain_unless_cuda_halves
 
 varlen_attn: Any
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
-# It has changed from release to release.
+# Parameters of `varlen_attn`, which have changed from release to release.
 ACCEPTED = set(inspect.signature(varlen_attn).parameters) if varlen_attn else set()
 
 
-def torchs() -> list[Contender]:
+def list_torchs() -> list[Contender]:
+    """Return the contenders that torch alone can run."""
     return [
-        Contender("sdpa loop", _loop),
-        _gathers("gather + sdpa", grouped=False),
-        _gathers("gather + sdpa, grouped", grouped=True),
-        Contender("varlen_attn", _varlen, cannot=_varlen_cannot),
-        Contender("flex paged", _flex_paged, ("decode",), _flex_cannot, _pages, hidden=0.0),
+        Contender("sdpa loop", _prepare_loop),
+        _make_gather_contender("gather + sdpa", grouped=False),
+        _make_gather_contender("gather + sdpa, grouped", grouped=True),
+        Contender("varlen_attn", _prepare_varlen, cannot=_explain_no_varlen),
+        Contender("flex paged", _prepare_flex_paged, ("decode",), _explain_no_flex, _count_page_bytes, hidden=0.0),
     ]
 
 
-def _loop(case: Case) -> Prepared:
-    """One call a sequence. What a cache holds behind a context is cut off."""
+def _prepare_loop(case: Case) -> Prepared:
+    """Prepare a loop of one call a sequence; what a cache holds behind a context is cut off."""
     context, size = case.context, case.size.block_size
 
     def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
@@ -61,13 +62,18 @@ def _loop(case: Case) -> Prepared:
     return Prepared(prefill if context.is_prefill else decode)
 
 
-def _gathers(name: str, grouped: bool) -> Contender:
-    return Contender(name, partial(_gather, grouped), ("decode",), needs=partial(_needs, grouped), hidden=0.0)
+def _make_gather_contender(name: str, grouped: bool) -> Contender:
+    """Return a contender that gathers; hidden places hold zeros for it, which it multiplies by 0."""
+    return Contender(
+        name, partial(_prepare_gather, grouped), ("decode",), needs=partial(_count_gathered_bytes, grouped), hidden=0.0
+    )
 
 
-def _gather(grouped: bool, case: Case) -> Prepared:
-    """The whole batch, padded and masked. Grouped: the query heads of a kv head are rows of one head, for kernels that
-    do not know groups; otherwise torch expands the kv heads where they do not.
+def _prepare_gather(grouped: bool, case: Case) -> Prepared:
+    """Prepare one call for the whole batch, padded and masked.
+
+    Grouped, the query heads of a kv head are rows of one head, for kernels that do not know groups; otherwise torch
+    expands the kv heads for such kernels.
     """
     context, kv_heads = case.context, case.size.num_kv_heads
     positions = torch.arange(case.size.block_size * -(-max(case.size.lengths) // case.size.block_size))
@@ -84,23 +90,27 @@ def _gather(grouped: bool, case: Case) -> Prepared:
     return Prepared(call, "hidden places hold zeros")
 
 
-def _needs(grouped: bool, size: Size) -> int:
-    """Gathered, and copied where the kernel wants it; ungrouped also expanded, in float32 off the CPU."""
+def _count_gathered_bytes(grouped: bool, size: Size) -> int:
+    """Return the bytes of keys and values that are gathered, and copied where the kernel wants it.
+
+    Ungrouped ones are expanded as well, in float32 off the CPU.
+    """
     width = size.torch_dtype.itemsize
     if grouped or size.device == "cpu":
-        return 2 * padded_numbers(size) * 2 * width
-    return 2 * padded_numbers(size) * (width + size.num_heads // size.num_kv_heads * (width + 4))
+        return 2 * count_padded_numbers(size) * 2 * width
+    return 2 * count_padded_numbers(size) * (width + size.num_heads // size.num_kv_heads * (width + 4))
 
 
-def _varlen_cannot(size: Size) -> str:
+def _explain_no_varlen(size: Size) -> str:
+    """Return why ``varlen_attn`` does not take a size, or an empty text if it does."""
     if varlen_attn is None:
         return f"not in torch {torch.__version__}"
     if size.phase == "decode" and not {"block_table", "seqused_k"} <= ACCEPTED:
         return f"no block_table in torch {torch.__version__}"
-    return on_cuda_in_halves(size) or ("its blocks are multiples of 256" if size.block_size % 256 else "")
+    return explain_unless_cuda_halves(size) or ("its blocks are multiples of 256" if size.block_size % 256 else "")
 
 
-def _varlen(case: Case) -> Prepared:
+def _prepare_varlen(case: Case) -> Prepared:
     context, q = case.context, case.q
     grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in ACCEPTED else {}
     causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in ACCEPTED else {"is_causal": True}
@@ -122,21 +132,24 @@ def _varlen(case: Case) -> Prepared:
     return Prepared(prefill if context.is_prefill else decode)
 
 
-def _flex_cannot(size: Size) -> str:
+def _explain_no_flex(size: Size) -> str:
+    """Return why FlexAttention's class does not take a size, or an empty text if it does."""
     if size.device != "cuda":
         return "timed where it is fused, on cuda"
     return f"its tiles have at least 16 keys, not {size.block_size}" if size.block_size < 16 else ""
 
 
-def _pages(size: Size) -> int:
-    """Its tables have a column for each block of the cache, and converting a mask sorts them."""
+def _count_page_bytes(size: Size) -> int:
+    """Return the bytes of its tables, which have a column for each block of the cache; converting a mask sorts them."""
     blocks = sum(-(-length // size.block_size) for length in size.lengths)
+    # About 60 bytes an entry; a tenth of the blocks, and two at least, belong to nobody.
     return 60 * size.batch * round(1.1 * blocks + 2)
 
 
-def _flex_paged(case: Case) -> Prepared:
-    """FlexAttention's own class, its table filled with ours, compiled: uncompiled it would compute the scores of the
-    whole cache.
+def _prepare_flex_paged(case: Case) -> Prepared:
+    """Prepare FlexAttention's own class, its table filled with ours, compiled.
+
+    Uncompiled it would compute the scores of the whole cache.
     """
     from torch.nn.attention.experimental._paged_attention import PagedAttention
     from torch.nn.attention.flex_attention import BlockMask, flex_attention

@@ -19,7 +19,7 @@ from verification.backends.protocol import Backend, NotPortable
 from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
 from verification.oracle.judge import Violation
 from verification.problem import Problem
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.records.findings import load, locate, read
 from verification.records.results import State
 
@@ -173,7 +173,7 @@ def _choose(
     rule = f"must speak of {backend.name} on {backend.device}"
     chosen = speaking if laws is None else _choose_names("laws", laws, list(by_name), speaking, rule)
     rule = f"must be of the contract of {backend.name}: {', '.join(contract.dtypes)}"
-    formats = promised if dtypes is None else _choose_names("dtypes", dtypes, list(FORMATS), contract.dtypes, rule)
+    formats = promised if dtypes is None else _choose_names("dtypes", dtypes, list(DTYPES), contract.dtypes, rule)
     return [(by_name[name], dtype) for name in chosen for dtype in formats]
 
 

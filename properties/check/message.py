@@ -23,7 +23,7 @@ from verification.tensors.inputs import make_inputs
 _MOST_REASONS = 4
 # Columns of the line of each further broken law, which pytest indents by 8.
 _LINE = 110
-_HOME = Path(__file__).parents[1]
+_HOME = Path(__file__).parents[2]
 _HARNESS = (*(_HOME / name for name in ("attn_core", "properties", "verification")), Path(torch.__file__).parent)
 
 

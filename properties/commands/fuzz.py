@@ -16,7 +16,7 @@ from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.records.findings import CORPUS, load_folder
 from verification.reporting.events import Reporter
 from verification.reporting.files import Files
@@ -83,7 +83,7 @@ def run_fuzz(
 def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) -> None:
     """Raise UsageError where an option has a value that is not among its choices."""
     for option, values, allowed in (
-        ("--dtype", dtypes, tuple(FORMATS)),
+        ("--dtype", dtypes, DTYPES),
         ("--device", devices, DEVICES),
         ("--table", [table], ("laws", "matrix")),
     ):

@@ -1,4 +1,4 @@
-"""All laws. A law is one function under `law` in the file of its family; there is nothing else to add it to."""
+"""Laws. Each is one function under `law` in the file of its family; there is nothing else to add it to."""
 
 from properties.laws import (
     agreement,

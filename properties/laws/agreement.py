@@ -108,7 +108,7 @@ def logs_what_is_owed(backend: Backend, problem: Problem) -> Verdict:
 
 
 def _with_visible_nan(inputs: Inputs) -> Inputs:
-    """Plant one NaN, by the seed, where the last query of some sequence sees it."""
+    """Return the inputs with one NaN, by the seed, where the last query of some sequence sees it."""
     problem = inputs.problem
     rng = np.random.default_rng(problem.seed)
     name = "kv"[int(rng.integers(2))]

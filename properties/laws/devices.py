@@ -1,4 +1,4 @@
-"""A law of two devices."""
+"""Law of two devices."""
 
 from __future__ import annotations
 

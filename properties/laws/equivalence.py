@@ -143,7 +143,7 @@ def wider_dtypes_agree(backend: Asked, problem: Problem) -> Verdict:
 
 
 def _as_prefill(inputs: Inputs) -> tuple[Inputs, Array]:
-    """The decode's sequences as a prefill over what the cache shows them, and the rows that should agree."""
+    """Return the decode's sequences as a prefill over what the cache shows them, and the rows that should agree."""
     problem, rng = inputs.problem, np.random.default_rng(inputs.problem.seed)
     cut = sequences(store(inputs))
     keys = tuple(len(sequence.keys) for sequence in cut)
@@ -174,7 +174,9 @@ def _as_prefill(inputs: Inputs) -> tuple[Inputs, Array]:
 
 
 def _all_products_normal(expectation: Expectation) -> Array:
-    """``[T, H, 1]``: the smallest weight times the smallest value is far above the accumulator's subnormals."""
+    """Return ``[T, H, 1]``: where the smallest weight times the smallest value is far above the accumulator's
+    subnormals.
+    """
     comparable = np.zeros((*expectation.exact.shape[:2], 1), bool)
     for sequence, attended in expectation.sequences:
         values = np.abs(sequence.values.astype(np.float64))

@@ -174,7 +174,7 @@ def _permuted(inputs: Inputs) -> Inputs:
 
 
 def _alone(inputs: Inputs, i: int) -> Inputs:
-    """Sequence ``i`` in a batch of one. The others' tokens may be its context: they are already stored."""
+    """Return sequence ``i`` in a batch of one. The others' tokens may be its context: they are already stored."""
     problem, stored = inputs.problem, store(inputs)
     rows = rows_of(problem, i)
     keys = rows if problem.reads_cache else slice(int(inputs.cu_seqlens_k[i]), int(inputs.cu_seqlens_k[i + 1]))
@@ -205,8 +205,8 @@ def _alone(inputs: Inputs, i: int) -> Inputs:
 
 
 def _hidden_keys(inputs: Inputs, i: int, row: int, first: int) -> slice:
-    """New keys of sequence ``i`` that none of its queries up to ``row`` sees, ``first`` being the first key that this
-    one does not; nor, where they go to a cache that is read, do other sequences.
+    """Return the new keys of sequence ``i`` that none of its queries up to ``row`` sees, ``first`` being the first key
+    that this one does not; nor, where they go to a cache that is read, do other sequences.
     """
     problem = inputs.problem
     if not problem.reads_cache:
@@ -220,7 +220,7 @@ def _hidden_keys(inputs: Inputs, i: int, row: int, first: int) -> slice:
 
 
 def _some_row_with_a_future(inputs: Inputs) -> tuple[int, int, int]:
-    """A sequence, one of its queries, and the first key that this query does not see; by the seed."""
+    """Return a sequence, one of its queries, and the first key that this query does not see; by the seed."""
     problem = inputs.problem
     candidates = [
         (i, row, int(count))

@@ -1,4 +1,4 @@
-"""A law of contexts longer than anybody draws."""
+"""Law of contexts longer than anybody draws."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def long_contexts_average(backend: Backend, problem: Problem) -> Verdict:
 
 
 def _long(backend: Backend, problem: Problem) -> Problem:
-    """One query, one head where that may be, and a context of equal scores in blocks of no order."""
+    """Return one query, one head where that may be, and a context of equal scores in blocks of no order."""
     contract = backend.contract
     if not contract.compiled_sizes:
         dim = min(contract.head_dims or (_HEAD_DIM,))

@@ -1,4 +1,4 @@
-"""What more than one law needs of a backend, in words and as a question."""
+"""Needs that several laws have of a backend."""
 
 from __future__ import annotations
 

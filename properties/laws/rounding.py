@@ -1,4 +1,4 @@
-"""What no tolerance sees: errors that are small, and all to one side."""
+"""Law of rounding: errors that are small, and all to one side, are within any tolerance."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rounds_to_either_side(backend: Backend, problem: Problem) -> Verdict:
 
 
 def _ulp(expectation: Expectation) -> Array:
-    """Of the output's format, where the exact result lies."""
+    """Return a unit in the last place of the output's format, where the exact result lies."""
     output = expectation.roundings.output
     _, exponent = np.frexp(expectation.exact)
     ulp: Array = np.maximum(np.ldexp(1.0, exponent - output.precision), output.smallest_subnormal)
@@ -70,7 +70,7 @@ def _ulp(expectation: Expectation) -> Array:
 
 
 def _several_seen(expectation: Expectation) -> Array:
-    """``[T, H]``. A row that sees one key is its value, which nobody rounds."""
+    """Return ``[T, H]``: where several keys are seen. A row that sees one is its value, which nobody rounds."""
     several = np.zeros(expectation.exact.shape[:2], np.bool_)
     for sequence, _ in expectation.sequences:
         several[sequence.rows] = (sequence.counts > 1)[:, None]

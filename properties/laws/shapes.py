@@ -1,4 +1,4 @@
-"""A law for what is compiled, planned or cached by shape."""
+"""Law for whatever is compiled, planned or cached by shape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def other_shapes_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
 
 
 def _of_one_token(problem: Problem) -> Problem:
-    """Each sequence cut to a query and a key."""
+    """Return the problem with each sequence cut to a query and a key."""
     shorter = replace(problem, numbers=(), specials=())
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         shorter = with_lengths(shorter, i, (min(1, queries), min(1, keys)))

@@ -1,4 +1,4 @@
-"""A law of the number of threads."""
+"""Law of the number of threads."""
 
 from __future__ import annotations
 

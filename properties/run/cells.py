@@ -1,4 +1,4 @@
-"""The cells of the matrix: law x dtype x device x implementation."""
+"""Cells of the matrix: law x dtype x device x implementation."""
 
 from __future__ import annotations
 

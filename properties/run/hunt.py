@@ -19,9 +19,9 @@ _DTYPES = ("float16", "float32", "bfloat16", "float64")
 
 @dataclass(frozen=True)
 class Hunt:
-    """``problems`` were tried in ``seconds`` by all laws together until one broke, or until the budget was spent.
-
-    ``kill`` and ``broken`` are None for a survivor; the time that it took to make the problem small is not counted.
+    """Result of a hunt: ``problems`` were tried in ``seconds`` by all laws together until one broke, or until the
+    budget was spent. ``kill`` and ``broken`` are None for a survivor; the time that it took to make the problem small
+    is not counted.
     """
 
     problems: int
@@ -31,7 +31,7 @@ class Hunt:
 
 
 def hunt(backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS) -> Hunt:
-    """The ordinary laws on the ordinary problems, nothing tuned to what is hunted. Equal seeds hunt equally."""
+    """Ask the ordinary laws of ordinary problems, nothing tuned to what is hunted. Equal seeds hunt equally."""
     problems, seconds = 0, 0.0
     for result, broken, _ in _cells(backend, base_seed, rounds):
         problems += result.problems

@@ -1,4 +1,4 @@
-"""A run as it was asked for, and the tasks that it is made of: rounds of all cells."""
+"""Plans of runs, and the tasks that a run is made of: rounds of all cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS = (10, 40, 100, 200, 400)
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it was asked for."""
+    """Options of a run."""
 
     cells: Sequence[Cell]
     """All that is to be tried: in each ``examples`` problems, or as many as fit before ``deadline``."""

@@ -23,7 +23,7 @@ from verification.backends.promises import ARGUMENTS
 from verification.backends.protocol import Backend, Wrapped
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.labels import NAMES, labels
 from verification.problem.scoring import FEATURES
 from verification.problem.visibility import has_blind_rows
@@ -116,14 +116,14 @@ def _points(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     asked = _questions(declared)
     nothing: Any = {"refuses": False, "range_events": False, "nonfinite": False}
     nothing |= {"bitwise": frozenset(), "scoring": frozenset(), "undefined": frozenset(asked)}
-    least = replace(declared, dtypes=tuple(FORMATS), head_dims=(), **nothing)
+    least = replace(declared, dtypes=DTYPES, head_dims=(), **nothing)
 
     def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str, times: int = 1) -> Point:
         return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, times * examples))
 
     dims = () if declared.compiled_sizes else declared.head_dims[:1] or (64,)
     dtypes = []
-    for dtype in FORMATS:
+    for dtype in DTYPES:
         some = replace(least, head_dims=dims)
         yield (point := tried("dtypes", dtype, dtype in declared.dtypes, AGREES, some, dtype))
         dtypes += [dtype] * point.holds

@@ -10,7 +10,7 @@ from properties.run.probe import Point, of_phases
 from verification.backends.contract import Contract
 from verification.backends.promises import Differing
 from verification.backends.protocol import Backend
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 
 
 def proposed(backend: Backend, points: list[Point]) -> Contract | None:
@@ -18,7 +18,7 @@ def proposed(backend: Backend, points: list[Point]) -> Contract | None:
     declared = of_phases(backend.contract)
     found = {phase: _measured(own, [p for p in points if p.phase == phase]) for phase, own in declared.items()}
     kept = {phase: contract for phase, contract in found.items() if contract is not None}
-    dtypes = [dtype for dtype in FORMATS if all(dtype in own.dtypes for own in kept.values())]
+    dtypes = [dtype for dtype in DTYPES if all(dtype in own.dtypes for own in kept.values())]
     if not kept or not dtypes:
         return None
     first, *others = kept.items()

@@ -39,7 +39,7 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Broken:
-    """The smallest problem on which the law broke, how, and the lines that `read_lines_run` tells of."""
+    """Smallest problem on which a law broke, how it broke, and the lines that `read_lines_run` tells of."""
 
     problem: Problem
     violation: Violation
@@ -47,7 +47,7 @@ class Broken:
 
 
 class Round(NamedTuple):
-    """A round: what it came to, and which features its problems had."""
+    """Results of a round, and which features its problems had."""
 
     result: CellResult
     broken: Broken | None

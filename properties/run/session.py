@@ -1,13 +1,15 @@
-"""A run: rounds of all cells in worker processes, until the budget is spent, and the events that tell of it."""
+"""Runs: rounds of all cells in worker processes, until the budget is spent, and the events that tell of it."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,12 +29,12 @@ _GRACE = 1.0
 
 
 class WorkerDied(RuntimeError):
-    """A process of the harness is gone: whatever it was trying killed it."""
+    """Raised where a process of the harness is gone: whatever it was trying killed it."""
 
 
 @dataclass
 class _Run:
-    """What the parent process knows while a run goes on."""
+    """Knowledge of the parent process while a run goes on."""
 
     plan: Plan
     reporters: Sequence[Reporter]
@@ -118,6 +120,21 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     return code
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C while a worker may be started. The worker inherits that: a person's Ctrl-C, which goes to the
+    whole group, must not end it before it could say that the session answers.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead, pending, interrupted = tasks(state.plan, state.is_broken), dict[Future[Done], Task](), None
@@ -125,7 +142,8 @@ def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -
         while True:
             # One more than there are workers, so that none of them waits for this process.
             while len(pending) <= state.plan.workers and (task := next(ahead, None)):
-                pending[workers.submit(run_task, task)] = task
+                with _interrupts_held():
+                    pending[workers.submit(run_task, task)] = task
             if not pending:
                 return
             rest = state.plan.deadline - time.monotonic()

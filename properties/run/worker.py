@@ -37,7 +37,7 @@ _BY_NAME = {law.name: law for law in LAWS}
 
 @dataclass(frozen=True)
 class Task:
-    """A round of a cell; or, where the law is `CORPUS`, the files of a folder."""
+    """Work for one worker: a round of a cell; or, where the law is `CORPUS`, the files of a folder."""
 
     law: str
     """Name of the law."""
@@ -61,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a task."""
+    """Results of a task."""
 
     result: CellResult
     failures: tuple[Failure, ...]
@@ -69,7 +69,7 @@ class Done:
 
 
 class _Stop:
-    """The session's wish to end, as this process knows it."""
+    """Tells whether the session wants this process to end."""
 
     event: Event | None = None
 
@@ -79,7 +79,7 @@ class _Stop:
 
 
 def init_worker(stop: Event) -> None:
-    """The session answers Ctrl-C, and tells."""
+    """Make a process a worker. It ignores Ctrl-C, which the session answers and tells of."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Stop.event = stop
     settle()

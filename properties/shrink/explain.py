@@ -10,7 +10,7 @@ from pathlib import Path
 
 from properties.generate.options import CACHE_LAYOUTS, INDEX_DTYPES, LAYOUTS, POISONS, SCORE_FILLS, VALUE_FILLS
 from verification.problem import Problem
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.validate import is_valid
 
 _ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def _list_choices(problem: Problem, dtypes: tuple[str, ...]) -> Iterator[tuple[s
 
     if not problem.numbers:
         if not problem.cache_dtype:
-            yield "dtype", with_("dtype", tuple(dtype for dtype in FORMATS if dtype in dtypes))
+            yield "dtype", with_("dtype", tuple(dtype for dtype in DTYPES if dtype in dtypes))
         yield "score fill", with_("score_fill", SCORE_FILLS)
         yield "value fill", with_("value_fill", VALUE_FILLS)
     if problem.phase == "prefill" and problem.query_lens != problem.key_lens:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from attn_core import Attention, choice
-from attn_core.choice import choose, no_kernel
+from attn_core.choice import choose, explain_no_kernel
 
 
 @pytest.fixture(autouse=True)
 def _nothing_said_yet() -> None:
-    choice._say.cache_clear()
+    choice._log_once.cache_clear()
 
 
 def layer(implementation: str = "auto", block_size: int = 16, heads: int = 4, head_dim: int = 16) -> Attention:
@@ -77,10 +77,10 @@ def test_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         (layer(block_size=24), queries(), "24"),
         (strided, queries(), "gaps"),
     ):
-        assert word in no_kernel(made, q, is_prefill=False)
+        assert word in explain_no_kernel(made, q, is_prefill=False)
         assert choose(made, q, is_prefill=False) == "sdpa"
     monkeypatch.setattr(choice, "_has_triton", lambda: False)
-    assert "triton" in no_kernel(layer(), queries(), is_prefill=False)
+    assert "triton" in explain_no_kernel(layer(), queries(), is_prefill=False)
 
 
 def test_an_unknown_one_is_refused() -> None:

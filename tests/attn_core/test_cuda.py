@@ -148,12 +148,12 @@ def test_work_aside_leaves_the_streams_as_they_were() -> None:
     mine, x = torch.cuda.Stream(), torch.zeros(2**24, device=DEVICE)
     with torch.cuda.stream(mine):
         for _ in range(3):
-            with side_by_side(x.device) as turns:
-                turns.aside()
+            with side_by_side(x.device) as switch:
+                switch.to_aside()
                 y = x + 1
-                turns.least_busy(1)
+                switch.to_least_busy(1)
                 z = x + 2
-                turns.least_busy(1)
+                switch.to_least_busy(1)
                 assert torch.cuda.current_stream() != mine
             assert torch.cuda.current_stream() == mine
             assert (int(y.sum()), int(z.sum())) == (2**24, 2**25)
@@ -163,8 +163,8 @@ def test_work_aside_leaves_the_streams_as_they_were() -> None:
 
 
 def _raise_aside(device: torch.device) -> None:
-    with side_by_side(device) as turns:
-        turns.aside()
+    with side_by_side(device) as switch:
+        switch.to_aside()
         raise KeyError
 
 

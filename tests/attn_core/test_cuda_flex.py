@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attn_core import Attention, Context, attention_context
-from attn_core.compiling import compiled
+from attn_core.compiling import compile_for
 from properties import laws
 from properties.laws.law import Law
 from properties.run.round import fuzz
@@ -27,10 +27,10 @@ TOLERANCE = {torch.float16: 4e-3, torch.bfloat16: 3e-2, torch.float32: 1e-4}
 @pytest.fixture(autouse=True)
 def _compiled_anew() -> Iterator[None]:
     """Each test counts from nothing."""
-    compiled.cache_clear()
+    compile_for.cache_clear()
     torch._dynamo.reset()
     yield
-    compiled.cache_clear()
+    compile_for.cache_clear()
 
 
 def decode(
@@ -180,7 +180,7 @@ def test_without_the_compiler_it_gathers(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_past_the_limit_of_recompilations_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else is run in its place."""
-    monkeypatch.setattr("attn_core.flex.padded", lambda x, length, columns=0, value=0: x)  # noqa: ARG005
+    monkeypatch.setattr("attn_core.flex.pad", lambda x, length, columns=0, value=0: x)  # noqa: ARG005
     with torch._dynamo.config.patch(recompile_limit=1):
         decode([30] * 2, 4).run()
         with pytest.raises(Exception, match="fullgraph=True"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attn_core import flex, flex_prefill
 from attn_core.masks import causal_mask
-from attn_core.sequences import seen_keys
+from attn_core.sequences import mark_seen_keys
 from properties import laws
 from properties.run.round import fuzz
 from tests.attn_core.calls import DTYPES, Call, bits, decode_call
@@ -39,8 +39,8 @@ def test_equal_numbers(lengths: list[int], dtype: torch.dtype) -> None:
 @pytest.fixture
 def step_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step that is compiled on CUDA: as Python, it takes the gathered parts."""
-    monkeypatch.setattr(flex, "compiled", lambda function, *_: function)
-    monkeypatch.setattr("attn_core.choice.no_kernel", lambda *_: "")
+    monkeypatch.setattr(flex, "compile_for", lambda function, *_: function)
+    monkeypatch.setattr("attn_core.choice.explain_no_kernel", lambda *_: "")
 
 
 def blocks_of_16(change: Callable[[Call], Call] = lambda call: call, **options: Any) -> tuple[Call, Call]:
@@ -153,7 +153,7 @@ def test_the_mask_of_a_prefill(alignment: Any, seed: int, monkeypatch: pytest.Mo
     starts = [torch.tensor([0, *each]).cumsum(0) for each in lengths]
     tokens, keys = (max(int(each[-1]), 4) + 2 for each in starts)
     padded = [torch.cat([each, each[-1:]]) for each in starts]
-    low, high = flex_prefill.intervals(tokens, *padded, alignment == "bottom_right")
+    low, high = flex_prefill.find_intervals(tokens, *padded, alignment == "bottom_right")
     expected = torch.zeros(tokens, keys, dtype=torch.bool)
     for i, (queries, seen) in enumerate(zip(*lengths, strict=True)):
         rows, columns = (slice(int(each[i]), int(each[i + 1])) for each in starts)
@@ -161,9 +161,9 @@ def test_the_mask_of_a_prefill(alignment: Any, seed: int, monkeypatch: pytest.Mo
     columns_of_all = torch.arange(keys)
     assert torch.equal((low[:, None] <= columns_of_all) & (columns_of_all < high[:, None]), expected)
     host: Any = {"cu_seqlens_q": starts[0], "cu_seqlens_k": starts[1]}
-    assert torch.equal(seen_keys(host, alignment), expected.any(dim=0)[: int(starts[1][-1])])
+    assert torch.equal(mark_seen_keys(host, alignment), expected.any(dim=0)[: int(starts[1][-1])])
 
-    counts, indices, whole_counts, whole = flex_prefill.block_lists(low, high, keys)
+    counts, indices, whole_counts, whole = flex_prefill.list_blocks(low, high, keys)
     covered = torch.zeros_like(expected)
     for block in range(counts.shape[-1]):
         partly = indices[0, 0, block, : int(counts[0, 0, block])].tolist()
@@ -183,8 +183,8 @@ LAWS = ["agrees_with_reference", "visible_nan_appears", "logs_what_is_owed", "po
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_a_prefill_obeys_the_laws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled on CUDA, as Python: its mask, what it does about NaN, its warnings."""
-    monkeypatch.setattr(flex_prefill, "compiled", lambda function, *_: function)
-    monkeypatch.setattr("attn_core.choice.no_kernel", lambda *_: "")
+    monkeypatch.setattr(flex_prefill, "compile_for", lambda function, *_: function)
+    monkeypatch.setattr("attn_core.choice.explain_no_kernel", lambda *_: "")
     inner = fast("flex")
     backend = replace(inner, contract=replace(inner.contract, phases=("prefill",)))
     law = next(law for law in laws.LAWS if law.name == name)

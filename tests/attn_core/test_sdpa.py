@@ -130,9 +130,9 @@ def test_equal_warnings(call_of: CallOf) -> None:
 @pytest.mark.parametrize("near", [1, 600, 10**9])
 def test_however_many_are_gathered_at_a_time(near: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One, a few, all."""
-    monkeypatch.setattr(gathered, "_NEAR", near)
+    monkeypatch.setattr(gathered, "_BYTES_AT_A_TIME", near)
     close(*both(CALLS["decode"]))
-    runs = list(gathered._near([9, 0, 4, 1, 13], 1))
+    runs = list(gathered._split_into_runs([9, 0, 4, 1, 13], 1))
     assert [i for run in runs for i in range(5)[run]] == list(range(5))
     assert len(runs) == 5 if near == 1 else len(runs) == 1
 
@@ -167,8 +167,10 @@ def test_the_products_of_an_accelerator(name: str) -> None:
     call.run()
     lengths, tables = call.context.context_lens, call.context.block_tables
     assert lengths is not None
-    seen, k, v = gathered._gathered(call.layer, call.q, lengths, tables, int(lengths.max()))
-    found = gathered._by_products(call.layer, call.q, k, v, seen).masked_fill(~seen.any(dim=1)[:, None, None], 0.0)
+    seen, k, v = gathered._gather(call.layer, call.q, lengths, tables, int(lengths.max()))
+    found = gathered._attend_by_products(call.layer, call.q, k, v, seen).masked_fill(
+        ~seen.any(dim=1)[:, None, None], 0.0
+    )
     close(exact, found)
 
 

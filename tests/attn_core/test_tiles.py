@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_core.tiles import TILE, cut, missing, tail, tile_size
+from attn_core.tiles import TILE, count_missing, cut_into_parts, find_tail, tile_size
 
 
 @st.composite
@@ -28,9 +28,9 @@ def test_every_visible_slot_is_read_once_in_order(
     """By a part or by the tail."""
     lengths, tables, num_blocks, size = batch
     given_tensors = torch.tensor(lengths), torch.tensor(tables)
-    work = cut(*given_tensors, num_blocks, size, parts, least)
-    seen, slots = tail(*given_tensors, num_blocks, size)
-    lost = missing(*given_tensors, num_blocks, size).tolist()
+    work = cut_into_parts(*given_tensors, num_blocks, size, parts, least)
+    seen, slots = find_tail(*given_tensors, num_blocks, size)
+    lost = count_missing(*given_tensors, num_blocks, size).tolist()
     tile = tile_size(size)
     assert work.counts.shape == (len(lengths), parts)
     for i, (length, table) in enumerate(zip(lengths, tables, strict=True)):
@@ -57,5 +57,5 @@ def test_tiles_divide_blocks() -> None:
 def test_short_contexts_are_not_cut(length: int) -> None:
     """No part is smaller than what is worth it, but for the last."""
     table = torch.arange(32)[None]
-    counts = cut(torch.tensor([length]), table, 32, 16, parts=8, least_tiles=16).counts[0].tolist()
+    counts = cut_into_parts(torch.tensor([length]), table, 32, 16, parts=8, least_tiles=16).counts[0].tolist()
     assert counts == [min(16, length // 16), max(0, length // 16 - 16), 0, 0, 0, 0, 0, 0]

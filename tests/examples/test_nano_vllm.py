@@ -10,20 +10,20 @@ import torch
 
 from attn_core import Context
 from examples import nano_vllm
-from examples.nano_vllm import Attention, get_context, largest_error, reset_context, set_context
+from examples.nano_vllm import Attention, get_context, measure_largest_error, reset_context, set_context
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.3, 1.0])
 def test_prefill_and_decode_agree_with_dense_attention(scale: float) -> None:
-    assert largest_error(scale) < 1e-12
+    assert measure_largest_error(scale) < 1e-12
 
 
 def test_the_scale_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: here the layer keeps its own."""
     assert Attention(4, 16, 0.3, 2).scale == 0.3
     monkeypatch.setattr(Attention, "scale", property(lambda _: 1 / sqrt(16), lambda *_: None), raising=False)
-    assert largest_error(0.25) < 1e-12
-    assert largest_error(0.3) > 1e-2
+    assert measure_largest_error(0.25) < 1e-12
+    assert measure_largest_error(0.3) > 1e-2
 
 
 def test_the_arguments_stand_in_nano_vllms_order() -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from attn_core import Context
 from examples import transformers_model
 from examples.paged import Pages
-from examples.transformers_attention import attend, greedy
+from examples.transformers_attention import attend, generate_greedily
 from examples.transformers_model import CONFIGS, DTYPES, FACTOR, STEPS, compare
 from tests.examples.judged import Answer, Judged, edge, exact, own
 from verification.backends.attn_core import AttnCore, fast
@@ -33,7 +33,7 @@ EACH = [
 
 @cache
 def made(name: str) -> tuple[PreTrainedModel, list[Tensor]]:
-    return transformers_model.make(CONFIGS[name])
+    return transformers_model.make_model_and_prompts(CONFIGS[name])
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +50,13 @@ def judged(
 ) -> tuple[Tensor, Tensor, list[list[float]]]:
     """Tokens, logits in float64, and err/bound of every call of every layer."""
     model, prompts = made(name)
-    paged, pages = transformers_model.paged_model(model, prompts, dtype, implementation)
+    paged, pages = transformers_model.make_paged_model(model, prompts, dtype, implementation)
     layers = []
     for decoder_layer in paged.model.layers:
         module = decoder_layer.self_attn
         module.paged = Judged(module.paged, PRECISIONS[implementation], answer)
         layers.append(module.paged)
-    tokens, logits = greedy(paged, pages, prompts, STEPS, forced)
+    tokens, logits = generate_greedily(paged, pages, prompts, STEPS, forced)
     return tokens, logits.double(), [layer.scores for layer in layers]
 
 
@@ -92,7 +92,7 @@ def test_the_script_ends_with_0_and_shows_every_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {id(config): name for name, config in CONFIGS.items()}
-    monkeypatch.setattr(transformers_model, "make", lambda config: made(names[id(config)]))
+    monkeypatch.setattr(transformers_model, "make_model_and_prompts", lambda config: made(names[id(config)]))
     assert transformers_model.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:5] for line in lines[1:-1]] == [

@@ -172,11 +172,11 @@ def test_what_is_promised_of_some_arguments_or_phases_is_listed(monkeypatch: pyt
         (("replay", FAULT, "--backend", "no_module:backend"), "No module named 'no_module'"),
         (("replay", FAULT, "--backend", "json:decoder"), "is no backend: it has no name"),
         (
-            ("replay", FAULT, "--backend", "tests.properties.test_claims:Wrong"),
+            ("replay", FAULT, "--backend", "tests.properties.laws.test_claims:Wrong"),
             "bitwise: 'same_call_same_bit' (must be",
         ),
         (
-            ("script", FAULT, "--backend", "tests.properties.test_claims:Wrong"),
+            ("script", FAULT, "--backend", "tests.properties.laws.test_claims:Wrong"),
             "bitwise: 'same_call_same_bit' (must be",
         ),
         (("show", '{"version": 1, "phase": "encode"}'), "phase: 'encode'"),
@@ -191,7 +191,7 @@ def test_errors_are_one_line(arguments: tuple[str, ...], message: str) -> None:
 @pytest.mark.parametrize("command", [("fuzz", "--examples", "1"), ("probe",), ("replay", FAULT), ("script", FAULT)])
 def test_claims_and_foreign_modules_are_looked_at_first(command: tuple[str, ...]) -> None:
     """A misspelt law, and whatever a module raises while it is imported: see `tests.verification.test_catalogue`."""
-    line = refused(*command, "--backend", "tests.properties.test_claims:Wrong")
+    line = refused(*command, "--backend", "tests.properties.laws.test_claims:Wrong")
     assert "bitwise: 'same_call_same_bit' (must be a law that can hold to the bit; the nearest is" in line
     line = refused(*command, "--backend", "tests.properties.misspelt_kernel:Kernel")
     assert "misspelt_kernel.py, line 10: blind: 'zero' (must be one of 'zeros', " in line

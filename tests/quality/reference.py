@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,26 @@ from verification.tensors.materialize import Tensors
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 _TOP = """# Reference
 
-Every name that an author of a kernel meets, made from the code by `python -m tests.quality.reference`; a test keeps this
-page true. All of it is imported from `verification.adapter`."""
-_AXES = """Axes: `T` queries and `T_k` new keys of all sequences together, `H` query heads, `G` kv heads (query head `h` reads
-kv head `h // (H / G)`), `D` numbers of a head, `N` blocks of `S` tokens, `B` sequences, `M` columns of the block tables,
-`Lq` and `Lk` queries and keys of each sequence of a dense batch.
+Every name that an author of a kernel meets, made from the code by `python -m tests.quality.reference`; a test keeps
+this page true. All of it is imported from `verification.adapter`."""
+_AXES = """Axes: `T` queries and `T_k` new keys of all sequences together, `H` query heads, `G` kv heads (query head `h`
+reads kv head `h // (H / G)`), `D` numbers of a head, `N` blocks of `S` tokens, `B` sequences, `M` columns of the block
+tables, `Lq` and `Lk` queries and keys of each sequence of a dense batch.
 
-A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may be halves
-of one `[N, 2, S, G, D]`; a contract that takes contiguous tensors alone names the labels in `undefined`."""
-_HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what a failing
-problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
-_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: above 8); head_dims 24, 32, 48, 96, 112, 192, 256
-and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and more. Contexts
-beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
+A tensor may be strided: its last stride may be 2, q, k and v may be head ranges of one tensor, and both caches may
+be halves of one `[N, 2, S, G, D]`. So index a cache by block and offset, `k_cache[slot // S, slot % S]`: a flattened
+one may be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in
+`undefined`."""
+_HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
+a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
+_PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and
+`nonfinite` are False unless they are given."""
+_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
+192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
+more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
+_CAPS = """At most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for all heads
+`[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of problems are tried, and a larger one
+teaches no more. With 32 heads of 128 that is a context of {example} tokens."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -55,6 +63,14 @@ def _default(field: Field[Any]) -> str:
     if field.default is not MISSING:
         return f"`{field.default!r}`" if not isinstance(field.default, Scoring) else "`Scoring()`"
     return "required" if field.default_factory is MISSING else "empty"
+
+
+def properties_of(cls: Any) -> str:
+    """Return the public properties of a class that say what they are."""
+    held = {name: x for base in cls.__mro__ for name, x in vars(base).items() if name[0] != "_"}
+    wanted = {name: inspect.getdoc(x) for name, x in held.items() if isinstance(x, property | cached_property)}
+    rows = [(f"`{name}`", " ".join(doc.split())) for name, doc in sorted(wanted.items()) if doc]
+    return table(("property", "what it is"), rows)
 
 
 def tensors() -> str:
@@ -110,11 +126,8 @@ def drawn() -> str:
         "keys beyond the queries": uniform.MORE_KEYS,
         "settings": [f"{name} {value}" for name, values in uniform.SETTINGS.items() for value in values],
     }
-    caps = (
-        f"At most {sizes.WORK:,} multiply-adds a sequence and head pair, {sizes.LONGEST} tokens a sequence, "
-        f"{sizes.MAX_BLOCK:,} elements a block: thousands of problems are tried, and a larger one teaches no more. "
-        f"With 32 heads of 128 that is a context of {sizes.WORK // (32 * 128)} tokens."
-    )
+    example = sizes.WORK // (32 * 128)
+    caps = _CAPS.format(work=sizes.WORK, longest=sizes.LONGEST, block=sizes.MAX_BLOCK, example=example)
     return "\n\n".join([_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps, _NEVER])
 
 
@@ -134,6 +147,12 @@ def adapters() -> str:
     return table(("adapter", "method", "what it is"), rows)
 
 
+def _formats() -> str:
+    """Return the formats that a precision may name."""
+    named = ", ".join(f"`{name}`" for name in FORMATS)
+    return f'Formats: `"input"`, which is the problem\'s dtype, and {named}.'
+
+
 def made() -> str:
     """Return the page."""
     sections = {
@@ -143,6 +162,7 @@ def made() -> str:
         "Problem": "\n\n".join(
             [
                 fields_of(Problem),
+                properties_of(Problem),
                 "`Scoring`:",
                 fields_of(Scoring),
                 "`Special`:",
@@ -151,13 +171,13 @@ def made() -> str:
                 fields_of(Numbers),
             ]
         ),
-        "Contract": fields_of(Contract),
+        "Contract": f"{_PROMISING}\n\n{fields_of(Contract)}",
         "Labels": 'What `Contract.undefined` may name, as `"feature: label"`:\n\n'
         + table(
             ("feature", "labels"),
             [(name, ", ".join(f"`{label}`" for label in held)) for name, held in FEATURES.items()],
         ),
-        "Precision": f'Formats: `"input"`, which is the problem\'s dtype, and {", ".join(f"`{name}`" for name in FORMATS)}.\n\n{fields_of(Precision)}',
+        "Precision": "\n\n".join([_formats(), fields_of(Precision)]),
         "What is drawn, and how much": drawn(),
     }
     assert set(DTYPES) <= set(FORMATS)

@@ -20,6 +20,8 @@ from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
 HONEST = AttnCore()
+# Bytes before the first tensor of an arena.
+GUARD = 256
 
 
 def abort(_: Tensors) -> None:
@@ -37,7 +39,7 @@ def write_far_outside(_: Tensors) -> None:
 
 def write_before_q(tensors: Tensors) -> None:
     """The eight bytes before it, which are nobody's, by an address that nobody checks."""
-    ctypes.memset(tensors.q.data_ptr() - 8, 0x5A, 8)
+    ctypes.memset(tensors.arena.data_ptr() + GUARD - 8, 0x5A, 8)
 
 
 def exit_with_nine(_: Tensors) -> None:
@@ -86,7 +88,7 @@ def spin(_: Tensors) -> None:
 
 def write_on_device(tensors: Tensors) -> None:
     """The eight bytes before q, which are nobody's."""
-    end = tensors.q.data_ptr() - tensors.arena.data_ptr()
+    end = GUARD
     tensors.arena.view(torch.uint8)[end - 8 : end] = 0x5A
 
 

@@ -8,7 +8,7 @@ from torch.nn.attention.experimental._paged_attention import PagedAttention
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from verification.adapter import (
-    FORMATS,
+    DTYPES,
     PagedAdapter,
     Problem,
     Tensors,
@@ -37,7 +37,7 @@ class Paged(PagedAdapter):
 
     name = "flex/paged, eager"
     contract = promising(
-        *FORMATS,
+        *DTYPES,
         phases=("decode", "chunked"),
         scoring=frozenset({"scale", "odd_scale", "softcap", "window", "alibi"}),
         undefined=frozenset(_NEVER_GIVEN),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import FORMATS, DenseAdapter, Precision, promising
+from verification.adapter import DTYPES, DenseAdapter, Precision, promising
 
 
 def _attend_nested(q: list[Tensor], k: list[Tensor], v: list[Tensor], scale: float) -> Tensor:
@@ -25,7 +25,7 @@ class Jagged(DenseAdapter):
     """Jagged nested tensors. A processor takes no ``is_causal`` for them: each row of a square is its own sequence."""
 
     name = "nested/jagged"
-    contract = promising(*FORMATS)
+    contract = promising(*DTYPES)
     precision = Precision()
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import FLASH_ON_CPU, FORMATS, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import DTYPES, FLASH_ON_CPU, Batch, BatchedAdapter, Precision, promising
 
 # Its documentation: a boolean mask shows a key where it is True, a float mask is added; ``is_causal`` is top-left, and
 # must not be given with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
 MASKED = promising(
-    *FORMATS,
+    *DTYPES,
     phases=("prefill",),
     dense_batches=True,
     scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window", "blind_rows"}),

@@ -10,7 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from verification.adapter import FLASH_ON_CPU, FORMATS, INPUT, DenseAdapter, Precision, promising
+from verification.adapter import DTYPES, FLASH_ON_CPU, INPUT, DenseAdapter, Precision, promising
 
 # The attributes of a layer that the functions read: a kv head for each head, no dropout.
 _LAYER: Any = SimpleNamespace(num_key_value_groups=1, training=False, is_causal=True)
@@ -38,7 +38,7 @@ class Sdpa(DenseAdapter):
     """
 
     name = "transformers/sdpa"
-    contract = promising(*FORMATS)
+    contract = promising(*DTYPES)
     precision = FLASH_ON_CPU
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:

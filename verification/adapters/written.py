@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verification.adapter import FEATURES, FORMATS, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import DTYPES, FEATURES, Batch, BatchedAdapter, Precision, promising
 
 EVERYTHING = promising(
-    *FORMATS,
+    *DTYPES,
     phases=("prefill",),
     dense_batches=True,
     scoring=frozenset(FEATURES),

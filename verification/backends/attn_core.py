@@ -15,7 +15,7 @@ from verification.backends.protocol import Call
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.table import NUMBERED, given_to
 from verification.tensors.materialize import Tensors
 
@@ -44,7 +44,7 @@ SDPA_CLAIMS = frozenset(
         "other_shapes_do_not_matter",
     }
 )
-SDPA_CONTRACT = Contract(dtypes=tuple(FORMATS), bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
+SDPA_CONTRACT = Contract(dtypes=DTYPES, bitwise=SDPA_CLAIMS, uncomputed=("prefill_attn_",))
 # The roundings of any kernel that torch may choose on that device.
 SDPA_PRECISION = {"cpu": FLASH_ON_CPU, "cuda": FLUSHING_FLASH}
 # No event is owed for ``decode_k_history_``: keys are read in place, and the history of a sequence is never gathered.
@@ -61,7 +61,7 @@ class AttnCore:
 
     device: str = "cpu"
     implementation: Implementation = "eager"
-    contract: Contract = field(default=Contract(dtypes=tuple(FORMATS), bitwise=CLAIMS), repr=False)
+    contract: Contract = field(default=Contract(dtypes=DTYPES, bitwise=CLAIMS), repr=False)
     precision: Precision = field(default=Precision(), repr=False)
 
     @property

@@ -20,7 +20,7 @@ from verification.backends.promises import (
 )
 from verification.problem import Problem
 from verification.problem.declarations import nearest, one_of, told
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.labels import LABELS, labels
 from verification.problem.renamed import old_names, renamed, with_new_names
 from verification.problem.visibility import has_blind_rows
@@ -36,7 +36,7 @@ class Contract:
     """
 
     dtypes: tuple[str, ...]
-    """Formats of q, k and v that it takes, of `FORMATS`: "float16", "bfloat16", "float32", "float64"."""
+    """Formats of q, k and v that it takes, of `DTYPES`: "float16", "bfloat16", "float32", "float64"."""
     phases: tuple[str, ...] = ("prefill", "decode")
     """Kinds of calls that it takes: "prefill", "decode", "chunked" (a prefill whose keys lie in the cache)."""
     bitwise: frozenset[str] = frozenset()
@@ -147,7 +147,7 @@ class Contract:
         return (*shared, *(f"in {phase}: {name}" for phase, names in own for name in names if name not in shared))
 
     def _list_left_out(self) -> list[str]:
-        others = [dtype for dtype in FORMATS if dtype not in self.dtypes]
+        others = [dtype for dtype in DTYPES if dtype not in self.dtypes]
         others += [phase for phase in PHASES if phase not in self.phases]
         if self.head_dims:
             others.append(f"head_dims but {', '.join(map(str, self.head_dims))}")

@@ -19,7 +19,7 @@ from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.profiles import FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import INPUT, Precision
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 
 HALVES = ("float16", "bfloat16")
 # Those of the drawn head_dims whose rows are a multiple of 16 bytes in a 16-bit format: fused kernels load no others.
@@ -111,7 +111,7 @@ def _spell_call(kernel: str) -> Snippet:
 
 def cpu_kernels() -> list[DenseBackend]:
     """Return torch's dense kernels for processors."""
-    every = dense_contract(tuple(FORMATS))
+    every = dense_contract(DTYPES)
     return [
         DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_spell_call("FLASH_ATTENTION")),
         DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True),
@@ -121,7 +121,7 @@ def cpu_kernels() -> list[DenseBackend]:
 
 def cuda_kernels() -> list[DenseBackend]:
     """Return torch's dense kernels for CUDA devices. No device is needed before one of them is called."""
-    every, halves = dense_contract(tuple(FORMATS)), dense_contract(HALVES, FUSED_HEAD_DIMS)
+    every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
     return [

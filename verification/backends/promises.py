@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypedDict, get_args
 
 from verification.problem.declarations import Check, flag, nearest, one_of, set_of, some, told, tuple_of, whole
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.labels import NAMES
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import CausalAlignment, Phase
@@ -98,7 +98,7 @@ def _check_uncomputed(field: str, value: Any) -> str:
 _ALIGNMENTS = get_args(CausalAlignment)
 _LABEL = one_of(tuple(NAMES), "be a label of verification.problem.labels, as 'slots: -1' is")
 CHECKS: dict[str, Check] = {
-    "dtypes": some(tuple_of(one_of(tuple(FORMATS)), "names", tuple(FORMATS)), "dtype"),
+    "dtypes": some(tuple_of(one_of(DTYPES), "names", DTYPES), "dtype"),
     "phases": some(tuple_of(one_of(PHASES), "names", PHASES), "phase"),
     "bitwise": set_of(_check_law, "names"),
     "refuses": _check_refuses,

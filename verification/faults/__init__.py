@@ -1,6 +1,6 @@
-"""The catalogue: bugs that shipped somewhere, or are one keystroke from one that did.
+"""The catalogue of faults: bugs that were shipped somewhere, or are one keystroke from a bug that was.
 
-A fault is one function under `swaps` in the file of its family; there is nothing else to add it to.
+A fault is one function under `swaps` in the file of its family, and needs no entry anywhere else.
 """
 
 from verification.faults import heads, logs, masks, merging, ragged, slots, softmax, state, tables

@@ -1,4 +1,4 @@
-"""Faults of heads, head_dim and the scale."""
+"""Faults in heads, head_dim and the scale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verification.faults.planted import Original, swaps
 
 
 def _power_of_two(head_dim: int) -> int:
-    """The smallest that is at least ``head_dim``."""
+    """Return the smallest power of two that is at least ``head_dim``."""
     return 1 << (head_dim - 1).bit_length()
 
 

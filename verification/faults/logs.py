@@ -1,4 +1,4 @@
-"""Faults of the range check."""
+"""Faults in the range check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the causal mask, and of the rows that see nothing."""
+"""Faults in the causal mask, and in the rows that see nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from verification.faults.planted import Original, swaps
 
 
 def _mask(num_queries: int, num_keys: int, alignment: str, first_hidden: int) -> Tensor:
+    """Return a mask ``[Lq, Lk]`` that hides the key ``first_hidden`` places after a query's own, and all later keys."""
     offset = num_keys - num_queries if alignment == "bottom_right" else 0
     return torch.ones(num_queries, num_keys, dtype=torch.bool).triu(diagonal=first_hidden + offset)
 
 
-def _dead(hidden: Tensor) -> Tensor:
-    """``[Lq, 1]``: rows that see nothing, where a fault of the mask's value would show too easily."""
+def _dead_rows(hidden: Tensor) -> Tensor:
+    """Return the rows that see nothing, ``[Lq, 1]``, in which a wrong value of the mask would show too easily."""
     return hidden.all(dim=-1, keepdim=True)
 
 
@@ -53,7 +54,7 @@ def mask_finite(original: Original, scores: Tensor, hidden: Tensor | None = None
     """Masked scores are -1e4, which is more than some visible ones."""
     if hidden is None:
         return original(scores)
-    return original(scores.masked_fill(hidden, -1e4)).masked_fill(_dead(hidden), 0.0)
+    return original(scores.masked_fill(hidden, -1e4)).masked_fill(_dead_rows(hidden), 0.0)
 
 
 @swaps(eager, "attention_weights")
@@ -61,7 +62,7 @@ def mask_clamped(original: Original, scores: Tensor, hidden: Tensor | None = Non
     """Scores are clamped to +-100 after masking."""
     if hidden is None:
         return original(scores.clamp(-100, 100))
-    return original(scores.masked_fill(hidden, -torch.inf).clamp(-100, 100)).masked_fill(_dead(hidden), 0.0)
+    return original(scores.masked_fill(hidden, -torch.inf).clamp(-100, 100)).masked_fill(_dead_rows(hidden), 0.0)
 
 
 @swaps(eager, "attention_weights", "deepbeepmeep/Wan2GP#1628")

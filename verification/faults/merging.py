@@ -1,4 +1,4 @@
-"""Faults of a split decode: parts of a context merged wrongly, or cut differently."""
+"""Faults in a split decode: parts of a context that are merged wrongly, or cut differently."""
 
 from __future__ import annotations
 

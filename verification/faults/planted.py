@@ -1,4 +1,4 @@
-"""A bug planted on purpose: one small function of attn_core is swapped while a call runs."""
+"""Planted bugs: each swaps one small function of attn_core while a call runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ Original = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Swap:
-    """``owner.target`` is replaced by ``function``, which gets the original before the arguments."""
+    """One function of attn_core, and another that replaces it."""
 
     owner: Any
+    """The module or class that has the function."""
     target: str
+    """Name of the function in its owner."""
     function: Callable[..., Any]
+    """The replacement, which gets the original before the arguments."""
 
-    def made(self) -> Any:
-        """What to put in place: a plain function, so that it works as a method too."""
+    def patch(self) -> Any:
+        """Return a context that has the replacement in place: a plain function, so that it works as a method too."""
         function, original = self.function, getattr(self.owner, self.target)
 
         def replacement(*args: Any, **kwargs: Any) -> Any:
@@ -41,8 +44,8 @@ class Swap:
 
         return mock.patch.object(self.owner, self.target, replacement)
 
-    def in_words(self) -> tuple[str, str]:
-        """For a script: a line that imports the owner, and one that swaps."""
+    def write_lines(self) -> tuple[str, str]:
+        """Return two lines for a script: one imports the owner, the other swaps."""
         module = self.owner.__name__ if isinstance(self.owner, ModuleType) else self.owner.__module__
         folder, _, name = module.rpartition(".")
         if not isinstance(self.owner, ModuleType):
@@ -55,7 +58,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Swapped:
-    """attn_core with functions swapped, as a backend. Calls of two threads at once would swap for each other."""
+    """A backend that is attn_core with functions swapped. Two threads must not call it at once: each swaps for both."""
 
     name: str
     swaps: tuple[Swap, ...] = field(repr=False)
@@ -74,7 +77,7 @@ class Swapped:
         return self.honest.precision
 
     def on(self, device: str) -> Backend:
-        """Of two devices one is honest, or no difference would ever be seen."""
+        """Return the honest layer on ``device``: with the same fault on both devices, no law would see them differ."""
         return self.honest.on(device)
 
     def prepare(self, problem: Problem) -> Call:
@@ -90,37 +93,41 @@ class Swapped:
     def snippet(self, problem: Problem) -> Snippet:
         """Return attn_core's snippet, with attn_core and what is swapped in it as its library."""
         honest = self.honest.snippet(problem)
-        functions, lines = zip(*((swap.function, swap.in_words()) for swap in self.swaps), strict=True)
+        functions, lines = zip(*((swap.function, swap.write_lines()) for swap in self.swaps), strict=True)
         return replace(honest, imports="", library=Library(attn_core, honest.imports, functions, swaps.__name__, lines))
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
         with ExitStack() as stack:
             for swap in self.swaps:
-                stack.enter_context(swap.made())
+                stack.enter_context(swap.patch())
             yield
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the catalogue. ``citation`` is the public thread that it comes from, empty where none is known."""
+    """A row of the catalogue."""
 
     id: str
+    """Name of the fault, and of its backend."""
     sentence: str
+    """Says what is wrong."""
     citation: str
+    """The public thread that the fault comes from; empty where none is known."""
     swaps: tuple[Swap, ...] = field(repr=False)
+    """Everything that is swapped."""
 
     def backend(self, device: str = "cpu") -> Backend:
-        """The layer with this fault."""
+        """Return attn_core with this fault, as a backend."""
         return Swapped(self.id, self.swaps, AttnCore(device))
 
 
 def swaps(
     owner: Any, target: str, citation: str = "", on: tuple[Swap, ...] = ()
 ) -> Callable[[Callable[..., Any]], Fault]:
-    """Make a function the `Fault` that puts it in the place of ``owner.target``; its docstring is the sentence.
+    """Return a decorator that makes a function the `Fault` of putting it in the place of ``owner.target``.
 
-    ``on`` is what else must be swapped, for a fault in something that attn_core itself does not do.
+    The function's docstring is the sentence. ``on`` are further swaps, for a fault in a part that attn_core lacks.
     """
 
     def plant(function: Callable[..., Any]) -> Fault:

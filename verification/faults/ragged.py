@@ -1,4 +1,4 @@
-"""Faults of ragged batches: one sequence taken for another, or lost."""
+"""Faults in ragged batches: one sequence is taken for another, or lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the store: which slots are written, by whom, and what else changes."""
+"""Faults in the store: which slots are written, by which tokens, and what else changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def slot_wraps(original: Original, slots: Tensor, num_slots: int) -> Tensor:
 
 @swaps(cache, "valid_slots")
 def slot_negative_wraps(original: Original, slots: Tensor, num_slots: int) -> Tensor:
-    """Of the negative slots only -1 is left out; -2 wraps around."""
+    """Only the negative slot -1 is left out; -2 wraps around."""
     return original(slots, num_slots) | ((slots < cache.PADDING_SLOT) & (slots >= -num_slots))
 
 
@@ -43,7 +43,7 @@ def slot_pad_to_zero(
 
 @swaps(cache, "last_writer")
 def slot_first_wins(original: Original, slots: Tensor) -> Tensor:
-    """Of equal slots the first wins."""
+    """The first of equal slots wins."""
     return _first_writer(slots)
 
 
@@ -51,7 +51,7 @@ def slot_first_wins(original: Original, slots: Tensor) -> Tensor:
 def slot_kv_torn(
     original: Original, key: Tensor, value: Tensor, k_cache: Tensor, v_cache: Tensor, slot_mapping: Tensor
 ) -> Tensor:
-    """Of equal slots the first wins for K and the last for V."""
+    """The first of equal slots wins for K, and the last for V."""
     return original(key[_first_writer(slot_mapping)], value, k_cache, v_cache, slot_mapping)
 
 
@@ -97,6 +97,6 @@ def store_before_check(original: Original, layer: Attention, context: Context, q
 
 
 def _first_writer(slots: Tensor) -> Tensor:
-    """For each token, the first token that names the same slot."""
+    """Return for each token the first token that names the same slot."""
     ordered, tokens = slots.sort(stable=True)
     return tokens[torch.searchsorted(ordered, slots)]

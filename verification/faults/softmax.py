@@ -1,4 +1,4 @@
-"""Faults of the softmax and of the second product."""
+"""Faults in the softmax and in the second product."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from attn_core import eager
 from verification.faults.planted import Original, swaps
 
+# Keys of a tile: few, so that small problems have several tiles.
 _TILE = 16
 
 

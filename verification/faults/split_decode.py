@@ -1,6 +1,6 @@
-"""A small honest split decode: the context in parts, merged by their log-sum-exp, as FlashDecoding does it.
+"""A small honest split decode: parts of a context are merged by their log-sum-exp, as FlashDecoding does it.
 
-attn_core has no such thing; faults of merging are planted here.
+attn_core has no split decode, so faults in merging are planted in this one.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ Part = tuple[Tensor, Tensor]
 
 
 def split_count(context_len: int) -> int:
-    """Into how many parts a context goes: two, whatever else there is in the batch."""
+    """Return the number of parts of a context: two, whatever else is in the batch."""
     return 2
 
 
 def attend_part(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
-    """Output ``[H, 1, D]`` and log-sum-exp ``[H, 1, 1]`` of one part; -Inf where the part is empty.
+    """Return the output ``[H, 1, D]`` and the log-sum-exp ``[H, 1, 1]`` of one part, -Inf where the part is empty.
 
-    The latter in float64: shares are computed from differences of them, which float32 would lose for large scores.
+    Log-sum-exps are float64: shares are computed from their differences, which float32 would lose for large scores.
     """
     scores = eager.attention_scores(q, k, scale)
     lse = scores.double().logsumexp(-1, keepdim=True)
-    # Scores of -Inf alone are 0 / 0 only if the other parts hold no more.
+    # A part whose scores are all -Inf has weights 0 / 0, which must not spoil the other parts.
     weights = eager.attention_weights(scores).masked_fill(lse == -torch.inf, 0.0)
     return eager.weighted_values(weights, v), lse
 
 
 def merge(one: Part, other: Part) -> Part:
-    """The output and log-sum-exp of both parts together; two empty ones give zeros."""
+    """Return the output and log-sum-exp of both parts together; two empty parts give zeros and -Inf."""
     total = torch.logaddexp(one[1], other[1])
     shares = [torch.exp(lse - total).masked_fill(total == -torch.inf, 0.0) for _, lse in (one, other)]
     return one[0] * shares[0].to(one[0].dtype) + other[0] * shares[1].to(one[0].dtype), total

@@ -1,4 +1,4 @@
-"""Faults of what is read, kept or overwritten: strides, index types, the input, plans, the cache."""
+"""Faults in what is read, kept or overwritten: strides, index types, the input, plans, the cache."""
 
 from __future__ import annotations
 

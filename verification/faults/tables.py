@@ -1,4 +1,4 @@
-"""Faults of the block table."""
+"""Faults in the block table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ Lookup = Callable[[Tensor, int, int, int], Positions]
 
 
 def _whole_blocks(context_len: int, block_size: int) -> int:
+    """Return ``context_len`` rounded up to whole blocks."""
     return -(-context_len // block_size) * block_size
 
 
 def _tail_values(layer: Attention, table: Tensor, context_len: int) -> Tensor:
-    """What the last block of a context holds behind its end."""
+    """Return the values that the last block of a context holds behind the context's end."""
     num_blocks, size = layer.v_cache.shape[:2]
     seen, _ = eager.visible_positions(table, context_len, size, num_blocks)
     whole = eager.visible_positions(table, _whole_blocks(context_len, size), size, num_blocks)

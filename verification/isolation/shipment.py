@@ -37,7 +37,7 @@ class View:
 
 @dataclass(frozen=True)
 class Shipment:
-    """`Tensors` as they travel: all that a backend may see, and nothing that the harness keeps to itself."""
+    """`Tensors` on the host: all that a backend may see, and nothing that the harness keeps to itself."""
 
     memory: Bytes
     """The arena's bytes."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from verification.problem import Numbers, Problem, Special
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import CacheLayout, CausalAlignment, Layout, Phase, Poison, ScoreFill, ValueFill
 from verification.problem.reading import (
@@ -90,7 +90,7 @@ _SCORING: dict[str, Reader] = {
 }
 _PROBLEM: dict[str, Reader] = {
     "phase": one_of(get_args(Phase)),
-    "dtype": one_of(tuple(FORMATS)),
+    "dtype": one_of(DTYPES),
     "num_heads": _SIZE,
     "num_kv_heads": _SIZE,
     "head_dim": _SIZE,

@@ -8,13 +8,13 @@ from typing import get_args
 import numpy as np
 
 from verification.problem import Problem, Special
-from verification.problem.formats import FORMATS
+from verification.problem.formats import DTYPES
 from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 
 # A problem may have several labels of one feature, since its sequences differ, and it may have none: a problem without
 # a cache has no label of slots, cache layout or blocks, and one without a query and a key has none of the fills.
 FEATURES: dict[str, tuple[str, ...]] = {
-    "dtype": tuple(FORMATS),
+    "dtype": DTYPES,
     "call": ("prefill top-left", "prefill bottom-right", "decode"),
     "sequences": ("0", "1", "2", "3", "no keys between others"),
     "queries and keys": ("Lq = Lk", "1 < Lq < Lk", "1 = Lq < Lk", "Lq > Lk", "no keys", "no queries"),

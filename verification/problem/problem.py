@@ -56,7 +56,7 @@ class Problem:
     phase: Phase
     """Kind of the call: "prefill", "decode" or "chunked"."""
     dtype: str
-    """Format of q, k and v, a name in `FORMATS`."""
+    """Format of q, k and v, a name in `DTYPES`."""
     num_heads: int
     """Query heads H, a multiple of the kv heads."""
     num_kv_heads: int
@@ -111,47 +111,51 @@ class Problem:
 
     @property
     def num_sequences(self) -> int:
+        """Number B of sequences."""
         return len(self.query_lens)
 
     @cached_property
     def num_queries(self) -> int:
+        """Number T of queries, of all sequences."""
         return sum(self.query_lens)
 
     @cached_property
     def num_new_keys(self) -> int:
-        """Tokens of k and v in this call, ``T_k``."""
+        """Number T_k of tokens of k and v in this call."""
         return sum(self.query_lens) if self.reads_cache else sum(self.key_lens)
 
     @property
     def reads_cache(self) -> bool:
-        """Whether keys come from the cache, through block tables."""
+        """True if keys come from the cache, through block tables."""
         return self.phase != "prefill"
 
     @property
     def num_tokens(self) -> int:
-        """How large it is to a reader: queries and keys of a prefill, what the contexts of a decode hold."""
+        """Size to a reader: queries and keys of a prefill, what the contexts of a decode hold."""
         return sum(self.key_lens) + (0 if self.phase == "decode" else self.num_queries)
 
     @property
     def is_uniform(self) -> bool:
-        """Whether it could be a dense batch ``[B, H, L, D]``."""
+        """True if it could be a dense batch ``[B, H, L, D]``."""
         lengths = {*zip(self.query_lens, self.key_lens, strict=True)}
         return self.phase == "prefill" and not self.num_blocks and len(lengths) == 1 and all(*lengths)
 
     @property
     def num_slots(self) -> int:
+        """Number of slots of each cache, N * S."""
         return self.num_blocks * self.block_size
 
     @property
     def table_width(self) -> int:
-        """Columns of the block tables, ``M``."""
+        """Number M of columns of the block tables."""
         return len(self.block_tables[0]) if self.block_tables else 0
 
     @property
     def scale(self) -> float:
+        """Factor of the products: `Scoring.scale`, or 1/sqrt(D)."""
         return float(self.head_dim**-0.5) if self.scoring.scale is None else self.scoring.scale
 
     @property
     def cache_format(self) -> str:
-        """The cache's dtype: ``dtype`` unless ``cache_dtype`` says otherwise."""
+        """Format of the caches: ``dtype`` unless ``cache_dtype`` says otherwise."""
         return self.cache_dtype or self.dtype

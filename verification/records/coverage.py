@@ -18,7 +18,7 @@ _MOST = 2**53
 
 
 class Matrix(NamedTuple):
-    """How often the labels of two features were tried together; None where they cannot be, and were not."""
+    """Counts of how often the labels of two features were tried together; None where they cannot be, and were not."""
 
     rows: str
     columns: str
@@ -27,14 +27,14 @@ class Matrix(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """``counts[a, b]`` of the ``problems`` have both labels; the diagonal says how many have one."""
+    """Counts of labels: ``counts[a, b]`` of the ``problems`` have both; the diagonal says how many have one."""
 
     problems: int
     counts: NDArray[np.int64]
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> Coverage:
-        """From the `labels` of each problem."""
+        """Count the `labels` of each problem."""
         has = np.zeros((len(rows), len(LABELS)), np.float32)  # exact up to 2^24 problems, and BLAS knows it
         has[np.repeat(np.arange(len(rows)), [len(row) for row in rows]), [label for row in rows for label in row]] = 1
         return cls(len(rows), (has.T @ has).astype(np.int64))
@@ -43,13 +43,13 @@ class Coverage:
         return Coverage(self.problems + other.problems, self.counts + other.counts)
 
     def untried(self) -> list[tuple[str, str]]:
-        """Pairs that are possible and that no problem had."""
+        """Return the pairs that are possible and that no problem had."""
         names = list(NAMES)
         pairs = POSSIBLE[self.counts[tuple(POSSIBLE.T)] == 0].tolist()
         return [(names[a], names[b]) for a, b in pairs]
 
     def matrices(self) -> Iterator[Matrix]:
-        """One for each pair of features."""
+        """Return a matrix for each pair of features."""
         for one, other in combinations(FEATURES, 2):
             rows = [[self._shown(a, b) for b in INDEX[other].values()] for a in INDEX[one].values()]
             yield Matrix(one, other, rows)
@@ -59,14 +59,14 @@ class Coverage:
         return None if not count and impossible(a, b) else count
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: the labels by name, and for each the counts of its pairs from itself on."""
+        """Return plain data: the labels by name, and for each the counts of its pairs from itself on."""
         counts = [row[i:].tolist() for i, row in enumerate(self.counts)]
         return {"problems": self.problems, "labels": list(NAMES), "counts": counts}
 
     @classmethod
     def from_dict(cls, data: Any) -> Coverage:
-        """What `to_dict` made, here or in a release with other labels, as long as all its labels are known. Raises
-        ProblemError.
+        """Return what `to_dict` made, here or in a release with other labels, as long as all its labels are known.
+        Raises ProblemError.
         """
         if not isinstance(data, dict) or set(data) != {"problems", "labels", "counts"}:
             raise ProblemError(f"coverage: {shortened(data)} (must be an object with problems, labels and counts)")

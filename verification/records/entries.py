@@ -1,4 +1,4 @@
-"""The ledger: findings in released software, a file and a script each. A script needs only the package and
+"""Ledger of findings in released software, a file and a script each. A script needs only the package and
 ends with 1 where the defect is there and with 0 where it is not, both after a line ``got ..., owed ...``, and with 2
 after a line ``needs ...`` where this machine cannot show it.
 """
@@ -25,18 +25,22 @@ READERS: dict[str, Reader] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """``page`` links to where it is told, ``seen`` is the version of ``package`` that was tried; ``needs`` are packages
-    that its script imports as well. Not every entry has a problem. One whose finding names no law is a problem that our
-    judge finds nothing wrong with.
-    """
+    """Finding of the ledger."""
 
     page: str
+    """Link to where it is told."""
     package: str
+    """The package that has the defect."""
     seen: str
+    """The version of the package that was tried."""
     kind: str
+    """One of `KINDS`."""
     needs: tuple[str, ...] = ()
+    """Packages that its script imports as well."""
     script: Path = Path()
+    """The script that shows it."""
     finding: Finding | None = None
+    """Its problem, where it has one. Where no law is named it is a problem that our judge finds nothing wrong with."""
 
     @property
     def name(self) -> str:
@@ -44,20 +48,20 @@ class Entry:
 
     @property
     def number(self) -> str:
-        """Of its section in the page."""
+        """Return the number of its section in the page."""
         return self.name.split("-")[0].lstrip("0")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``code`` as above, None where the script ended in any other way; ``line`` says it in a line."""
+    """Answer of a script: ``code`` as above, None where it ended in any other way; ``line`` says it in a line."""
 
     code: int | None
     line: str
 
 
 def load(path: Path) -> Entry:
-    """A finding's file with an ``entry``, its script beside it. Raises ProblemError, which names file and field."""
+    """Read a finding's file with an ``entry``. Raises ProblemError, which names file and field."""
     try:
         text = path.read_text(encoding="utf-8")
         data = parsed(text, "entry")
@@ -69,7 +73,7 @@ def load(path: Path) -> Entry:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """In the page's order. Raises ProblemError, also where there are none."""
+    """Return all entries in the page's order. Raises ProblemError, also where there are none."""
     found = [load(path) for path in sorted(folder.glob("*.json"))]
     if not found:
         raise ProblemError(f"{folder}: holds no entry (*.json)")
@@ -77,7 +81,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def run_script(entry: Entry, seconds: float) -> Answer:
-    """What its script says, by this interpreter in a process of its own."""
+    """Run the entry's script by this interpreter in a process of its own, and return what it says."""
     try:
         ran = subprocess.run(
             [sys.executable, str(entry.script)], capture_output=True, text=True, timeout=seconds, check=False

@@ -1,4 +1,4 @@
-"""All that a person needs to act on a broken law."""
+"""Broken laws with all that a person needs to act on them."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ from verification.records.findings import Finding
 
 @dataclass(frozen=True)
 class Failure:
-    """``statement`` is the law's mathematics. ``difference`` is None where no output is at fault; ``as_if`` are
-    mistakes that would give the number of its worst element. ``any_`` names what may be anything: the law breaks
-    whatever it is. ``lines`` are those of the implementation that ran when the law broke and never when it held, as
-    Hypothesis saw them. ``kept`` is the file of the finding, ``not_kept`` why there is none.
-    """
+    """Broken law, and what is known of how it broke."""
 
     finding: Finding
+    """The smallest problem on which it broke, and whose law."""
     statement: str
+    """The law's mathematics."""
     difference: Difference | None = None
+    """The wrong elements; None where no output is at fault."""
     as_if: tuple[str, ...] = ()
+    """Mistakes that would give the number of the worst element."""
     any_: tuple[str, ...] = ()
+    """What may be anything: the law breaks whatever it is."""
     lines: tuple[str, ...] = ()
+    """Lines of the implementation that ran when the law broke and never when it held, as Hypothesis saw them."""
     kept: str = ""
+    """The file of the finding."""
     not_kept: str = ""
+    """Why there is no file of it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data, for JSON."""
         held = {name: getattr(self, name) for name in ("statement", "as_if", "any_", "lines", "kept", "not_kept")}
         difference = asdict(self.difference) if self.difference else None
         if difference:
@@ -84,6 +88,6 @@ READERS: dict[str, Reader] = {
 
 
 def failure_from(data: Any) -> Failure:
-    """What `Failure.to_dict` made. Raises ProblemError, one line that names the field."""
+    """Return what `Failure.to_dict` made. Raises ProblemError, one line that names the field."""
     failure: Failure = record(Failure, READERS, "", data)
     return failure

@@ -27,7 +27,9 @@ READERS: dict[str, Reader] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """``law`` is a name and may have been given up since; the problem is what counts. A bare problem has no texts."""
+    """Problem on which a law broke. ``law`` is a name and may have been given up since; the problem is what counts. A
+    bare problem has no texts.
+    """
 
     problem: Problem
     law: str = ""
@@ -37,21 +39,21 @@ class Finding:
 
     @property
     def file_name(self) -> str:
-        """Equal for equal problems under one law by one backend."""
+        """Return a name that is equal for equal problems under one law by one backend."""
         whose = f"{self.law} {self.backend} {self.device} {to_json(self.problem)}"
         digest = sha256(whose.encode()).hexdigest()[:12]
         return f"{self.law or 'problem'}-{digest}.json"
 
     def to_dict(self) -> dict[str, Any]:
-        """As `to_json` writes it."""
+        """Return the data that `to_json` writes."""
         return {name: getattr(self, name) for name in _TEXTS} | {"problem": json.loads(to_json(self.problem))}
 
     def to_line(self) -> str:
-        """As `to_json`, for a command line; the message, which may quote, is left out."""
+        """Return it on one line, for a command line; the message, which may quote, is left out."""
         return json.dumps({name: value for name, value in self.to_dict().items() if value and name != "message"})
 
     def to_json(self) -> str:
-        """A field a line."""
+        """Return it as JSON, a line for each field."""
         fields = [f' "{name}": {json.dumps(getattr(self, name))}' for name in _TEXTS if getattr(self, name)]
         return "{\n" + ",\n".join([*fields, f' "problem": {to_json(self.problem)}']) + "\n}\n"
 
@@ -69,7 +71,7 @@ def save(finding: Finding, folder: Path) -> Path:
 
 
 def load(path: Path) -> Finding:
-    """What `save` wrote, or a bare problem. Raises ProblemError, one line that names the file and the field."""
+    """Read what `save` wrote, or a bare problem. Raises ProblemError, one line that names the file and the field."""
     try:
         return read(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ProblemError) as error:
@@ -77,7 +79,7 @@ def load(path: Path) -> Finding:
 
 
 def read(text: str) -> Finding:
-    """`load` without the file. What the ledger says beside it is left out (verification/records/entries.py)."""
+    """Read a finding from its text. What the ledger says beside it is left out (verification/records/entries.py)."""
     data = parsed(text)
     if isinstance(data, dict) and data.pop("entry", None) is not None and "problem" not in data:
         raise ProblemError("problem: missing (this entry of the ledger has a script alone)")

@@ -1,4 +1,4 @@
-"""How ratios (err/bound) are distributed, in bins that add up over runs."""
+"""Histograms of ratios (err/bound), in bins that add up over runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has to tell: one record a cell (law x dtype x device x implementation), plain data."""
+"""Results of a run: one record for each cell (law x dtype x device x implementation), plain data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_REASONS = 3
 
 
 class State(StrEnum):
-    """What became of a cell: one word, the same in every report. Only `HELD` is a pass."""
+    """Word for what became of a cell, the same in every report. Only `HELD` is a pass."""
 
     HELD = "held"
     """At least one problem was verified, and the law broke on none."""
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class CellResult:
-    """What was tried in one cell, in one round or in all of them; empty for a cell that was not reached."""
+    """Record of what was tried in one cell, in one round or in all of them; empty for a cell that was not reached."""
 
     law: str
     """Name of the law."""

@@ -1,1 +1,1 @@
-"""What is told of a run. A reporter listens to the events of `events.py`; a new report is a new file."""
+"""Reports of runs. A reporter listens to the events of `events.py`; a new report is a new file."""

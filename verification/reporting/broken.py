@@ -1,4 +1,4 @@
-"""A broken law as a person needs it: what should hold, the problem drawn, the worst element, what to do next."""
+"""Broken laws as a person needs them: what should hold, the problem drawn, the worst element, what to do next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_REASONS = 4
 
 
 def render_failure(failure: Failure) -> RenderableType:
-    """To be understood in a minute."""
+    """Return all that is known of a broken law, to be understood in a minute."""
     finding, found = failure.finding, failure.difference
     title = Text(f"{finding.law} is broken by {finding.backend} on {finding.device}", style="bold red")
     parts: list[RenderableType] = [Padding(Text(failure.statement, style="italic"), (0, 0, 1, 2))]
@@ -56,7 +56,7 @@ def _worst(found: Difference) -> Table:
 
 
 def _census(found: Difference) -> str:
-    """What all the wrong elements have in common."""
+    """Return what all the wrong elements have in common."""
     kinds = {
         "too large": found.above,
         "too small": found.below,
@@ -88,19 +88,19 @@ def _next(failure: Failure) -> Iterator[Text]:
 
 
 def script_command(failure: Failure) -> str:
-    """By the file of the finding."""
+    """Return the command that makes a script of it, by the file of the finding."""
     law = f" --law {quote(failure.finding.law)}" if _of_whom(failure) else ""
     return f"attn-verify script {quote(failure.kept)}{law}{_of_whom(failure)}"
 
 
 def replay_command(failure: Failure) -> str:
-    """By the file of the finding, or by the problem itself where there is none."""
+    """Return the command that replays it, by the file of the finding or, where there is none, by the problem itself."""
     what = failure.kept or failure.finding.to_line()
     return f"attn-verify replay {quote(what)}{_of_whom(failure)}"
 
 
 def _of_whom(failure: Failure) -> str:
-    """A file of the corpus is another's finding; our own says it all."""
+    """Return the options that name backend and device; none where the file does, unlike one of the corpus."""
     finding = failure.finding
     if Path(failure.kept).name == finding.file_name:
         return ""

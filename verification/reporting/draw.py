@@ -1,4 +1,4 @@
-"""A problem drawn in a terminal: who sees what, where it lies, and where new tokens go."""
+"""Drawings of a problem for a terminal: who sees what, where it lies, and where new tokens go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
 
 
 def draw_problem(problem: Problem, wrong: Element | None = None) -> RenderableType:
-    """A table of sequences, one of the tokens that are stored, and what the tensors hold; ``wrong`` is marked."""
+    """Return a table of sequences and one of the tokens that are stored; ``wrong`` is marked."""
     tables = [_paged(problem, wrong) if problem.reads_cache else _prefill(problem, wrong)]
     if problem.num_blocks and problem.slot_mapping:
         tables.append(_stored(problem))

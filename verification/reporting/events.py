@@ -1,4 +1,4 @@
-"""The events of a run, and their JSON: one object a line, described in docs/events.md."""
+"""Events of a run, and their JSON: one object a line, described in docs/events.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins. What it never reaches is known by the cells that it names here."""
+    """Told when a run begins. What it never reaches is known by the cells that it names here."""
 
     started: str
     """When, in ISO 8601 and UTC."""
@@ -57,21 +57,21 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RoundEnded:
-    """A round of a cell ended. A cell that cannot run has one such event, with its reason."""
+    """Told when a round of a cell ends. A cell that cannot run has one such event, with its reason."""
 
     result: CellResult
 
 
 @dataclass(frozen=True)
 class LawBroken:
-    """A law broke; the problem is as small as it gets."""
+    """Told when a law broke, and the problem is as small as it gets."""
 
     failure: Failure
 
 
 @dataclass(frozen=True)
 class FaultHunted:
-    """A planted fault was hunted with the ordinary laws."""
+    """Told of a planted fault that was hunted with the ordinary laws."""
 
     id: str
     """Name of the fault."""
@@ -95,8 +95,8 @@ class FaultHunted:
 
 @dataclass(frozen=True)
 class CellEnded:
-    """The run ended, and this is what a cell came to over all its rounds. Told of every cell, so that whoever reads the
-    lines need not add up rounds.
+    """Told of every cell when the run ends: what it came to over all its rounds, so that whoever reads the lines need
+    not add them up.
     """
 
     law: str
@@ -115,7 +115,7 @@ class CellEnded:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run ended, by its budget, by a person or by an error."""
+    """Told when a run ends, by its budget, by a person or by an error."""
 
     seconds: float
     """Wall time, without the start of the process."""

@@ -1,4 +1,4 @@
-"""The reports of a run as files. One that cannot be written says so, and the run goes on."""
+"""Reports as files. A run that cannot write them does not begin; one that cannot write one of them later goes on."""
 
 from __future__ import annotations
 

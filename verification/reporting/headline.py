@@ -1,4 +1,4 @@
-"""What a run came to in one sentence, and what must be known beside it."""
+"""Verdict on a run in one sentence, and what must be known beside it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Others:
 
 @dataclass(frozen=True)
 class Headline:
-    """``state`` is good, idle (nobody can say) or bad. ``notes`` keep a good one from being read as more than it is,
-    ``others`` are the cells that did not hold without being broken.
+    """Verdict on a run: ``state`` is good, idle (nobody can say) or bad. ``notes`` keep a good one from being read as
+    more than it is, ``others`` are the cells that did not hold without being broken.
     """
 
     state: str

@@ -1,5 +1,5 @@
-"""JUnit XML: a suite an implementation and device, a case a cell. Whatever did not hold is no pass: a broken law is a
-failure, every other cell is skipped with its word and its reason.
+"""JUnit XML: a suite for each implementation and device, a case for each cell. Whatever did not hold is no pass: a
+broken law is a failure, every other cell is skipped with its word and its reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run in Markdown: what a pull request shows of it."""
+"""Markdown of a run, for a pull request."""
 
 from __future__ import annotations
 

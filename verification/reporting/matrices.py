@@ -11,7 +11,7 @@ from verification.reporting.tally import counts
 
 @dataclass(frozen=True)
 class Place:
-    """All results of one place in a table."""
+    """Results of the cells that share a place in a table."""
 
     results: Sequence[CellResult]
 
@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: a row for each name, a column for each dtype, and what all rows of a dtype came to."""
+    """Table of places: a row for each name, a column for each dtype, and what all rows of a dtype came to."""
 
     title: str
     dtypes: list[str]

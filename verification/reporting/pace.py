@@ -1,4 +1,4 @@
-"""How far a run has come, how fast it goes, and how long it still takes."""
+"""Pace of a run: how far it has come, how fast it goes, and how long it still takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTML page for a run or several: offline, in one file, whatever its texts hold."""
+"""HTML page of a run or several: offline, in one file, whatever its texts hold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DRAWN = 30  # findings with a picture: the page stays small however many there 
 
 @dataclass(frozen=True)
 class Shown:
-    """A failure as the page shows it."""
+    """Failure as the page shows it."""
 
     failure: Failure
     message: str

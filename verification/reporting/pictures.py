@@ -1,4 +1,4 @@
-"""A problem as a picture: who sees which key, which blocks are read, where new tokens go. Plain data for the page."""
+"""Pictures of a problem: who sees which key, which blocks are read, where new tokens go. Plain data for the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
 
 @dataclass(frozen=True)
 class Key:
-    """``slot`` is where it is stored, "" without a cache; ``planted`` the NaN or Inf that it holds."""
+    """Column of a `Grid`: ``slot`` is where the key is stored, "" without a cache; ``planted`` the NaN or Inf in it."""
 
     index: int
     slot: str
@@ -33,7 +33,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Grid:
-    """One sequence of a prefill: its queries and the keys that each sees."""
+    """Sequence of a prefill: its queries and the keys that each sees."""
 
     title: str
     keys: list[Key]
@@ -43,7 +43,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Slot:
-    """``kind`` is seen or tail. ``new`` says that a token of this call is stored here."""
+    """Slot of a `Block`: ``kind`` is seen or tail; ``new`` says that a token of this call is stored here."""
 
     text: str
     kind: str
@@ -53,7 +53,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Block:
-    """``kind`` is read, invalid or unused: no position of the context lies in it."""
+    """Block of a `Context`: ``kind`` is read, invalid, or unused where no position of the context lies in it."""
 
     id: int
     kind: str
@@ -63,7 +63,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Context:
-    """One sequence whose keys are in the cache: its row of the block table, and where its new tokens go."""
+    """Sequence whose keys are in the cache: its row of the block table, and where its new tokens go."""
 
     title: str
     wrong: bool
@@ -74,7 +74,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Picture:
-    """``cut`` says what is not shown, "" where all is."""
+    """Picture of a whole problem; ``cut`` says what is not shown, "" where all is."""
 
     grids: list[Grid]
     contexts: list[Context]
@@ -82,7 +82,7 @@ class Picture:
 
 
 def picture(problem: Problem, worst: Element | None) -> Picture:
-    """Each sequence, with the wrong one marked; of many or long ones what is around the wrong element."""
+    """Return each sequence, with the wrong one marked; of many or long ones what is around the wrong element."""
     shown = _window(problem.num_sequences, _SEQUENCES, worst.sequence if worst else 0)
     paged = problem.reads_cache
     return Picture(
@@ -146,7 +146,7 @@ def _place(problem: Problem, slot: int) -> str:
 
 
 def _block(problem: Problem, block: int, left: int) -> Block:
-    """``left`` positions of the context lie in this block and those behind it."""
+    """Return a block; ``left`` positions of the context lie in it and those behind it."""
     valid, size = 0 <= block < problem.num_blocks, problem.block_size
     if not valid or left <= 0:
         return Block(block, "unused" if left <= 0 else "invalid", [], "")
@@ -168,7 +168,7 @@ def _block(problem: Problem, block: int, left: int) -> Block:
 
 
 def _planted(problem: Problem, tensors: Iterable[str]) -> dict[int, str]:
-    """By row: the NaN and Inf put into these tensors."""
+    """Return the NaN and Inf put into these tensors, by row."""
     found: dict[int, str] = {}
     for special in problem.specials:
         if special.tensor in tensors:

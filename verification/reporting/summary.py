@@ -1,4 +1,4 @@
-"""What a run, or several runs together, came to: all that reports at the end are made of."""
+"""Summary of a run, or of several runs together: all that reports at the end are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verification.reporting.tally import counts, tally
 
 
 class Summary:
-    """A reporter that adds up. Cells of one name are one cell, whichever run they come from; a cell that a run named
+    """Reporter that adds up. Cells of one name are one cell, whichever run they come from; a cell that a run named
     when it started, and told no more of, was not reached.
     """
 

@@ -1,4 +1,4 @@
-"""How many cells came to what, and which ones: words that all reports share."""
+"""Counts of cells by state, and their names: words that all reports share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run on a screen, or plainly in a log: how fast, what was found, how long it still takes; at the end, all of it."""
+"""Runs on a screen, or plainly in a log: how fast, what was found, how long it still takes; at the end, all of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVERY = 5.0
 
 
 class Terminal:
-    """A bar where there is a terminal, and a line now and then where there is none."""
+    """Shows a bar where there is a terminal, and prints a line now and then where there is none."""
 
     def __init__(self, console: Console, began: float, table: str = "laws") -> None:
         self._console, self._began, self._table = console, began, table
@@ -37,7 +37,7 @@ class Terminal:
         match event:
             case RunStarted():
                 self._started(event)
-            case RoundEnded(result):
+            case RoundEnded(result) if result.problems:
                 self._counted(result)
             case LawBroken(failure):
                 self._pace.findings += 1
@@ -81,8 +81,9 @@ class Terminal:
             self._say(f"the run died: {end.error}")
         self._say(self._summary.totals())
         seconds = time.monotonic() - self._began
-        start_up = f"{self._pace.start_up:.0f} of them" if self._pace.problems else "all of them"
-        pace = f"{seconds:.0f} s, {start_up} start-up, {self._summary.problems / seconds:.0f} problems/s"
+        began = self._pace.problems > 0
+        spent = f"{self._pace.start_up:.0f} of them start-up" if began else "no problem finished by then"
+        pace = f"{seconds:.0f} s, {spent}, {self._summary.problems / seconds:.0f} problems/s"
         self._say(f"{headline(self._summary).text}; exit code {end.exit_code}; {pace}")
 
     def _tables(self) -> None:
@@ -114,7 +115,7 @@ class Terminal:
 
 
 class _Now(ProgressColumn):
-    """The line of a `Pace`, as of now: the time left runs down between two events."""
+    """Shows the line of a `Pace`, as of now: the time left runs down between two events."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -125,7 +126,7 @@ class _Now(ProgressColumn):
 
 
 def _line(failure: Failure) -> Text:
-    """As soon as it is known; whole where there is no file of it, since it may be lost with the screen."""
+    """Return a line about a finding; all of it where there is no file of it, since it may be lost with the screen."""
     finding = failure.finding
     said = (finding.message.splitlines() or [""])[0]
     text = Text(f"BROKEN {finding.law}", style="bold red")
@@ -142,7 +143,7 @@ def _by_implementation(failures: list[Failure]) -> list[list[Failure]]:
 
 
 def _others(failures: list[Failure]) -> Table:
-    """A line each: one bug breaks many laws, and one report is enough to find it."""
+    """Return a table with a line for each: one bug breaks many laws, and one report is enough to find it."""
     table = Table("broken as well", "dtype", "tokens", "kept in", title="`attn-verify replay FILE` tells all of it")
     for failure in failures:
         problem = failure.finding.problem

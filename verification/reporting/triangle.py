@@ -13,7 +13,9 @@ _RAREST = 20
 
 
 class Square(NamedTuple):
-    """``kind`` is a class of the style sheet: never tried, impossible, same feature, or a power of ten."""
+    """Square of the triangle; ``kind`` is a class of the style sheet: never tried, impossible, same feature, or a power
+    of ten.
+    """
 
     kind: str
     text: str
@@ -22,24 +24,33 @@ class Square(NamedTuple):
 
 @dataclass(frozen=True)
 class Triangle:
-    """``rows`` are by feature: each label with its squares, of the labels before it and of itself."""
+    """Every label against every label of another feature, as the page draws it."""
 
     problems: int
+    """How many problems were tried."""
     possible: int
+    """How many pairs of labels a problem can have."""
     columns: dict[str, tuple[str, ...]]
+    """Labels by feature, in order."""
     starts: list[int]
+    """Columns at which another feature begins."""
     rows: dict[str, dict[str, list[Square]]]
+    """By feature: each label with its squares, of the labels before it and of itself."""
     rarest: list[tuple[str, str, int]]
+    """Pairs that were tried least often of those tried, and how often."""
     untried: dict[str, list[str]]
+    """Pairs that were never tried, by their first label."""
     never: int
+    """How many pairs were never tried."""
 
     @property
     def tried(self) -> int:
+        """Return how many pairs were tried."""
         return self.possible - self.never
 
 
 def triangle(coverage: Coverage) -> Triangle:
-    """``rarest`` are the pairs tried least often of those tried; ``untried`` has the others by first label."""
+    """Return the triangle of a coverage."""
     untried = coverage.untried()
     return Triangle(
         problems=coverage.problems,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from benchmarks.power.adapters import EXPLAINED, PAGE, by_dtype, by_law, made
+from benchmarks.power.adapters import EXPLAINED, PAGE, make_page, tabulate_by_dtype, tabulate_by_law
 from properties.run.worker import CORPUS
 from verification.records.results import CellResult
 from verification.reporting.events import Event, RoundEnded, RunEnded, RunStarted
@@ -38,14 +38,14 @@ KNOWN = sweep(
 
 
 def test_rows_say_what_was_tried_and_what_was_not() -> None:
-    half, single = by_dtype(HOLDS.results)
+    half, single = tabulate_by_dtype(HOLDS.results)
     assert half == ("`jax/dot_product_attention`", "float16", "1,160", "110", "4", "1,046", "0.875", "-")
     assert single[2:] == ("1,000", "20", "0", "980", "0.250", "-")
-    assert by_dtype(KNOWN.results)[1][-1] == "1 of 1: 2"
+    assert tabulate_by_dtype(KNOWN.results)[1][-1] == "1 of 1: 2"
 
 
 def test_laws_say_what_broke_and_who_was_silent() -> None:
-    laws = by_law([*HOLDS.results, *KNOWN.results])
+    laws = tabulate_by_law([*HOLDS.results, *KNOWN.results])
     assert laws == [
         (f"`{CORPUS}`", "0.500", "says nothing"),
         (f"`{AGREES}`", "0.875", "0.750, broken (2)"),
@@ -56,10 +56,10 @@ def test_laws_say_what_broke_and_who_was_silent() -> None:
 def test_what_is_not_explained_is_no_page() -> None:
     """Nor is a run that verified nothing."""
     with pytest.raises(ValueError, match="must be explained"):
-        made([sweep("jax/dot_product_attention", (AGREES, "float16", 9, 0, 0.1, "1 element"))])
+        make_page([sweep("jax/dot_product_attention", (AGREES, "float16", 9, 0, 0.1, "1 element"))])
     with pytest.raises(ValueError, match="must be a whole run"):
-        made([sweep("jax/dot_product_attention", (LOGS, "float16", 9, 9, 0.0, ""))])
-    page = made([HOLDS, KNOWN])
+        make_page([sweep("jax/dot_product_attention", (LOGS, "float16", 9, 9, 0.0, ""))])
+    page = make_page([HOLDS, KNOWN])
     assert "--examples 100 --seed 7" in page
     assert "| `jax/dot_product_attention` | 7 | 100 | 2,026 |" in page
 

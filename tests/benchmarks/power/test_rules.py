@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.power.rules import RULES, low_precision
+from benchmarks.power.rules import RULES, attend_in_low_precision
 from tests.verification.samples import DECODE, PREFILL, one_head, with_numbers
 from verification.oracle.expectation import Expectation, expect
 from verification.oracle.precision import Precision
@@ -66,7 +66,7 @@ def test_only_the_bound_demands_a_nan(rule: str) -> None:
 def test_low_precision_is_attention_in_the_dtype(problem: Problem) -> None:
     """Close to the exact output, and not as close as its rounding."""
     expectation = expect(make_inputs(problem), Precision())
-    error = np.abs(low_precision(expectation, problem) - expectation.exact).max()
+    error = np.abs(attend_in_low_precision(expectation, problem) - expectation.exact).max()
     assert 0 < error < 1e-2
 
 

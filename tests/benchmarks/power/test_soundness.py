@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.power.honest import every
-from benchmarks.power.measure import KEPT_ALARMS, Alarm, Sample, chunk_seed, sample
-from benchmarks.power.results import Judge, summary
+from benchmarks.power.honest import list_honest
+from benchmarks.power.measure import KEPT_ALARMS, Alarm, Sample, derive_seed, measure_sample
+from benchmarks.power.results import RatioSummary, summarise
 from benchmarks.power.soundness import FALSE_ALARM, NOTHING_RUN, Backends, main
 from verification.backends.attn_core import AttnCore
 from verification.backends.dense import DenseBackend, dense_contract
@@ -37,7 +37,7 @@ def dishonest() -> list[Backend]:
     return [DISHONEST]
 
 
-def run(reports: Path, *arguments: str, backends: Backends = every) -> tuple[int, dict[str, Any]]:
+def run(reports: Path, *arguments: str, backends: Backends = list_honest) -> tuple[int, dict[str, Any]]:
     """The exit code and the report of the CPU."""
     code = main([*arguments, "--reports", str(reports), "--seed", "5", "--workers", "1"], backends)
     path = reports / "soundness-cpu.json"
@@ -79,10 +79,10 @@ def test_one_that_raises_is_an_alarm() -> None:
         raise RuntimeError("out of order")
 
     backend = DenseBackend("broken", broken, dense_contract(("float16",)), MATH)
-    measured = sample(backend, "float16", 1, 20)
+    measured = measure_sample(backend, "float16", 1, 20)
     assert np.isinf(measured.ratios).any()
     assert "out of order" in measured.alarms[0].message
-    assert "Infinity" not in json.dumps(summary(CELL, [measured]).to_dict())
+    assert "Infinity" not in json.dumps(summarise(CELL, [measured]).to_dict())
 
 
 def test_nothing_run_has_not_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,23 +103,23 @@ def test_limits_are_kept() -> None:
         return sdpa_math(q, k, v, causal, scale)
 
     backend = DenseBackend("limited", watching, dense_contract(("float16",), (16, 64)), MATH)
-    assert sample(backend, "float16", 3, 60).ratios.max() <= 1
+    assert measure_sample(backend, "float16", 3, 60).ratios.max() <= 1
     assert set(seen) == {16, 64}
 
 
 def test_equal_seeds_try_equal_problems() -> None:
-    first, again, other = (sample(AttnCore(), "float16", seed, 25) for seed in (1, 1, 2))
+    first, again, other = (measure_sample(AttnCore(), "float16", seed, 25) for seed in (1, 1, 2))
     assert np.array_equal(first.ratios, again.ratios)
     assert not np.array_equal(first.ratios, other.ratios)
-    assert chunk_seed(1, "float16", 0) != chunk_seed(1, "float16", 1)
+    assert derive_seed(1, "float16", 0) != derive_seed(1, "float16", 1)
 
 
 @pytest.mark.parametrize(
-    ("score", "bin_"),
+    ("ratio", "bin_"),
     [(0.0, 0), (2.0**-20, 1), (2.0**-12, 1), (2.0**-11.9, 2), (1.0, len(EDGES)), (1.001, -1), (np.inf, -1)],
 )
-def test_bins(score: float, bin_: int) -> None:
-    first = _summary([score]).histogram
+def test_bins(ratio: float, bin_: int) -> None:
+    first = _summary([ratio]).histogram
     assert first[bin_] == sum(first) == 1
 
 
@@ -131,18 +131,18 @@ def test_medians() -> None:
 
 def test_alarms_that_are_kept_are_few() -> None:
     full = Sample(np.full(30, 2.0), alarms=(Alarm("{}", 2.0, ""),) * KEPT_ALARMS)
-    cell = summary(CELL, [full, full])
+    cell = summarise(CELL, [full, full])
     assert (cell.problems, len(cell.alarms)) == (60, KEPT_ALARMS)
     assert cell.first
     assert cell.first.false_alarms == 60
 
 
 def test_the_honest_are_named_once() -> None:
-    names = [(backend.name, backend.device) for backend in every()]
+    names = [(backend.name, backend.device) for backend in list_honest()]
     assert len(names) == len(set(names))
 
 
-def _summary(scores: Sequence[float]) -> Judge:
-    judge = summary(CELL, [Sample(np.array(scores))]).first
+def _summary(ratios: Sequence[float]) -> RatioSummary:
+    judge = summarise(CELL, [Sample(np.array(ratios))]).first
     assert judge
     return judge

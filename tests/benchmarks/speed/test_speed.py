@@ -20,14 +20,14 @@ from benchmarks.speed import limits
 from benchmarks.speed.cases import PHASES, Case, Phase, Size, make_case
 from benchmarks.speed.contender import Contender, Prepared
 from benchmarks.speed.limits import Limits
-from benchmarks.speed.measure import ROUNDS, rounds
+from benchmarks.speed.measure import ROUNDS, count_rounds
 from benchmarks.speed.race import run_case
 from benchmarks.speed.reference import Reference
-from benchmarks.speed.results import Outcome, bad, tally
-from benchmarks.speed.sizes import BATCHES, BLOCK_SIZES, CONTEXTS, sizes
+from benchmarks.speed.results import Outcome, count_rows, has_failed
+from benchmarks.speed.sizes import BATCHES, BLOCK_SIZES, CONTEXTS, list_sizes
 
 LIMITS = Limits(copy=1e9, matmul=1e9)
-CONTENDERS = {contender.name: contender for contender in speed.contenders()}
+CONTENDERS = {contender.name: contender for contender in speed.list_contenders()}
 EVERY = [(name, phase) for name, contender in CONTENDERS.items() for phase in contender.phases]
 CLOSE = {"float32": 1e-5, "bfloat16": 2e-2}
 
@@ -119,7 +119,7 @@ def test_a_row_that_is_wrong_says_so() -> None:
     assert [row.wrong for row in wrong] == [True] * 4
     assert [row.error != row.error for row in wrong] == [False, True, False, True]
     assert not right.wrong
-    text = speed.markdown([outcome_of(*out)], {})
+    text = speed.make_markdown([outcome_of(*out)], {})
     assert "| percent off |" in text
     assert "| WRONG " in text
     assert text.count("| NaN |") == 2
@@ -152,14 +152,14 @@ def test_a_failure_ends_one_row() -> None:
     assert second.failed == "RuntimeError: out of order"
     assert first.seconds is second.seconds is None
     assert third.seconds
-    assert bad([outcome])
-    assert tally([outcome]) == {"timed": 1, "wrong": 0, "skipped": 0, "failed": 2}
+    assert has_failed([outcome])
+    assert count_rows([outcome]) == {"timed": 1, "wrong": 0, "skipped": 0, "failed": 2}
 
 
 def test_only_ours_must_be_right() -> None:
     zeros = contender("zeros", lambda case: torch.zeros_like(case.q))
-    assert not bad([outcome_of(zeros)])
-    assert bad([outcome_of(replace(zeros, ours=True))])
+    assert not has_failed([outcome_of(zeros)])
+    assert has_failed([outcome_of(replace(zeros, ours=True))])
 
 
 def test_who_does_not_run_says_why() -> None:
@@ -189,7 +189,7 @@ def test_they_take_turns() -> None:
     outcome_of(named("a"), named("b"), min_seconds=0.05)
     turns = sum(before != after for before, after in pairwise(order))
     assert ROUNDS + 2 <= turns < 2 * (ROUNDS + 2) - 1
-    assert [rounds(seconds, 1.0) for seconds in (0.01, 2.0, 100.0)] == [ROUNDS, 2, 1]
+    assert [count_rounds(seconds, 1.0) for seconds in (0.01, 2.0, 100.0)] == [ROUNDS, 2, 1]
 
 
 def test_hidden_places_are_hidden() -> None:
@@ -225,16 +225,16 @@ def test_quiet_is_quiet_for_its_calls_alone() -> None:
 
 
 def test_the_grid_is_the_issues() -> None:
-    options = speed.parsed(["--device", "cuda", "--full", "--phase", "decode"], [])
-    tried = {(s.batch, (s.low, s.high), s.block_size) for s in sizes(options)}
+    options = speed.parse(["--device", "cuda", "--full", "--phase", "decode"], [])
+    tried = {(s.batch, (s.low, s.high), s.block_size) for s in list_sizes(options)}
     assert tried == {(b, c, s) for b in BATCHES for c in CONTEXTS for s in BLOCK_SIZES}
-    some = speed.parsed(["--device", "cuda", "--phase", "decode"], [])
-    assert {(s.batch, (s.low, s.high), s.block_size) for s in sizes(some)} < tried | {(16, (512, 2048), 16)}
+    some = speed.parse(["--device", "cuda", "--phase", "decode"], [])
+    assert {(s.batch, (s.low, s.high), s.block_size) for s in list_sizes(some)} < tried | {(16, (512, 2048), 16)}
 
 
 def test_named_sizes_go_with_the_others_defaults() -> None:
-    options = speed.parsed(["--device", "cpu", "--batch", "1", "8", "--batch", "9", "--dtype", "float32"], [])
-    assert [(s.phase, s.batch, s.low, s.high, s.block_size) for s in sizes(options)] == [
+    options = speed.parse(["--device", "cpu", "--batch", "1", "8", "--batch", "9", "--dtype", "float32"], [])
+    assert [(s.phase, s.batch, s.low, s.high, s.block_size) for s in list_sizes(options)] == [
         *(("prefill", batch, 64, 1024, 0) for batch in (1, 8, 9)),
         *(("decode", batch, 1024, 2048, 16) for batch in (1, 8, 9)),
     ]

@@ -55,7 +55,7 @@ def test_claims_of_one_phase_are_looked_at_too() -> None:
 def test_wherever_laws_are_asked_claims_are_checked() -> None:
     """Cells, rounds, probes; the command line has a test of its own."""
     for ask in (
-        lambda: cells(["tests.properties.test_claims:Wrong"], ["cpu"]),
+        lambda: cells(["tests.properties.laws.test_claims:Wrong"], ["cpu"]),
         lambda: fuzz(LAWS[0], Wrong(), "float16", 0, 1),
         lambda: next(probe(Wrong(), 0, 1)),
     ):

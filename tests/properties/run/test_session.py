@@ -164,7 +164,7 @@ def test_a_budget_that_ends_too_soon(tmp_path: Path) -> None:
         assert "not reached, since the budget ended first: agrees_with_reference-float16-cpu-attn_core/eager" in said
         assert "1 cell: 0 held, 0 broken, 0 say nothing, 1 not reached, 0 not run" in said
         assert "Nothing was verified; exit code 3; " in said
-        assert "all of them start-up" in said
+        assert "no problem finished by then" in said
         assert "violation" not in said.lower()
 
 
@@ -172,7 +172,9 @@ def test_what_breaks_a_law_is_kept(tmp_path: Path) -> None:
     """As a file that says whose law broke; the report shows it, with the command that replays it."""
     done = session(tmp_path, *ONE_LAW, "--backend", "mask-one-future")
     assert done.returncode == 1, done.stderr
-    [path] = (tmp_path / "findings").iterdir()
+    # Two rounds of a cell may be under way when its law breaks, and end at other problems.
+    paths = list((tmp_path / "findings").iterdir())
+    path = next(path for path in paths if f"findings/{path.name}" in done.stdout)
     finding = load(path)
     assert (finding.law, finding.backend, finding.device) == ("agrees_with_reference", "mask-one-future", "cpu")
     assert "out of bound" in finding.message

@@ -49,7 +49,7 @@ def test_a_death_is_a_violation(name: str) -> None:
 def test_a_stray_write_is_seen() -> None:
     """By who looks at the guards, on the other side."""
     with pytest.raises(Violation, match="8 guard bytes written"):
-        LAW["guards_stay_intact"].check(backend("WRITES_ON_DEVICE"), PREFILL)
+        LAW["guards_stay_intact"].ask(backend("WRITES_ON_DEVICE"), PREFILL)
 
 
 def test_a_crash_is_made_small() -> None:

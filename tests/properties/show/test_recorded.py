@@ -10,19 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law
-from properties.show.recorded import Recording, write_script
+from properties.show.recorded import Recorder, write_script
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.isolated import DRIVER, Ended, run_isolated
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.attn_core import AttnCore
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.kernels import MATH, cpu_kernels, sdpa_math
-from verification.backends.observe import observe
+from verification.backends.observe import listening, observe, observe_call
 from verification.backends.protocol import Backend
 from verification.backends.snippet import ScriptError, Snippet
 from verification.faults import FAULTS
@@ -37,7 +36,7 @@ from verification.script.page import script_for
 from verification.script.pick import pick_case
 from verification.script.trial import failure_of
 from verification.tensors.inputs import make_inputs
-from verification.tensors.materialize import Tensors
+from verification.tensors.materialize import Tensors, materialize
 
 CORPUS = load_folder(findings.CORPUS)
 KEPT = {name.removesuffix(".json"): finding for name, finding in CORPUS.items()}
@@ -84,7 +83,7 @@ def test_the_number_of_the_report_comes_back(fault: str, ended: dict[str, Ended]
     """The same wrong output, to the last digit, where the law is about one."""
     finding = KEPT[fault]
     with pytest.raises(Violation) as violation:
-        BY_NAME[finding.law].check(FAULTS[fault].backend(), finding.problem)
+        BY_NAME[finding.law].ask(FAULTS[fault].backend(), finding.problem)
     if finding.law in ("agrees_with_reference", "visible_nan_appears", "finite_stays_finite"):
         worst = str(violation.value).splitlines()[-1]
         if "got" in worst:
@@ -169,9 +168,10 @@ def test_a_refusal_passes_its_script(misuse: str) -> None:
     """The bad argument is written down as it was given; where it is accepted, the script fails."""
     problem = replace(DECODE if MISUSES[misuse].phase == "decode" else PREFILL, misuse=misuse, on_invalid="raise")
     problem = replace(problem, slot_mapping=tuple(range(len(problem.slot_mapping))), block_tables=((2, 0), (1, 3)))
-    recording = Recording(HONEST)
-    BY_NAME["bad_input_is_refused"].check(recording, problem)
-    case = pick_case(recording.steps, HONEST, bad_input=True, same_bits=False)
+    recorder = Recorder("cpu")
+    with listening(recorder):
+        BY_NAME["bad_input_is_refused"].ask(HONEST, problem)
+    case = pick_case(recorder.steps, HONEST, bad_input=True, same_bits=False)
     text = script_for(case, HONEST, About("law", "statement", "backend", "cpu", "message", "{}"))
     assert failure_of(text) == ""
     assert "accepted" in failure_of(text.replace("return layer(q, k, v)", "pass"))
@@ -278,16 +278,27 @@ def test_texts_of_any_origin_are_only_read(tmp_path: Path) -> None:
     assert head.isprintable() or set(head) - {"\n"} == {c for c in head if c.isprintable()}
 
 
-def test_a_recording_changes_nothing() -> None:
-    """What it returns and raises is the backend's own, and each call is kept."""
-    recording = Recording(HONEST)
+def test_a_recorder_changes_nothing() -> None:
+    """Answers and errors are those of an unrecorded call; each call is kept, with the object that was called."""
+    recorder = Recorder("cpu")
     for problem in (PREFILL, DECODE):
-        ours, theirs = observe(HONEST, make_inputs(problem)), observe(recording, make_inputs(problem))
-        assert ours.output is not None
-        np.testing.assert_array_equal(ours.output, theirs.output)
-        assert ours.events == theirs.events
-    assert [step.layer for step in recording.steps] == [1, 2]
-    bad = replace(make_inputs(DECODE), slot_mapping=np.zeros(5, np.int64))
-    assert isinstance(observe(recording, bad).error, ValueError)
-    assert recording.on("cpu") == HONEST
-    assert torch.is_tensor(recording.prepare(PREFILL)(recording.steps[0].tensors))
+        alone = observe(HONEST, make_inputs(problem))
+        with listening(recorder):
+            recorded = observe(HONEST, make_inputs(problem))
+        assert alone.output is not None
+        np.testing.assert_array_equal(alone.output, recorded.output)
+        assert alone.events == recorded.events
+    call, bad = HONEST.prepare(DECODE), replace(make_inputs(DECODE), slot_mapping=np.zeros(5, np.int64))
+    with listening(recorder):
+        assert isinstance(observe_call(call, materialize(bad, "cpu")).error, ValueError)
+        assert observe_call(call, materialize(make_inputs(DECODE), "cpu")).error is None
+    observe_call(call, materialize(make_inputs(DECODE), "cpu"))
+    assert [step.layer for step in recorder.steps] == [1, 2, 3, 3]
+
+
+def test_a_recorder_keeps_one_device() -> None:
+    """A law may ask two, and a script shows one."""
+    recorder = Recorder("cuda")
+    with listening(recorder):
+        observe(HONEST, make_inputs(PREFILL))
+    assert recorder.steps == []

@@ -72,7 +72,7 @@ def longest(problem: Problem) -> int:
     return max((len(f"{x!r}".removesuffix(".0")) for values in given(problem).values() for x in values), default=0)
 
 
-LAW = next(law for law in LAWS if law.check is agrees_with_reference)
+LAW = agrees_with_reference
 TWO = Problem("prefill", "float16", 1, 1, 2, (2,), (3,), causal_alignment="bottom_right")
 ONE = Problem("decode", "float16", 2, 1, 2, (1,), (3,), 2, 3, (-1,), ((2, 0),))
 # Awkward scores for which the faults show; the parts of decodes alone are merged by their lse.
@@ -262,5 +262,4 @@ def test_any_problem_ends_valid() -> None:
 def test_a_law_that_makes_its_own_call_keeps_its_problem() -> None:
     """The chunks of a prefill are made without the numbers of the problem."""
     backend = FAULTS["scale-bf16"].backend()
-    law = next(law for law in LAWS if law.check is chunks_equal_one_shot)
-    assert simplify_numbers(PREFILL, of_law(law, backend)) is PREFILL
+    assert simplify_numbers(PREFILL, of_law(chunks_equal_one_shot, backend)) is PREFILL

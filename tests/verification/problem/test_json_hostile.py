@@ -10,7 +10,7 @@ import pytest
 
 from tests.verification.samples import DECODE, PREFILL
 from verification.problem import Numbers, Problem, Special
-from verification.problem.json_io import ProblemError, from_json, to_json
+from verification.problem.json_io import VERSION, ProblemError, from_json, to_json
 from verification.problem.reading import MAX_CHARACTERS
 
 SPECIAL = {"tensor": "q", "row": 0, "head": 0, "dim": 0, "value": "nan"}
@@ -99,9 +99,9 @@ def test_every_truncation_is_refused() -> None:
     assert all(refusal(text[:end]) for end in range(len(text)))
 
 
-@pytest.mark.parametrize("version", [0, 2, True, False, "1", None, [1], {}, 1.5, 10**30, float("nan")])
+@pytest.mark.parametrize("version", [0, VERSION + 1, True, False, "1", None, [1], {}, 1.5, 10**30, float("nan")])
 def test_other_versions_are_refused(version: Any) -> None:
-    """Only the integer 1 is version 1."""
+    """Only the integers from 1 on are versions, up to today's."""
     assert refusal(json.dumps(data_of(PREFILL, version=version))).startswith("version")
 
 

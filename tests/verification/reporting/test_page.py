@@ -68,7 +68,7 @@ def test_everything_is_there_in_order(text: str) -> None:
         "|out - exact| &lt;= bound for every output element;",
         "sequence 0, token 2, head 1, dim 0",
         "2 above; 1 below; mean signed error 0.125",
-        "Breaks as well with any other seed, values.",
+        "Breaks as well with any other seed, value fill.",
         "It is as if it saw nothing.",
         "attn_core/masks.py:12",
         "attn-verify replay findings/agrees_with_reference-",

@@ -86,7 +86,7 @@ def test_a_run_of_nothing() -> None:
     """No division by what there is none of; the start took it all."""
     text = told(STARTED, RunEnded(0.0, 3))
     assert "0 problems" in text
-    assert "Nothing was verified; exit code 3; 10 s, all of them start-up" in text
+    assert "Nothing was verified; exit code 3; 10 s, no problem finished by then" in text
     assert "violation" not in text
 
 
@@ -131,7 +131,7 @@ def test_a_report_says_it_all() -> None:
         "3 of 32 elements are wrong: 2 too large, 1 too small; off by +0.125 on average",
         "prefill in float16: 2 heads over 1 kv head, head_dim 4",
         "It is as if it saw nothing.",
-        "Breaks as well with any other seed, values.",
+        "Breaks as well with any other seed, value fill.",
         "attn_core/masks.py:12",
         "attn-verify replay findings/agrees_with_reference-",
         "attn-verify script findings/agrees_with_reference-",
