@@ -42,8 +42,8 @@ _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches:
 192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
 more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
 _CAPS = """At most {work:,} multiply-adds a sequence and head pair, {longest} tokens a sequence, {block:,} elements a
-block: thousands of problems are tried, and a larger one teaches no more. With 32 heads of 128 that is a context of {example}
-tokens."""
+block: thousands of problems are tried, and a larger one teaches no more. With 32 heads of 128 that is a context of
+{example} tokens."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
