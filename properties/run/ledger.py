@@ -21,7 +21,7 @@ from verification.records.entries import Answer, Entry, run_script
 
 
 class State(StrEnum):
-    """Of a finding, here."""
+    """State of a known finding on this machine."""
 
     STILL_THERE = "still there"
     FIXED = "fixed"
@@ -56,7 +56,7 @@ def reviewed(entries: Sequence[Entry], seconds: float) -> Iterator[Row]:
 
 
 def exit_code(rows: Sequence[Row]) -> int:
-    """What is not installed or needs another machine is counted apart, unless nothing else is left."""
+    """Return the exit code. An entry that is not installed or needs another machine is counted apart, unless nothing else is left."""
     states = {row.state for row in rows}
     judged = states & {State.STILL_THERE, State.FIXED}
     return NOTHING if judged and State.UNJUDGED not in states else NOT_VERIFIED
@@ -100,7 +100,7 @@ def _broken(entry: Entry, seconds: float) -> tuple[str, ...] | None:
 
 
 def _doubt(entry: Entry, there: bool, here: str, broken: tuple[str, ...] | None) -> str:
-    """Why the script's word does not settle it; empty where it does."""
+    """Return why the script's answer does not settle whether the finding is there; empty where it does."""
     if there:
         unseen = broken == () and entry.finding is not None and entry.finding.law
         return "but no law breaks on its problem" if unseen else ""

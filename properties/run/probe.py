@@ -1,4 +1,4 @@
-"""What a backend could promise: each point of a contract is tried, so that nobody has to guess.
+"""Measurement of a contract: each point that a backend could promise is tried, so that nobody has to guess.
 
 A point that holds on so many problems may still be no promise; one that breaks is none.
 """
@@ -182,8 +182,8 @@ def _arguments(declared: Contract) -> list[str]:
 
 
 def _features(declared: Contract) -> tuple[str, ...]:
-    """Of scoring, one by one; rows that see nothing have points of their own. One that pages is asked where it declares
-    any: the others do not look at it. Masks are of dense batches.
+    """Return the features of scoring to try, one by one; rows that see nothing have points of their own. A paged backend
+    is tried only if it declares some, since others do not look at scoring; masks are for dense batches alone.
     """
     if declared.dense_batches:
         return tuple(feature for feature in FEATURES if feature != "blind_rows")
@@ -191,7 +191,7 @@ def _features(declared: Contract) -> tuple[str, ...]:
 
 
 def _questions(declared: Contract) -> dict[str, frozenset[str]]:
-    """Of `LABELS`, those that problems for such a contract may have."""
+    """Return those of `LABELS` that problems for such a contract may have."""
     if declared.dense_batches:
         return {label: needed for label, needed in LABELS.items() if label.startswith(_DENSE)}
     return {

@@ -56,17 +56,30 @@ class Round(NamedTuple):
 
 @dataclass
 class _Tally:
+    """Counts of one round, while it goes on."""
+
     law: Law
+    """The law that is asked."""
     backend: Backend
+    """The backend that it is asked of."""
     stop: Callable[[], bool]
+    """Returns True once somebody wants the round to end."""
     problems: int = 0
+    """How many problems were tried before the law broke."""
     digest: int = 0
+    """A sum over those problems: equal where the same ones were tried, in any order."""
     reasons: Counter[str] = field(default_factory=Counter)
+    """Why the law said nothing, and about how many problems."""
     ratios: list[float] = field(default_factory=list)
+    """The largest err/bound of each problem that was verified."""
     labels: list[list[int]] = field(default_factory=list)
+    """The labels of each problem."""
     broken: Broken | None = None
+    """The last problem on which the law broke; shrinking ends with the smallest."""
     found: float = 0.0
+    """When it broke first, on the clock of `time.monotonic`; 0 where it did not."""
     hangs_left: int = 0
+    """How many more looks at a problem on which the backend hangs are allowed."""
 
     def breaks(self, problem: Problem) -> bool:
         """Return whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of,

@@ -1,4 +1,4 @@
-"""What a backend is allowed to round."""
+"""Declarations of what a backend rounds, and the roundings that follow from one for a dtype."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Roundings:
 
     @cached_property
     def total_unit(self) -> float:
-        """Of the accumulator and of the float64 reference itself, which is no better than a float64 backend."""
+        """Unit roundoff of the accumulator and of the float64 reference together, which is no better than a float64 backend."""
         return self.unit + FORMATS["float64"].unit
 
     @cached_property
@@ -132,7 +132,7 @@ class Roundings:
 
     @cached_property
     def lost_weight(self) -> float:
-        """What a weight may lose below its format's normal range. An exp may flush to 0 whatever lies below the
+        """Loss of a weight below its format's normal range. An exp may flush to 0 whatever lies below the
         accumulator's, and one that builds 2^n as 2 * 2^(n - 1) what lies below twice that.
         """
         below_cast = self.probabilities.smallest_subnormal / 2 if self.probabilities_cast else 0.0
@@ -140,5 +140,5 @@ class Roundings:
 
     @cached_property
     def lost_term(self) -> float:
-        """What a product of the second sum may lose by underflow, as the sum that it goes into may."""
+        """Loss of a product of the second sum by underflow, as the sum that it goes into may."""
         return 3 * self.accumulate.smallest_normal if self.flushing else 2 * self.accumulate.smallest_subnormal

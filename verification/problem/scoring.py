@@ -1,4 +1,4 @@
-"""What becomes of a product of a query and a key before the softmax, where kernels offer more than a scale."""
+"""Steps from the product of a query and a key to its score, where kernels offer more than a scale."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Scoring:
 
     @property
     def shapes_rows(self) -> bool:
-        """Whether a row is more than a softmax of scaled products over the first so many keys."""
+        """True if a row is more than a softmax of scaled products over the first so many keys."""
         return bool(self.features - {"scale", "odd_scale"})
 
     @property
     def asks_positions(self) -> bool:
-        """Whether it matters how far apart a query and a key are."""
+        """True if it matters how far apart a query and a key are."""
         return bool(self.window) or self.alibi
 
     def mask_shape(self, batch: int, heads: int, queries: int, keys: int) -> tuple[int, ...]:

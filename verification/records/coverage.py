@@ -1,4 +1,4 @@
-"""Which pairs of labels a run has tried together, and how often."""
+"""Counts of pairs of labels that a run has tried together."""
 
 from __future__ import annotations
 
