@@ -21,7 +21,7 @@ from verification.backends.promises import (
 from verification.problem import Problem
 from verification.problem.declarations import nearest, one_of, told
 from verification.problem.formats import DTYPES
-from verification.problem.labels import LABELS, labels
+from verification.problem.labels import FULL_NAMES, labels
 from verification.problem.renamed import old_names, renamed, with_new_names
 from verification.problem.visibility import has_blind_rows
 
@@ -132,7 +132,7 @@ class Contract:
         blind = ["rows that see nothing"] if own.blind == "undefined" and has_blind_rows(problem) else []
         if not own.undefined:
             return blind
-        return blind + [name for index in labels(problem) if (name := ": ".join(LABELS[index])) in own.undefined]
+        return blind + [name for index in labels(problem) if (name := FULL_NAMES[index]) in own.undefined]
 
     def defines(self, problem: Problem) -> bool:
         """Return True if length, alignment and labels are covered. Does not check dtype or sizes."""

@@ -67,8 +67,10 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
     ("not among the poisons", ("poison around k", "large"), ("poison around v", "nan")),
     ("not among the poisons", ("poison around k", "negative"), ("poison around v", "zero", "nan")),
 )
-# The index into `LABELS` of each label: by its full name, and by feature and label.
-NAMES = {": ".join(label): index for index, label in enumerate(LABELS)}
+# The full name of each label, as "call: decode", and its index into `LABELS`: by its full name, and by feature and
+# label.
+FULL_NAMES = tuple(": ".join(label) for label in LABELS)
+NAMES = {name: index for index, name in enumerate(FULL_NAMES)}
 INDEX = {feature: {label: NAMES[f"{feature}: {label}"] for label in labels} for feature, labels in FEATURES.items()}
 
 

@@ -24,10 +24,14 @@ def visible_counts(num_queries: int, num_keys: int, alignment: str) -> Ints:
     return np.clip(np.arange(num_queries) + 1 + offset, 0, num_keys)
 
 
-def first_seen(num_queries: int, num_keys: int, alignment: str, window: int) -> Ints:
-    """Return ``[Lq]``, the first key that each query of a prefill sees. A ``window`` of 0 stands for no window."""
-    first: Ints = positions(num_queries, num_keys, alignment) - window + 1
-    return np.clip(first, 0, num_keys) if window else np.zeros(num_queries, np.int64)
+def visible_keys(problem: Problem, sequence: int) -> list[range]:
+    """Return for each query of a sequence of a prefill the keys that it sees, by causality and window alone."""
+    queries, keys, window = problem.query_lens[sequence], problem.key_lens[sequence], problem.scoring.window
+    ends = visible_counts(queries, keys, problem.causal_alignment).tolist()
+    if not window:
+        return [range(end) for end in ends]
+    first: Ints = np.clip(positions(queries, keys, problem.causal_alignment) - window + 1, 0, keys)
+    return [range(start, end) for start, end in zip(first.tolist(), ends, strict=True)]
 
 
 def counts_in_context(queries: int, context_len: int, block_table: NDArray[Any], block_size: int, blocks: int) -> Ints:

@@ -85,9 +85,3 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(("as_if", "any_", "lines"), tuple_of(text)),
     "difference": optional(record_of(Difference, _DIFFERENCE)),
 }
-
-
-def failure_from(data: Any) -> Failure:
-    """Return what `Failure.to_dict` made. Raises ProblemError, one line that names the field."""
-    failure: Failure = record(Failure, READERS, "", data)
-    return failure

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from verification.oracle.difference import Element
 from verification.problem import Problem
-from verification.problem.visibility import first_seen, visible_counts
+from verification.problem.visibility import visible_keys
 
 # What fits on a screen. More is cut, and said to be.
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
@@ -27,15 +27,12 @@ def draw_problem(problem: Problem, wrong: Element | None = None) -> RenderableTy
 def _prefill(problem: Problem, wrong: Element | None) -> Table:
     table = Table("sequence", "queries", "keys", "who sees what (■ seen, · hidden)", show_lines=True)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
-        counts = visible_counts(queries, keys, problem.causal_alignment).tolist()
-        firsts = first_seen(queries, keys, problem.causal_alignment, problem.scoring.window).tolist()
         grid = Text()
-        for row, (first, count) in islice(enumerate(zip(firsts, counts, strict=True)), _ROWS):
+        for row, seen in islice(enumerate(visible_keys(problem, i)), _ROWS):
             here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
-            squares = "".join("■" if first <= key < count else "·" for key in range(min(keys, _KEYS)))
+            squares = "".join("■" if key in seen else "·" for key in range(min(keys, _KEYS)))
             grid.append(f"q{row:<3} {squares}")
-            seen = max(0, count - first)
-            grid.append("..." if keys > _KEYS else "").append(f"  sees {seen} of {keys}", style="dim")
+            grid.append("..." if keys > _KEYS else "").append(f"  sees {len(seen)} of {keys}", style="dim")
             grid.append("  <- wrong" if here else "", style="bold red").append("\n")
         if queries > _ROWS:
             grid.append(f"... {queries - _ROWS} more queries\n", style="dim")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from verification.oracle.difference import Element
 from verification.problem import Problem
 from verification.problem.table import CACHES
-from verification.problem.visibility import first_seen, visible_counts
+from verification.problem.visibility import visible_keys
 
 _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
 
@@ -94,11 +94,10 @@ def picture(problem: Problem, worst: Element | None) -> Picture:
 
 def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
     num_queries, num_keys = problem.query_lens[sequence], problem.key_lens[sequence]
-    counts = visible_counts(num_queries, num_keys, problem.causal_alignment).tolist()
-    firsts = first_seen(num_queries, num_keys, problem.causal_alignment, problem.scoring.window).tolist()
+    seen = visible_keys(problem, sequence)
     wrong = worst.token if worst and worst.sequence == sequence else None
     rows = _window(num_queries, _ROWS, wrong or 0)
-    edge = counts[wrong or 0] if num_queries else 0  # where the row that matters stops seeing
+    edge = seen[wrong or 0].stop if num_queries else 0  # the last key that the row that matters sees
     columns = _window(num_keys, _COLUMNS, edge)
     first_query, first_key = sum(problem.query_lens[:sequence]), sum(problem.key_lens[:sequence])
     of_keys = _planted(problem, ("k", "v"))
@@ -112,10 +111,7 @@ def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
         f"sequence {sequence}: {num_queries:,} {'query' if num_queries == 1 else 'queries'}, "
         f"{num_keys:,} {'key' if num_keys == 1 else 'keys'}",
         keys,
-        [
-            Query(a, a == wrong, of_queries.get(first_query + a, ""), [firsts[a] <= b < counts[a] for b in columns])
-            for a in rows
-        ],
+        [Query(a, a == wrong, of_queries.get(first_query + a, ""), [b in seen[a] for b in columns]) for a in rows],
         "; ".join(filter(None, (_cut("queries", rows, num_queries), _cut("keys", columns, num_keys)))),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from verification.problem.labels import FEATURES, LABELS, POSSIBLE, impossible
+from verification.problem.labels import FEATURES, FULL_NAMES, INDEX, LABELS, POSSIBLE, impossible
 from verification.records.coverage import Coverage
 
 _RAREST = 20
@@ -58,7 +58,7 @@ def triangle(coverage: Coverage) -> Triangle:
         columns=FEATURES,
         starts=[0, *accumulate(map(len, FEATURES.values()))][1:-1],
         rows={
-            feature: {label: _squares(coverage, LABELS.index((feature, label))) for label in labels}
+            feature: {label: _squares(coverage, INDEX[feature][label]) for label in labels}
             for feature, labels in FEATURES.items()
         },
         rarest=_rarest(coverage),
@@ -75,9 +75,11 @@ def _square(coverage: Coverage, row: int, column: int) -> Square:
     count, one, other = int(coverage.counts[row, column]), LABELS[row], LABELS[column]
     if one[0] == other[0]:  # a problem's own labels: how often each was tried; their pairs tell nothing
         return (
-            Square("own", compact(count), f"{_name(row)}: {count:,} problems") if row == column else Square("", "", "")
+            Square("own", compact(count), f"{FULL_NAMES[row]}: {count:,} problems")
+            if row == column
+            else Square("", "", "")
         )
-    pair = f"{_name(row)} with {_name(column)}"
+    pair = f"{FULL_NAMES[row]} with {FULL_NAMES[column]}"
     if count:
         return Square(f"p{min(len(str(count)) - 1, 5)}", compact(count), f"{pair}: {count:,} problems")
     if reason := impossible(row, column):
@@ -88,7 +90,7 @@ def _square(coverage: Coverage, row: int, column: int) -> Square:
 def _rarest(coverage: Coverage) -> list[tuple[str, str, int]]:
     counts = coverage.counts[tuple(POSSIBLE.T)]
     order = [i for i in counts.argsort(kind="stable") if counts[i]][:_RAREST]
-    return [(_name(POSSIBLE[i][0]), _name(POSSIBLE[i][1]), int(counts[i])) for i in order]
+    return [(FULL_NAMES[POSSIBLE[i][0]], FULL_NAMES[POSSIBLE[i][1]], int(counts[i])) for i in order]
 
 
 def compact(count: int) -> str:
@@ -98,7 +100,3 @@ def compact(count: int) -> str:
     power = (len(str(count)) - 1) // 3
     value = count / 1000**power
     return f"{value:.{int(value < 9.95)}f}{'kMGTPE'[power - 1]}"
-
-
-def _name(label: int) -> str:
-    return ": ".join(LABELS[label])

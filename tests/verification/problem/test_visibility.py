@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import hypothesis.strategies as st
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from tests.properties.generated import over
-from verification.problem.visibility import context_slots, visible_counts
+from tests.verification.samples import one_head
+from verification.problem.scoring import Scoring
+from verification.problem.visibility import context_slots, visible_counts, visible_keys
 
 LENGTHS = list(product(range(6), range(6)))
 
@@ -32,6 +35,19 @@ def test_bottom_right(num_queries: int, num_keys: int) -> None:
 def test_alignments_agree_on_squares(length: int) -> None:
     """As many queries as keys."""
     assert np.array_equal(visible_counts(length, length, "top_left"), visible_counts(length, length, "bottom_right"))
+
+
+@pytest.mark.parametrize("alignment", ["top_left", "bottom_right", "none"])
+@pytest.mark.parametrize("window", [0, 1, 3])
+@pytest.mark.parametrize(("num_queries", "num_keys"), LENGTHS)
+def test_keys_in_a_window(num_queries: int, num_keys: int, window: int, alignment: str) -> None:
+    """Query a at position p = a, or a + Lk - Lq, sees of its keys those with p - b < window."""
+    problem = replace(one_head(queries=num_queries, keys=num_keys), causal_alignment=alignment)
+    problem = replace(problem, scoring=Scoring(window=window))
+    offset = 0 if alignment == "top_left" else num_keys - num_queries
+    for a, seen in enumerate(visible_keys(problem, 0)):
+        causal = [b for b in range(num_keys) if alignment == "none" or b <= a + offset]
+        assert list(seen) == [b for b in causal if not window or a + offset - b < window]
 
 
 _block = st.one_of(st.integers(-3, 6), st.sampled_from([-(2**31), 2**31 - 1]))
