@@ -23,8 +23,9 @@ def test_law(attn_law_cell: Cell, pytestconfig: pytest.Config, record_property: 
     record_property(VERIFIED, checked.verified)
     record_property("state", str(checked.state))
     if broken:
-        pytest.fail(explain_broken(cell.law, broken, cell.source, cell.backend.device), pytrace=False)
+        told = explain_broken(cell.law, broken, cell.source, cell.backend.device)
+        pytest.fail(f"{checked.state}: {told}", pytrace=False)
     if checked.state == "not run" and option("attn_require_cuda"):
-        pytest.fail(checked.why)
+        pytest.fail(f"{checked.state}: {checked.why}")
     if checked.state != "held":
         pytest.skip(f"{checked.state}: {checked.why}")

@@ -56,7 +56,7 @@ def reviewed(entries: Sequence[Entry], seconds: float) -> Iterator[Row]:
 
 
 def exit_code(rows: Sequence[Row]) -> int:
-    """Return the exit code. An entry that is not installed or needs another machine is counted apart, unless nothing else is left."""
+    """Return the exit code. An entry that is not installed or needs another machine does not count, unless all are."""
     states = {row.state for row in rows}
     judged = states & {State.STILL_THERE, State.FIXED}
     return NOTHING if judged and State.UNJUDGED not in states else NOT_VERIFIED

@@ -182,8 +182,9 @@ def _arguments(declared: Contract) -> list[str]:
 
 
 def _features(declared: Contract) -> tuple[str, ...]:
-    """Return the features of scoring to try, one by one; rows that see nothing have points of their own. A paged backend
-    is tried only if it declares some, since others do not look at scoring; masks are for dense batches alone.
+    """Return the features of scoring to try, one by one; rows that see nothing have points of their own. A backend
+    with a paged cache is tried only if it declares some, since others do not look at scoring; masks are for dense
+    batches alone.
     """
     if declared.dense_batches:
         return tuple(feature for feature in FEATURES if feature != "blind_rows")

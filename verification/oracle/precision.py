@@ -112,7 +112,7 @@ class Roundings:
 
     @cached_property
     def total_unit(self) -> float:
-        """Unit roundoff of the accumulator and of the float64 reference together, which is no better than a float64 backend."""
+        """Unit roundoff of the accumulator and of the reference together, which is no better than a float64 backend."""
         return self.unit + FORMATS["float64"].unit
 
     @cached_property

@@ -152,7 +152,8 @@ def test_in_junit() -> None:
     for case in root.iter("testcase"):
         name, device = case.attrib["classname"].rsplit(" on ", 1)
         law = case.attrib["name"].removesuffix("[float16]")
-        state = case.findall("properties/property")[0].attrib["value"]
+        told = {found.attrib["name"]: found.attrib["value"] for found in case.findall("properties/property")}
+        state = told["state"]
         messages = [child.attrib["message"] for child in case if child.tag in ("skipped", "failure")]
         found[law, device, name] = state
         if state == State.HELD:
@@ -228,8 +229,9 @@ def test_in_the_page() -> None:
 def pytested(folder: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], ElementTree.Element]:
     """The same cells as tests, but for the one that never answers."""
     chosen = "agrees_with_reference-float16 or (long_contexts_average-float16-cpu and small)"
-    asked_of = (*asked(*BACKENDS[:3]), "-k", f"({chosen}) and not (cuda and (small or mask))", "--problems", "10")
-    program = (sys.executable, "-m", "pytest", "-p", "properties.plugin", "-p", "no:cacheprovider", "-rA")
+    backends = (f"--attn-backend={name}" for name in BACKENDS[:3])
+    asked_of = (*backends, "-k", f"({chosen}) and not (cuda and (small or mask))", "--attn-problems", "10")
+    program = (sys.executable, "-m", "pytest", "-p", "attn_verify_plugin", "-p", "no:cacheprovider", "-rA")
     path = os.pathsep.join([str(ROOT), str(folder)])
     done = subprocess.run(
         [*program, "--pyargs", "properties", *asked_of, "--junit-xml", "tests.xml", *more],
@@ -247,7 +249,8 @@ def cases(root: ElementTree.Element) -> Iterator[tuple[tuple[str, str, str], str
     for case in root.iter("testcase"):
         law, dtype, device, name = case.attrib["name"].removeprefix("test_law[").removesuffix("]").split("-", 3)
         assert dtype == "float16"
-        state = case.findall("properties/property")[0].attrib["value"]
+        told = {found.attrib["name"]: found.attrib["value"] for found in case.findall("properties/property")}
+        state = told["state"]
         outcome = next((child for child in case if child.tag in ("skipped", "failure")), None)
         said = "" if outcome is None else outcome.attrib["message"]
         yield (law, device, name), state, "passed" if outcome is None else outcome.tag, said
@@ -271,7 +274,7 @@ def test_in_pytest() -> None:
 
 def test_a_device_that_is_required_in_pytest() -> None:
     """Its cell fails, by the same word."""
-    done, root = pytested(folder_with_adapters(), "--require-cuda")
+    done, root = pytested(folder_with_adapters(), "--attn-require-cuda")
     assert done.returncode == 1
     told = {state: (outcome, said) for _, state, outcome, said in cases(root)}
     assert told[State.NOT_RUN] == ("failure", "Failed: not run: no CUDA device")
