@@ -46,7 +46,7 @@ def env(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
     """Run the tests, tensor shapes checked."""
-    shared(session, "pytest", "tests", "properties", "-n", "auto", *session.posargs)
+    shared(session, "pytest", "tests", "properties", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["env"])

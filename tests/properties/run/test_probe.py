@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from properties import cli
-from properties.commands.probe import _spelled
+from properties.commands.probe import _spell
 from properties.run.probe import LABELS, Point, probe
 from properties.run.proposal import proposed
 from tests.properties.wrapped import HONEST, Wrapped
@@ -203,8 +203,8 @@ def test_a_proposal_is_code() -> None:
         Contract(("float16",), refuses=frozenset({"q", "k"}), blind="nan"),
         Contract(("float16", "float32"), head_dims=(16,)).differing("decode", scoring={"window"}, longest=9),
     ):
-        text = _spelled(contract)
+        text = _spell(contract)
         assert text is not None
         assert eval(text) == contract
     assert text.endswith(".differing('decode', longest=9, scoring=frozenset(['window']))")
-    assert _spelled(None) is None
+    assert _spell(None) is None
