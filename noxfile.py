@@ -45,7 +45,7 @@ def env(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, tensor shapes checked."""
+    """Run the tests, tensor shapes checked: -- -m slow for the slow ones alone, -- -m "" for all."""
     shared(session, "pytest", "tests", "properties", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 

@@ -20,6 +20,8 @@ from verification.faults import FAULTS
 from verification.problem import Problem
 from verification.problem.validate import check_problem
 
+pytestmark = pytest.mark.slow
+
 BOUND, TWICE, PERCENT, CLOSE = RULES
 
 

@@ -23,6 +23,8 @@ from verification.backends.protocol import Backend
 from verification.problem.json_io import from_json
 from verification.records.histogram import EDGES
 
+pytestmark = pytest.mark.slow
+
 CELL = ("name", "cpu", "float32")
 
 

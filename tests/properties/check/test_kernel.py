@@ -250,7 +250,7 @@ THEIR_TEST = """
     """
 
 
-@pytest.mark.parametrize("mode", ["prepend", "importlib"])
+@pytest.mark.parametrize("mode", ["prepend", pytest.param("importlib", marks=pytest.mark.slow)])
 def test_from_any_folder(tmp_path: Path, mode: str) -> None:
     """A kernel that aligns every prefill bottom-right is shown on three tokens; mended, it passes."""
     at_the_end, mended = (

@@ -62,6 +62,7 @@ def test_the_page_says_of_each_what_the_ledger_says() -> None:
         assert f"{entry.package} {entry.seen}" in PAGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_it_is_still_there(entry: Entry) -> None:
     """Where this fails with *fixed*, upstream has mended it: see CONTRIBUTING.md."""

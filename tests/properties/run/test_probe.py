@@ -47,6 +47,7 @@ def test_our_own_layer_keeps_all_that_it_promises() -> None:
     assert proposed(backend, list(points.values())) == replace(backend.contract, bitwise=bitwise)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_promises_little() -> None:
     """torch's flash kernel: any dtype and head_dim, no word on NaN, no warnings."""
     points = points_of(FLASH)
@@ -60,6 +61,7 @@ def test_a_kernel_that_promises_little() -> None:
     assert not contract.range_events
 
 
+@pytest.mark.slow
 def test_what_a_kernel_cannot_is_left_out() -> None:
     """Dtypes and head_dims in which it raises."""
 
@@ -168,6 +170,7 @@ def test_a_contract_that_differs_is_measured_phase_by_phase() -> None:
     assert proposed(Wrapped(contract=contract), [p for p in bad if p.field != "dtypes"]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "label"),
     [("slot-wraps", "slots: -1"), ("slot-first-wins", "slots: twice"), ("table-tail-weight0", "poison around v: nan")],

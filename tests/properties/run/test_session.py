@@ -34,7 +34,8 @@ NO_CORPUS = mkdtemp(prefix="corpus-")
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "properties.cli", "fuzz", "--corpus", NO_CORPUS, *arguments]
+    """A fuzz run with one worker: a second would load torch for a handful of problems."""
+    return [sys.executable, "-m", "properties.cli", "fuzz", "--workers", "1", "--corpus", NO_CORPUS, *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:

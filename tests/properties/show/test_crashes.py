@@ -103,8 +103,8 @@ def test_a_hang_is_replayed_once() -> None:
     ("name", "laws"),
     [
         ("ABORTS", {"agrees_with_reference", "cache_is_exact"}),
-        ("LOOPS", {"agrees_with_reference", "cache_is_exact"}),
-        ("WRITES_OUTSIDE", {"guards_stay_intact"}),
+        pytest.param("LOOPS", {"agrees_with_reference", "cache_is_exact"}, marks=pytest.mark.slow),
+        pytest.param("WRITES_OUTSIDE", {"guards_stay_intact"}, marks=pytest.mark.slow),
     ],
 )
 def test_the_run_goes_on(tmp_path: Path, name: str, laws: set[str]) -> None:
