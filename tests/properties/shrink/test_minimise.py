@@ -254,7 +254,7 @@ def test_any_problem_ends_valid() -> None:
         small = simplified(problem, Asked(lambda x: bool(np.nansum(np.abs(x.q)) > 1.5)), 30)
         check_problem(small)
         touched += small != problem
-        usual = {"scores": "ones", "values": "ones", "numbers": ()}
+        usual = {"score_fill": "ones", "value_fill": "ones", "numbers": ()}
         assert replace(small, **usual) == replace(problem, **usual)  # type: ignore[arg-type]
     assert touched > 40
 
