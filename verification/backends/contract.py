@@ -1,4 +1,4 @@
-"""What a backend promises where the field disagrees."""
+"""The promises of a backend, where the field disagrees."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Contract:
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """What it promises nothing about, to be read: of all phases first, then of each that differs."""
+        """Texts about what it promises nothing about: in all phases first, then in each that differs."""
         first, *others = (self.in_phase(phase)._left_out() for phase in self.phases)
         shared = [name for name in first if all(name in other for other in others)]
         own = zip(self.phases, (first, *others), strict=True)

@@ -1,4 +1,4 @@
-"""What a backend is allowed to round."""
+"""The roundings that a backend is allowed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Roundings:
 
     @cached_property
     def total_unit(self) -> float:
-        """Of the accumulator and of the float64 reference itself, which is no better than a float64 backend."""
+        """Unit roundoff of the accumulator plus that of the reference, which is no better than a float64 backend."""
         return self.unit + FORMATS["float64"].unit
 
     @cached_property

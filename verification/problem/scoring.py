@@ -1,4 +1,4 @@
-"""What becomes of a product of a query and a key before the softmax, where kernels offer more than a scale."""
+"""Steps from the product of a query and a key to the softmax, where kernels offer more than a scale."""
 
 from __future__ import annotations
 
