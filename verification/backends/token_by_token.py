@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class TokenByToken(Wrapped):
     def name(self) -> str:
         return f"{self.inner.name}+chunks"
 
-    @property
+    @cached_property
     def contract(self) -> Contract:
         inner = self.inner.contract.in_phase("decode")
         return inner.in_all_phases(phases=("decode", "chunked"), refuses=False, range_events=False)

@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from properties.show.recorded import script
 from tests.properties.wrapped import Wrapped
 from tests.verification.samples import CHUNKED, DECODE, PREFILL, one_head
+from verification.backends.attn_core import AttnCore
 from verification.backends.contract import Contract
 from verification.backends.expected import expected_from
 from verification.backends.promises import CHECKS, PHASES, Differing
 from verification.backends.token_by_token import TokenByToken
+from verification.faults import FAULTS
 from verification.problem import Special
 from verification.tensors.inputs import make_inputs
 
@@ -113,6 +116,14 @@ def test_an_answer_is_owed_as_its_phase_promises() -> None:
     assert np.isnan(expected_from(backend, make_inputs(sees_nothing)).exact[0]).all()
     lost = replace(DECODE, block_tables=((9, 9), (9, 9)))
     assert not expected_from(backend, make_inputs(lost)).exact.any()
+
+
+@pytest.mark.parametrize(("phase", "owed"), [("prefill", "np.full(q.shape, np.nan)"), ("decode", "np.zeros(q.shape)")])
+def test_a_script_owes_what_the_phase_of_its_call_promises(phase: str, owed: str) -> None:
+    """For rows that see nothing: here one of a prefill."""
+    honest = AttnCore(contract=replace(AttnCore().contract, bitwise=frozenset()).differing(phase, blind="nan"))
+    fault = replace(FAULTS["mask-one-future"].backend(), honest=honest)  # type: ignore[type-var]
+    assert owed in script(one_head(queries=2, keys=1), "agrees_with_reference", fault)
 
 
 def test_what_lies_outside_in_one_phase_is_said_of_it() -> None:

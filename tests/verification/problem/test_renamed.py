@@ -18,6 +18,7 @@ from verification.adapter import promising
 from verification.backends.contract import Contract
 from verification.problem import Problem
 from verification.problem.renamed import old_names, renamed
+from verification.script.adapted import _looked_at
 
 SIZES = ((4, 2, 64, 32),)
 CONTRACT = Contract(("float16",), compiled_sizes=SIZES, dense_batches=True)
@@ -76,6 +77,15 @@ def test_todays_names_are_not_warned_of() -> None:
             assert {"scores", "values", "tried", "uniform"}.isdisjoint({*asdict(record), *vars(record)})
             assert "score_fill=" in repr(record) or "dense_batches=" in repr(record)
             assert [field.name for field in fields(record)] == list(inspect.signature(type(record)).parameters)
+
+
+def test_a_script_has_no_old_names() -> None:
+    """Though the code that it carries calls something by one of them, as dictionaries have it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _looked_at(PROBLEM, "for x in table.values(): x(problem.value_fill, problem.scale)") == (
+            f"SimpleNamespace(value_fill='index', scale={PROBLEM.scale!r})"
+        )
 
 
 def test_a_value_is_checked_under_its_new_name() -> None:
