@@ -17,7 +17,7 @@ from verification.problem.problem import CausalAlignment, Phase, ScoreFill, Valu
 # (H, G): ratios H/G of 1, 2, 3, 5 and 8, with one kv head and with several, and ratios equal and unequal to G, since a
 # kernel that confuses the two is right where they are equal.
 HEADS = ((1, 1), (2, 1), (2, 2), (4, 2), (3, 1), (3, 3), (6, 2), (5, 1), (8, 1), (10, 2), (8, 8), (16, 2))
-# The smallest ones, some that are no powers of two (3, 12, 80), and those of models (64, 80, 128).
+# The smallest ones, three that are no powers of two (3, 12, 80), and those of models (64, 80, 128).
 HEAD_DIMS = (1, 2, 3, 12, 16, 64, 80, 128)
 # The smallest ones, with one that is no power of two, and two sizes of engines.
 BLOCK_SIZES = (1, 2, 3, 16, 256)
@@ -170,7 +170,10 @@ _BRINGS: dict[str, Callable[[Any], set[str]]] = {
 
 
 def keep_defined(name: str, choices: Sequence[Option], undefined: frozenset[str]) -> list[Option]:
-    """Return the ``choices`` of a field of `Options` that bring no ``undefined`` label. Raises ValueError for none."""
+    """Return the ``choices`` of a field of `Options` that bring no ``undefined`` label.
+
+    Raises ValueError where no choice is left.
+    """
     brings = _BRINGS[name]
     left = [choice for choice in choices if brings(choice).isdisjoint(undefined)]
     if not left:

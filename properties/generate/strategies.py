@@ -112,16 +112,16 @@ def problems(
     plain: bool = False,
     bad_input: bool = False,
     head_dims: tuple[int, ...] = HEAD_DIMS,
-    tried: tuple[tuple[int, int, int, int], ...] = (),
+    compiled_sizes: tuple[tuple[int, int, int, int], ...] = (),
     undefined: frozenset[str] = frozenset(),
     scoring: frozenset[str] = frozenset(),
     refused: frozenset[str] = frozenset(ARGUMENTS),
 ) -> Problem:
     """Return a problem in ``dtype``, of one of the ``phases``.
 
-    ``plain`` problems have neither NaN nor Inf among their numbers, and caches of their own dtype. ``bad_input`` ones
-    carry a misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are those that a backend
-    supports. ``tried`` are all sizes (H, G, D, S) that the backend is to be asked with, over contiguous caches; empty
+    ``plain`` problems have neither NaN nor Inf but in poison, and caches of their own dtype. ``bad_input`` ones carry a
+    misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are those that a backend supports.
+    ``compiled_sizes`` are all sizes (H, G, D, S) that the backend is to be asked with, over contiguous caches; empty
     means any. No choice is drawn that always brings an ``undefined`` label. ``scoring`` are the features of `Scoring`
     that may be in force, except masks, which take batches of equal lengths.
     """
@@ -129,8 +129,8 @@ def problems(
     call, batch = draw(draws.calls)
     (num_heads, num_kv_heads), head_dim, many = draw(_draw_sizes(head_dims, call.many_blocks, undefined))
     block_size, cache_layout, bad_slots = draw(draws.paging)
-    if tried:
-        num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(tried))
+    if compiled_sizes:
+        num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(compiled_sizes))
         many, cache_layout = 0, "contiguous"
     sizes = Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)

@@ -15,8 +15,9 @@ from verification.records.findings import load_folder
 from verification.records.results import Identity
 from verification.reporting.events import RunStarted
 
-# Problems of a cell in each round, the last for all rounds that follow. The first is small, so that every cell is
-# reached soon. Later ones are long, since a problem of a long round costs less.
+# Problems of a cell in each round, the last for all rounds that follow. Ten at first, so that every cell is reached
+# soon: of the command without options about 20 s after its start on two cores. With forty more they are the fifty that
+# CI asks of each cell (.ci/run). Later rounds are long, since a problem of a long round costs less.
 ROUNDS = (10, 40, 100, 200, 400)
 
 

@@ -86,7 +86,7 @@ def test_what_is_seen(browser: Any, addresses: dict[str, str]) -> None:
     load(browser, addresses["summary"])
     assert browser.title == "3 laws broken"
     headings = [it.text for it in browser.find_elements("css selector", "h1, h2") if it.is_displayed()]
-    assert headings[:3] == ["3 laws broken", "Not run", "Findings"]
+    assert headings[:3] == ["3 laws broken", "What verified nothing", "Findings"]
     assert len(headings) == 8
     drawn = browser.find_elements("css selector", ".figures svg")
     assert len(drawn) == 2
