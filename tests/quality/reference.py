@@ -37,7 +37,12 @@ one may be a copy. A contract that takes contiguous tensors alone names `"layout
 _HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
 a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
 _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and
-`nonfinite` are False unless they are given."""
+`nonfinite` are False unless they are given.
+
+`nonfinite=False` speaks of values that a query reads. Memory that it must not read (hidden keys, tails of blocks and
+unused slots) is filled with NaN all the same: a kernel that gives those values a probability of 0 returns NaN, since
+0 * NaN is NaN. One that is not meant to withstand this names `"poison around v: nan"` in `undefined`; one that adds
+-inf to hidden scores names `"poison around k: nan"` too."""
 _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
 192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
 more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
