@@ -36,6 +36,7 @@ from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
+from verification.problem.declarations import told
 from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.scoring import FEATURES, slopes
 from verification.tensors.materialize import Tensors
@@ -176,7 +177,15 @@ class Batch:
 
 
 class BatchedAdapter(Adapter):
-    """A dense kernel with masks, windows and the like: its contract has ``dense_batches`` and its ``scoring``."""
+    """A dense kernel with masks, windows and the like: its contract has ``dense_batches`` and its ``scoring``.
+
+    Raises ValueError where the class is made with a contract without ``dense_batches``.
+    """
+
+    def __init_subclass__(cls) -> None:
+        contract = vars(cls).get("contract")
+        if isinstance(contract, Contract) and not contract.dense_batches:
+            raise ValueError(told("contract.dense_batches", False, "be True in a BatchedAdapter"))
 
     def attend(self, batch: Batch) -> Tensor:
         """Return the output, ``[B, H, Lq, D]``."""

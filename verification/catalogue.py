@@ -121,6 +121,9 @@ def _import_backend(name: str) -> Backend:
     if "" not in sys.path:
         sys.path.insert(0, "")  # the current folder comes first, as with `python -m`
     module, _, attribute = name.partition(":")
+    if module.endswith(".py"):
+        meant = f"{Path(module).stem}:{attribute}"
+        raise UnknownBackend(f"backend: {name!r} (must be module:attribute, from the folder of the file: {meant})")
     try:
         found: Any = getattr(import_module(module), attribute)
         made: Backend = found() if isinstance(found, type) or isfunction(found) else found

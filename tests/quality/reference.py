@@ -36,6 +36,11 @@ one may be a copy. A contract that takes contiguous tensors alone names `"layout
 `undefined`."""
 _HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
 a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
+_ADAPTERS = """`--backend` takes one as `module:Class`, with the module in the current folder, or by its entry point's name.
+
+A kernel that has no cache, as a varlen one, is a `PagedAdapter` too: with `phases=("prefill",)` and
+`undefined={"cache: own dtype", "cache: float16", "cache: bfloat16"}`. One whose cache has another layout converts ours,
+runs, and copies what it stored back into `t.k_cache` and `t.v_cache`."""
 _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose `refuses`, `range_events` and
 `nonfinite` are False unless they are given.
 
@@ -161,7 +166,7 @@ def _formats() -> str:
 def made() -> str:
     """Return the page."""
     sections = {
-        "Adapters": adapters(),
+        "Adapters": f"{adapters()}\n\n{_ADAPTERS}",
         "Tensors": f"{_AXES}\n\n{tensors()}",
         "Batch": fields_of(Batch),
         "Problem": "\n\n".join(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from verification.adapter import BatchedAdapter, promising
 from verification.catalogue import UnknownBackend, backend_named
 
 HEAD = """\
@@ -61,3 +62,18 @@ def test_whatever_a_foreign_module_raises_is_one_line(named: str, line: str) -> 
 def test_one_with_nothing_wrong_is_made(named: str) -> None:
     """By its name, on its device."""
     assert (backend_named(named).name, backend_named(named).device) == ("theirs", "cpu")
+
+
+@pytest.mark.parametrize("named", [GOOD], indirect=True)
+def test_the_name_of_a_file_is_answered_with_that_of_its_module(named: str) -> None:
+    """The most likely slip: `module.py:Class`."""
+    with pytest.raises(UnknownBackend) as raised:
+        backend_named(named.replace(":", ".py:"))
+    assert str(raised.value).endswith(f"{named})")
+
+
+def test_a_batched_adapter_needs_dense_batches() -> None:
+    """Without them it would be asked nothing; a class that has no contract of its own may be a base."""
+    with pytest.raises(ValueError, match=r"contract\.dense_batches: False \(must be True"):
+        type("Kernel", (BatchedAdapter,), {"contract": promising("float16")})
+    assert issubclass(type("Base", (BatchedAdapter,), {}), BatchedAdapter)

@@ -60,7 +60,8 @@ class Contract:
     alignments: tuple[str, ...] = ("top_left", "bottom_right")
     """Places of a prefill's diagonal that it knows: "top_left", "bottom_right", "none" (every query sees every key)."""
     scoring: frozenset[str] = frozenset()
-    """Features of scoring that it has, of `verification.problem.scoring.FEATURES`; empty means 1/sqrt(D) alone."""
+    """Features of scoring that it has: "scale", "odd_scale" (0 or less), "softcap", "window", "alibi", "sinks",
+    "bool_mask", "float_mask", "blind_rows" (a mask may hide every key from a row); empty means 1/sqrt(D) alone."""
     dense_batches: bool = False
     """True if it takes dense batches alone: prefills of equal lengths, at least 1, without a cache. Hidden keys are
     then its own, and NaN in them is part of ``nonfinite``."""
