@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -86,7 +86,7 @@ def begun(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield running
     finally:
-        with suppress(ProcessLookupError):
+        if running.poll() is None:  # else its number may be another's by now
             os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
 
