@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from properties.show.recorded import script
+from properties.show.recorded import write_script
 from tests.properties.wrapped import Wrapped
 from tests.verification.samples import CHUNKED, DECODE, PREFILL, one_head
 from verification.backends.attn_core import AttnCore
@@ -123,7 +123,7 @@ def test_a_script_owes_what_the_phase_of_its_call_promises(phase: str, owed: str
     """For rows that see nothing: here one of a prefill."""
     honest = AttnCore(contract=replace(AttnCore().contract, bitwise=frozenset()).differing(phase, blind="nan"))
     fault = replace(FAULTS["mask-one-future"].backend(), honest=honest)  # type: ignore[type-var]
-    assert owed in script(one_head(queries=2, keys=1), "agrees_with_reference", fault)
+    assert owed in write_script(one_head(queries=2, keys=1), "agrees_with_reference", fault)
 
 
 def test_what_lies_outside_in_one_phase_is_said_of_it() -> None:

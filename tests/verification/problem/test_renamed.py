@@ -18,7 +18,7 @@ from verification.adapter import promising
 from verification.backends.contract import Contract
 from verification.problem import Problem
 from verification.problem.renamed import old_names, renamed
-from verification.script.adapted import _looked_at
+from verification.script.adapted import _stand_in
 
 SIZES = ((4, 2, 64, 32),)
 CONTRACT = Contract(("float16",), compiled_sizes=SIZES, dense_batches=True)
@@ -83,7 +83,7 @@ def test_a_script_has_no_old_names() -> None:
     """Though the code that it carries calls something by one of them, as dictionaries have it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _looked_at(PROBLEM, "for x in table.values(): x(problem.value_fill, problem.scale)") == (
+        assert _stand_in(PROBLEM, "for x in table.values(): x(problem.value_fill, problem.scale)") == (
             f"SimpleNamespace(value_fill='index', scale={PROBLEM.scale!r})"
         )
 
