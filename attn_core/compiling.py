@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
@@ -21,8 +21,19 @@ def opaque(function: Function) -> Function:
     The work of an attention layer depends on the engine's numbers, and each of them would be compiled for. The layer
     compiles for itself the parts that are worth it.
     """
-    disable: Any = torch.compiler.disable
-    return cast(Function, disable(function))
+
+    hidden: Any = None
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        nonlocal hidden
+        if torch.compiler.is_dynamo_compiling():
+            # Not before, since it loads the compiler, which takes 2 s and which only those who compile need.
+            hidden = hidden or torch.compiler.disable(function)
+            return hidden(*args, **options)
+        return function(*args, **options)
+
+    return cast(Function, call)
 
 
 def drop_storage_offset(x: Tensor) -> Tensor:

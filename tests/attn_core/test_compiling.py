@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
-from attn_core.compiling import drop_storage_offset, mark_varying, pad
+from attn_core.compiling import drop_storage_offset, mark_varying, opaque, pad
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.int32])
@@ -39,3 +46,24 @@ def test_padding() -> None:
     assert pad(x, 4, value=-1).tolist() == [[1] * 3, [1] * 3, [-1] * 3, [-1] * 3]
     assert pad(x, 2, 4, value=-1).tolist() == [[1, 1, 1, -1]] * 2
     assert pad(x, 2) is x
+
+
+def test_a_call_is_not_looked_into() -> None:
+    """Compiled code around it stays compiled, whatever number the call depends on."""
+    numbers = iter(range(2, 30))
+
+    @opaque
+    def depends_on_a_number(x: torch.Tensor) -> torch.Tensor:
+        return x * next(numbers)
+
+    counter = CompileCounter()
+    around = torch.compile(lambda x: depends_on_a_number(x + 1) - 1, backend=counter)
+    for number in range(2, 30):
+        assert around(torch.ones(3)).tolist() == [2 * number - 1] * 3
+    assert counter.frame_count == 2  # before the call, and after it
+
+
+def test_who_does_not_compile_does_not_load_the_compiler() -> None:
+    """That takes as long as to load torch."""
+    code = "import sys; import properties.run.worker; assert 'torch._dynamo' not in sys.modules"
+    assert not subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode
