@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import isfunction
@@ -17,7 +18,7 @@ import torch
 from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
 from verification.backends.contract import Contract
-from verification.backends.kernels import cpu_kernels, cuda_kernels
+from verification.backends.kernels import KERNELS
 from verification.backends.protocol import Backend, NotPortable
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.oracle.precision import Precision
@@ -41,8 +42,8 @@ class UnknownBackend(LookupError):
 def implementations() -> dict[str, tuple[str, ...]]:
     """Return the names of all honest implementations and installed adapters, with the devices that each runs on."""
     found: dict[str, tuple[str, ...]] = {}
-    for backend in make_honest():
-        found[backend.name] = (*found.get(backend.name, ()), backend.device)
+    for name, device in _makers():
+        found[name] = (*found.get(name, ()), device)
     return found | {name: (_import_backend(where).device,) for name, where in installed().items()}
 
 
@@ -54,8 +55,23 @@ def installed() -> dict[str, str]:
 
 def make_honest() -> list[Backend]:
     """Return the honest implementations that are ours or torch's, on every device."""
-    graphs: list[Backend] = [Replayed(fast(name, "cuda")) for name in ("sdpa", "flex")]
-    return [*_make_ours("cpu"), HONEST_SPLIT_DECODE, *cpu_kernels(), *_make_ours("cuda"), *graphs, *cuda_kernels()]
+    return [make() for make in _makers().values()]
+
+
+@cache
+def _makers() -> dict[tuple[str, str], Callable[[], Backend]]:
+    """Return how each honest implementation that is ours or torch's is made, by name and device."""
+    graphs = [Replayed(fast(name, "cuda")) for name in ("sdpa", "flex")]
+    made = {"cpu": [*_make_ours("cpu"), HONEST_SPLIT_DECODE], "cuda": [*_make_ours("cuda"), *graphs]}
+    found: dict[tuple[str, str], Callable[[], Backend]] = {}
+    for device in DEVICES:
+        found |= {(backend.name, device): partial(_itself, backend) for backend in made[device]}
+        found |= {(name, device): make for name, make in KERNELS[device].items()}
+    return found
+
+
+def _itself(backend: Backend) -> Backend:
+    return backend
 
 
 def _make_ours(device: str) -> list[Backend]:
@@ -83,9 +99,8 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
             raise UnknownBackend(f"backend: {name!r}: {error}") from None
     if name in FAULTS:
         return FAULTS[name].backend(device)
-    for backend in make_honest():
-        if (backend.name, backend.device) == (name, device):
-            return backend
+    if (name, device) in _makers():
+        return _makers()[name, device]()
     if devices := implementations().get(name):
         raise UnknownBackend(f"backend: {name!r} has no implementation on {device} (it runs on {', '.join(devices)})")
     known = ", ".join(implementations())

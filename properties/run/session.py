@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +17,7 @@ from pathlib import Path
 from properties.run.cells import Cell
 from properties.run.plan import Plan, started, tasks
 from properties.run.worker import Done, Task, init_worker, run_task
+from verification.catalogue import is_foreign
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
@@ -98,7 +100,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
-    context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
+    context = multiprocessing.get_context(_start_method(plan))
     stop = context.Event()
     workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop,))
     try:
@@ -118,6 +120,15 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     if failed and code != VIOLATION:
         raise failed
     return code
+
+
+def _start_method(plan: Plan) -> str:
+    """Return how workers start: forked, each saves the 5 s in which it would load torch and the laws.
+
+    A forked process may not use CUDA, and other people's modules may have started threads that a fork does not survive.
+    """
+    ours = all(cell.backend.device == "cpu" and not is_foreign(cell.source) for cell in plan.cells)
+    return "fork" if ours and sys.platform == "linux" else "spawn"
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -109,28 +109,48 @@ def _spell_call(kernel: str) -> Snippet:
     )
 
 
-def cpu_kernels() -> list[DenseBackend]:
-    """Return torch's dense kernels for processors."""
+def _on_cpu() -> dict[str, Callable[[], DenseBackend]]:
     every = dense_contract(DTYPES)
-    return [
-        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_spell_call("FLASH_ATTENTION")),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), portable=True),
-    ]
+    flash = _spell_call("FLASH_ATTENTION")
+    return {
+        "sdpa/flash": partial(DenseBackend, "sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=flash),
+        "sdpa/math": partial(
+            DenseBackend, "sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True
+        ),
+        "flex/eager": partial(_make_flex_eager, "cpu"),
+    }
 
 
-def cuda_kernels() -> list[DenseBackend]:
-    """Return torch's dense kernels for CUDA devices. No device is needed before one of them is called."""
+def _on_cuda() -> dict[str, Callable[[], DenseBackend]]:
     every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
-    return [
-        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _spell_call("FLASH_ATTENTION")),
-        DenseBackend(
-            "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")
-        ),
-        DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _spell_call("MATH"), portable=True),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda", portable=True),
-        DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
-    ]
+    kernels = {
+        "sdpa/flash": (sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _spell_call("FLASH_ATTENTION")),
+        "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")),
+        "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
+        "sdpa/math": (sdpa_math, every, MATH, "cuda", _spell_call("MATH"), True),
+        "flex/compiled": (flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
+    }
+    made = {name: partial(DenseBackend, name, *parts) for name, parts in kernels.items()}
+    return made | {"flex/eager": partial(_make_flex_eager, "cuda")}
+
+
+def _make_flex_eager(device: str) -> DenseBackend:
+    contract = dense_contract(DTYPES)
+    return DenseBackend("flex/eager", flex_eager, contract, flex_eager_precision(), device, portable=True)
+
+
+# Makers of torch's dense kernels, by device and name. No device is needed before a kernel is called, and flex/eager,
+# whose precision is measured, is not made for others: to call it loads the compiler, for 2 s.
+KERNELS = {"cpu": _on_cpu(), "cuda": _on_cuda()}
+
+
+def cpu_kernels() -> list[DenseBackend]:
+    """Return torch's dense kernels for processors."""
+    return [make() for make in KERNELS["cpu"].values()]
+
+
+def cuda_kernels() -> list[DenseBackend]:
+    """Return torch's dense kernels for CUDA devices."""
+    return [make() for make in KERNELS["cuda"].values()]
