@@ -33,7 +33,8 @@ def env(session: nox.Session) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         session.log("up to date")
         return
-    session.install("-c", "constraints.txt", "-e", ".[development]")
+    # Bytecode is compiled for what is imported, when it is: to compile all of it takes as long as the rest.
+    session.install("--no-compile", "-c", "constraints.txt", "-e", ".[development]")
     name, version = platform.libc_ver()
     if name == "glibc" and platform.machine() == "x86_64":
         # Its kernels alone: the engine requires a hundred packages, and torch under another version's name.

@@ -29,6 +29,7 @@ def test_the_fault_breaks_on_its_problem(name: str) -> None:
     assert replay(finding.problem, open_given(finding, "", ""), LAWS)[1]
 
 
+@pytest.mark.slow  # every fuzz run asks this first: of the layer, it is a fifth of what .ci/run fuzzes
 @pytest.mark.parametrize("dtype", AttnCore().contract.dtypes)
 def test_the_honest_layer_passes(dtype: str) -> None:
     """In every dtype, under every law."""

@@ -36,6 +36,7 @@ def points_of(backend: Backend) -> dict[tuple[str, str], Point]:
     return {(point.field, point.value): point for point in probe(backend, 0, 6)}
 
 
+@pytest.mark.slow
 def test_our_own_layer_keeps_all_that_it_promises() -> None:
     """And what is measured is what is declared, but for a second thread: of problems as small as these it changes
     nothing, and of others nobody promises it.
