@@ -139,6 +139,8 @@ class Options:
     """Keys of a decode, or of a chunk before its new tokens."""
     hostile_tails: bool = True
     """True if block tables hold bad ids behind a context."""
+    ordered: bool = False
+    """True if the ids of a context rise, whatever order was chosen."""
 
 
 _SLOTS = {"padding": "-1", "negative": "< -1", "too_large": "too large", "duplicate": "twice"}
@@ -185,4 +187,8 @@ def keep_defined(name: str, choices: Sequence[Option], undefined: frozenset[str]
 def limit_options(undefined: frozenset[str]) -> Options:
     """Return all options without the choices that bring an ``undefined`` label. Raises ValueError as `keep_defined`."""
     left = {name: keep_defined(name, getattr(Options, name), undefined) for name in _BRINGS}
-    return Options(**left, hostile_tails="blocks: bad and not needed" not in undefined)
+    return Options(
+        **left,
+        hostile_tails="blocks: bad and not needed" not in undefined,
+        ordered="blocks: out of order" in undefined,
+    )

@@ -42,16 +42,19 @@ def page_contexts(
     bad_slots: str,
     index_dtype: str,
     hostile_tails: bool = True,
+    ordered: bool = False,
     new: Sequence[int] = (),
 ) -> Paging:
     """Return the paging of a call that reads its cache: a decode, or a chunked prefill with ``new`` tokens a sequence.
 
     Tables cover ``contexts`` and are ``tail`` columns wider than the longest needs; entries that no context needs hold
-    any id, or block 0 where tails are not hostile. New tokens go to the last slots of their sequence's context.
+    any id, or block 0 where tails are not hostile. The ids of a context rise where they are ``ordered``. New tokens go
+    to the last slots of their sequence's context.
     """
     needed = [-(-length // block_size) for length in contexts]
     num_blocks = MANY_BLOCKS if tables == "many" else sum(needed) + 1 + _stream(seed, "spare").randrange(3)
     rows = _choose_blocks(seed, needed, num_blocks, tables)
+    rows = [sorted(row) for row in rows] if ordered else rows
     hostile = _list_hostile_ids(num_blocks, index_dtype)
     if bad_blocks not in ("none", "short_table"):
         _plant(_stream(seed, "blocks"), rows, hostile[bad_blocks])

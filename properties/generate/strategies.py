@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
-from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, limit_options
+from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, Options, limit_options
 from properties.generate.paging import NO_CACHE, page_contexts, page_prefill
 from properties.generate.sizes import LONGEST, MAX_BLOCK_OF_MANY, Sizes
 from properties.generate.uniform import scorings, uniform_problems
@@ -73,8 +73,8 @@ class _Draws(NamedTuple):
     """For each place in the batch (place, new tokens, keys); the place makes the strategies unequal."""
     contexts: list[st.SearchStrategy[Any]]
     """For each place in the batch (place, context)."""
-    hostile_tails: bool
-    """True if block tables hold bad ids behind a context; not drawn."""
+    left: Options
+    """Options that they draw from; some are not drawn."""
 
 
 @cache
@@ -88,7 +88,7 @@ def _make_draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
         _one_of(left.tables, left.tails, left.bad_blocks),
         [_one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
         [_one_of((place,), left.contexts) for place in _PLACES],
-        left.hostile_tails,
+        left,
     )
 
 
@@ -196,7 +196,7 @@ def _draw_paged(
         contexts.append(length if phase == "decode" else new + length)
     tables, tail, bad_blocks = draw(draws.tables)
     tables = MANY if sizes.max_block_of_many else tables
-    spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.hostile_tails
+    spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.left.hostile_tails, draws.left.ordered
     paging = page_contexts(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
     return {"phase": phase, "query_lens": queries, "key_lens": tuple(contexts), **vars(paging)}
 

@@ -22,7 +22,7 @@ from verification.oracle.judge import (
     successful_outputs,
 )
 from verification.oracle.predicted_events import excuse_uncomputed
-from verification.problem import Problem
+from verification.problem import Problem, Special
 from verification.problem.visibility import has_blind_rows
 from verification.tensors.inputs import Inputs, make_inputs
 
@@ -122,5 +122,7 @@ def _with_visible_nan(inputs: Inputs) -> Inputs:
         raise OutsideLaw("no key that is already there is seen, so no NaN can be put into one")
     array = getattr(inputs, name).copy()
     flat = array.reshape(-1, *array.shape[-2:])
-    flat[rng.choice(rows), rng.integers(array.shape[-2]), rng.integers(array.shape[-1])] = np.nan
-    return replace(inputs, **{name: array})
+    place = int(rng.choice(rows)), int(rng.integers(array.shape[-2])), int(rng.integers(array.shape[-1]))
+    flat[place] = np.nan
+    problem = replace(problem, specials=(*problem.specials, Special(name, *place, "nan")))
+    return replace(inputs, problem=problem, **{name: array})

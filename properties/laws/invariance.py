@@ -10,11 +10,13 @@ import numpy as np
 from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.needs import A_CACHE
 from properties.laws.pairs import judge_pair, rows_of
-from verification.backends.observe import observe_call
-from verification.backends.protocol import Backend
+from verification.backends.expected import expected_from
+from verification.backends.observe import observe, observe_call
+from verification.backends.protocol import Backend, share_state
 from verification.oracle.expectation import expected_memory, sequences, store
-from verification.oracle.judge import Verdict, judge_memory, successful_outputs
+from verification.oracle.judge import Verdict, judge_memory, judge_outputs, judge_same_bits, successful_outputs
 from verification.problem import Problem
+from verification.problem.edit import turn_round
 from verification.problem.problem import CacheLayout, Layout
 from verification.problem.table import CACHES, TOKENS
 from verification.problem.visibility import has_blind_rows
@@ -109,36 +111,36 @@ def strides_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
 @law(to_the_bit=True, needs=(INDEX_DTYPES,))
 def index_dtype_does_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(int32 indices) = out(int64 indices)."""
-    inputs = make_inputs(problem)
-    other = np.int32 if problem.index_dtype == "int64" else np.int64
-    limits = np.iinfo(np.int32)
-    names = ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
-    converted = {name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other) for name in names}
-    return judge_pair(backend, inputs, replace(inputs, **converted))
+    inputs, other = make_inputs(problem), "int32" if problem.index_dtype == "int64" else "int64"
+    limits = np.iinfo(np.int32)  # a slot or an id beyond them is as far outside of the cache as the limit is
+    converted = {
+        name: np.clip(getattr(inputs, name), limits.min, limits.max).astype(other)
+        for name in ("cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "context_lens", "block_tables")
+    }
+    return judge_pair(backend, inputs, _with_paging(inputs, **converted))
 
 
 @law(to_the_bit=True)
 def same_call_same_bits(backend: Asked, problem: Problem) -> Verdict:
-    """f(x) = f(x) for a fresh f, for one that has just answered another x' of the same shape, and once more; and the
-    cache after it is as after one call.
+    """f(x) = f(x) for a fresh f, for one that has just answered x', the same sequences in reverse order, and x with
+    other numbers, and once more; and the cache after it is as after one call.
     """
-    inputs = make_inputs(problem)
-    turned = replace(
-        problem,
-        query_lens=problem.query_lens[::-1],
-        key_lens=problem.key_lens[::-1],
-        block_tables=problem.block_tables[::-1],
-        numbers=(),
-        specials=(),
-    )
-    call = backend.prepare(problem)
-    successful_outputs(observe_call(call, materialize(make_inputs(turned), backend.device)))
-    arena = materialize(inputs, backend.device)
+    inputs, turned = make_inputs(problem), make_inputs(turn_round(problem))
+    others = make_inputs(replace(problem, seed=problem.seed ^ 1, numbers=(), specials=()))
+    used_before = share_state(backend)  # each problem is prepared for itself, on a state that they share
+    successful_outputs(observe(used_before, turned))
+    call, arena = used_before.prepare(problem), materialize(inputs, backend.device)
+    successful_outputs(observe_call(call, materialize(others, backend.device)))
     used, again = observe_call(call, arena), observe_call(call, arena)
-    for observation, what in ((used, "after another call"), (again, "the same call again")):
-        verdict = judge_pair(backend, inputs, successful_outputs(observation), what=what)
+    fresh, expectation = successful_outputs(observe(backend, inputs)), expected_from(backend, inputs)
+    verdict = judge_outputs(fresh, expectation)
+    for observation, what in ((used, "after other calls"), (again, "the same call again")):
+        outputs = successful_outputs(observation)
+        judge_outputs(outputs, expectation)  # a backend that keeps something wrong may be as wrong when it is fresh
+        for name in outputs if backend.to_the_bit else ():
+            judge_same_bits(outputs[name], fresh[name], what, problem.query_lens, name)
     judge_memory(again.memory, expected_memory(arena, store(inputs)), arena.spans, CACHES)
-    return verdict
+    return Verdict() if backend.to_the_bit else verdict
 
 
 def _without_means(backend: Asked, problem: Problem) -> None:
@@ -151,7 +153,19 @@ def _with_tame_tails(inputs: Inputs) -> Inputs:
     tables = inputs.block_tables.copy()
     for row, context_len in zip(tables, inputs.context_lens, strict=False):
         row[-(-int(context_len) // inputs.problem.block_size) :] = 0
-    return replace(inputs, block_tables=tables)
+    return _with_paging(inputs, block_tables=tables)
+
+
+def _with_paging(inputs: Inputs, **indices: np.ndarray) -> Inputs:
+    """Return the inputs with other index tensors, and with a problem that says the same as these."""
+    changed = replace(inputs, **indices)
+    problem = replace(
+        inputs.problem,
+        index_dtype=changed.slot_mapping.dtype.name,  # type: ignore[arg-type]
+        slot_mapping=tuple(changed.slot_mapping.tolist()),
+        block_tables=tuple(map(tuple, changed.block_tables.tolist())),
+    )
+    return replace(changed, problem=problem)
 
 
 def _permuted(inputs: Inputs) -> Inputs:
@@ -163,13 +177,20 @@ def _permuted(inputs: Inputs) -> Inputs:
         valid = (blocks >= 0) & (blocks < problem.num_blocks)
         return np.where(valid, new_id[np.where(valid, blocks, 0)], blocks).astype(blocks.dtype)
 
-    slots, size = inputs.slot_mapping.astype(np.int64), problem.block_size
-    moved = np.where(slots < 0, slots, renamed(slots // size) * size + slots % size)
-    return replace(
-        inputs,
-        **{name: getattr(inputs, name)[old_id] for name in CACHES},
+    def moved(slots: np.ndarray) -> np.ndarray:
+        block, offset = np.divmod(slots.astype(np.int64), problem.block_size)
+        valid = (slots >= 0) & (slots < problem.num_slots)
+        return np.where(valid, renamed(block) * problem.block_size + offset, slots).astype(slots.dtype)
+
+    specials = (replace(x, row=int(moved(np.array(x.row)))) if x.tensor in CACHES else x for x in problem.specials)
+    return _with_paging(
+        replace(
+            inputs,
+            problem=replace(problem, specials=tuple(specials), numbers=()),
+            **{name: getattr(inputs, name)[old_id] for name in CACHES},
+        ),
         block_tables=renamed(inputs.block_tables),
-        slot_mapping=np.where(slots < problem.num_slots, moved, slots).astype(inputs.slot_mapping.dtype),
+        slot_mapping=moved(inputs.slot_mapping),
     )
 
 

@@ -30,8 +30,10 @@ class OutsideLaw(Exception):
 
 @dataclass(frozen=True)
 class Asked(Wrapped):
-    """A backend as a law asks it about problems of one phase, with its contract for that phase. It is asked only about
-    what its contract defines, since a law may come to other problems than the one that was drawn.
+    """A backend as a law asks it about problems of one phase, with its contract for that phase.
+
+    Every call of a law goes through it. So the backend is asked only about what its contract speaks of, whatever
+    problems the law makes of the one that was drawn.
     """
 
     phase: str
@@ -44,13 +46,9 @@ class Asked(Wrapped):
         return self.inner.contract.in_phase(self.phase)
 
     def prepare(self, problem: Problem) -> Call:
-        """Prepare a call. Raises OutsideLaw where the contract leaves something about ``problem`` undefined, and where
-        the problem is of another phase and nothing is promised about it there.
-        """
-        if problem.phase == self.phase and not self.contract.defines(problem):
-            raise OutsideLaw(_left_open(self.contract, problem))
-        if problem.phase != self.phase and not self.inner.contract.speaks_of(problem):
-            raise OutsideLaw(f"the contract promises nothing about such a {problem.phase}")
+        """Prepare a call. Raises OutsideLaw, with the reason, where the contract promises nothing about ``problem``."""
+        if reason := self.inner.contract.leaves_out(problem):
+            raise OutsideLaw(reason)
         return super().prepare(problem)
 
 
@@ -185,12 +183,3 @@ def law(
         scoring=scoring,
         needs=needs,
     )
-
-
-def _left_open(contract: Contract, problem: Problem) -> str:
-    """Return why the contract defines no answer to ``problem``."""
-    if not contract.aligns(problem):
-        return f"the contract has no {problem.causal_alignment} alignment"
-    if not contract.fits_length(problem):
-        return f"the contract takes no more than {contract.longest} tokens a sequence"
-    return f"the contract leaves this undefined: {contract.leaves_open(problem)[0]}"

@@ -38,7 +38,9 @@ def long_contexts_average(backend: Backend, problem: Problem) -> Verdict:
 
 
 def _long(backend: Backend, problem: Problem) -> Problem:
-    """Return one query, one head where that may be, and a context of equal scores in blocks of no order."""
+    """Return one query, one head where that may be, and a context of equal scores, in blocks of no order where that may
+    be.
+    """
     contract = backend.contract
     if not contract.compiled_sizes:
         dim = min(contract.head_dims or (_HEAD_DIM,))
@@ -62,5 +64,7 @@ def _long(backend: Backend, problem: Problem) -> Problem:
         return replace(plain, causal_alignment=alignments[problem.seed % len(alignments)], **paging)  # type: ignore[arg-type]
     count = -(-LONG // plain.block_size)
     table = Random(problem.seed).sample(range(count + 1), count)
+    if "blocks: out of order" in contract.undefined:
+        table.sort()
     last = table[-1] * plain.block_size + (LONG - 1) % plain.block_size
     return replace(plain, num_blocks=count + 1, slot_mapping=(last,), block_tables=(tuple(table),))

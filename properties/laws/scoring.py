@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 
 import numpy as np
 
 from properties.laws.law import Asked, Need, OutsideLaw, law
 from properties.laws.pairs import judge_pair
+from verification.backends.expected import expected_from
+from verification.oracle.expectation import Expectation
 from verification.oracle.judge import Verdict
+from verification.oracle.rows import make_rows
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.scoring import Scoring
-from verification.tensors.inputs import make_inputs
+from verification.tensors.inputs import Inputs, make_inputs
 
-# Beyond it a softcap is nothing: (s / c)^2 / 3, relative, of a score that is no larger than its square root.
-_VAST = 2.0**60
-# Of scores within a hundred it takes 3e-6, relative; to float16 they are rounded by 5e-4.
-_VAST_IN_FLOAT16 = 2.0**15
+# A softcap c takes (s / c)^2 / 3 of a score s, relative: 1 / 3c where s is no larger than the root of c. For 2^60 that
+# is far below the roundings of float64; 2^15 takes 1e-5, and to float16 a score is rounded by 5e-4.
+_VAST, _VAST_IN_FLOAT16 = 2.0**60, 2.0**15
 MASKS = ("bool_mask", "float_mask")
 BOTH_MASKS = Need(" and ".join(MASKS), lambda backend, _: backend.contract.scoring.issuperset(MASKS))
 POSITIONS = Need("an alignment other than none", lambda backend, _: set(backend.contract.alignments) != {"none"})
@@ -38,19 +41,24 @@ def an_endless_window_is_none(backend: Asked, problem: Problem) -> Verdict:
 
 @law(to_the_bit=True, scoring=("softcap",))
 def a_vast_softcap_is_none(backend: Asked, problem: Problem) -> Verdict:
-    """out(softcap = 2^60) = out(no softcap); 2^15 where scores are float16."""
+    """out(softcap = c) = out(no softcap), for c = 2^60, or 2^15 where scores are float16, if each score that is seen is
+    at most sqrt(c), or NaN, or -Inf in a row that sees another. (Capped, Inf would be a number.)
+    """
     _with_queries(problem)
     cap = _VAST
     if backend.precision.resolve(problem.dtype).scores.name == "float16":  # which holds no such cap
         problem, cap = replace(problem, score_fill="normal", numbers=()), _VAST_IN_FLOAT16
     without, vast = (replace(problem, scoring=replace(problem.scoring, softcap=x)) for x in (0.0, cap))
-    return judge_pair(backend, make_inputs(without), vast)
+    inputs = make_inputs(without)
+    if _is_capped(expected_from(backend, inputs), inputs, cap):
+        raise OutsideLaw("a score that is seen is infinite, or too large for the cap to be nothing")
+    return judge_pair(backend, inputs, vast)
 
 
 @law(to_the_bit=True, phases=("prefill",), scoring=MASKS)
 def a_mask_that_hides_nothing_is_none(backend: Asked, problem: Problem) -> Verdict:
     """out(mask of zeros, or of True) = out(no mask), in every shape that broadcasts."""
-    mask = _mask_of(backend, problem)
+    mask = replace(_mask_of(backend, problem), blind_rows=False)
     without = make_inputs(replace(problem, scoring=replace(mask, mask="", mask_axes="bhqk")))
     masked = make_inputs(replace(problem, scoring=mask))
     assert masked.mask is not None
@@ -89,11 +97,25 @@ def _with_queries(problem: Problem) -> None:
         raise OutsideLaw("there is no query")
 
 
+def _is_capped(expectation: Expectation, inputs: Inputs, cap: float) -> bool:
+    """Return True if the cap is more than rounding to some score that is seen, or to a row that sees -Inf alone."""
+    for i, (sequence, attended) in enumerate(expectation.sequences):
+        rows, scores = make_rows(inputs, i, sequence.counts, len(sequence.keys)), attended.scores
+        seen = np.arange(len(sequence.keys)) < sequence.counts[:, None] if rows is None else rows.visible
+        others = seen & (scores != -np.inf)
+        only_below = (seen & (scores == -np.inf)).any(axis=-1) & ~others.any(axis=-1)
+        if (others & (np.abs(scores) > sqrt(cap))).any() or only_below.any():
+            return True
+    return False
+
+
 def _mask_of(backend: Asked, problem: Problem) -> Scoring:
     """Return the problem's scoring with a mask of one of the kinds that the backend takes, by the seed. No window is
-    beside it, which could leave a row without keys.
+    beside it, which could leave a row without keys. Raises OutsideLaw where lengths are not equal.
     """
     _with_queries(problem)
+    if not problem.is_uniform:
+        raise OutsideLaw("a mask is over sequences of equal lengths, without a cache")
     kinds = sorted(name.removesuffix("_mask") for name in MASKS if name in backend.contract.scoring)
     axes = ("qk", "k", "bk", "hqk", "")[problem.seed % 5]
     kind = kinds[problem.seed // 5 % len(kinds)]

@@ -33,6 +33,7 @@ AGREES = BY_NAME["agrees_with_reference"]
 # Labels of `verification.problem.labels` that kernels differ about, and others that problems with one must have.
 LABELS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("slots: -1", "slots: twice", "blocks: shared", "blocks: bad and not needed"), frozenset()),
+    "blocks: out of order": frozenset(),
     **dict.fromkeys(("slots: < -1", "slots: too large"), frozenset({"indices: int32"})),
     "slots: past 32 bits": frozenset({"slots: < -1", "slots: too large"}),
     **dict.fromkeys((f"blocks: {x}" for x in ("-1", "< -1", "too large", "table too short")), frozenset({"slots: -1"})),

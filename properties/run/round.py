@@ -103,7 +103,7 @@ class _Tally:
         if counting:
             self.problems += 1
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
-            self.labels.append(labels(problem))
+            self.labels.append([] if problem.misuse else labels(problem))  # a call that is refused tries nothing
         try:
             verdict = self.law.ask(self.backend, problem)
         except OutsideLaw as outside:

@@ -39,7 +39,7 @@ class Recorder:
     def __init__(self, device: str) -> None:
         self.steps: list[Step] = []
         self._device = device
-        self._prepared: list[Call] = []
+        self._states: list[object] = []
 
     def about_to_call(self, call: Call, arena: Arena) -> None:
         """Do nothing: a call is kept when it has returned."""
@@ -47,9 +47,10 @@ class Recorder:
     def called(self, call: Call, observation: Observation) -> None:
         if observation.arena.tensors.arena.device.type != self._device:
             return
-        if all(call is not earlier for earlier in self._prepared):
-            self._prepared.append(call)
-        layer = next(i for i, earlier in enumerate(self._prepared, start=1) if earlier is call)
+        state = getattr(call, "layer", call)  # calls of one layer are several
+        if all(state is not earlier for earlier in self._states):
+            self._states.append(state)
+        layer = next(i for i, earlier in enumerate(self._states, start=1) if earlier is state)
         self.steps.append(Step(layer, observation))
 
 

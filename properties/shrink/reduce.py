@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from properties.generate.options import BLOCK_SIZES, HEAD_DIMS, HEADS, LAYOUTS, POISONS, SCORE_FILLS, VALUE_FILLS
 from verification.problem import Problem
-from verification.problem.edit import with_lengths
+from verification.problem.edit import with_a_new_token, with_lengths
 from verification.problem.scoring import PLAIN
 from verification.problem.validate import is_valid
 
@@ -60,7 +60,7 @@ def propose_simpler(problem: Problem) -> Iterator[Problem]:
 
 
 def _propose_smaller(problem: Problem) -> Iterator[Problem]:
-    """Yield problems with fewer sequences, tokens, heads or dims, or smaller blocks."""
+    """Yield problems with fewer sequences, tokens, heads or dims, smaller blocks, or chunks that have a new token."""
     for i in range(problem.num_sequences):
         yield with_lengths(problem, i, None)
     if problem.is_uniform:
@@ -72,7 +72,9 @@ def _propose_smaller(problem: Problem) -> Iterator[Problem]:
             for length in _list_below(queries):
                 yield with_lengths(problem, i, (length, keys))
         elif problem.phase == "chunked":
-            for length in _list_below(queries):
+            if not queries:  # no engine sends such a chunk, so one with a token is plainer
+                yield with_a_new_token(problem, i)
+            for length in _list_below(queries)[1:]:
                 yield with_lengths(problem, i, (length, keys - queries + length))
                 yield with_lengths(problem, i, (length, keys))
         for length in _list_below(keys):

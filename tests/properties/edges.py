@@ -35,6 +35,11 @@ def needed_blocks(problem: Problem) -> list[tuple[int, ...]]:
     return [table[:needed] for table, needed in zip(problem.block_tables, lengths, strict=True)]
 
 
+def blocks_of(problem: Problem) -> list[list[int]]:
+    """The blocks of the cache that each context needs, as they stand in its table."""
+    return [[block for block in row if 0 <= block < problem.num_blocks] for row in needed_blocks(problem)]
+
+
 def spare_blocks(problem: Problem) -> list[int]:
     """The entries of all tables that no context needs."""
     pairs = zip(problem.block_tables, needed_blocks(problem), strict=True)
@@ -138,6 +143,7 @@ DECODE: dict[str, Edge] = {
     "shared block": is_shared,
     "last block of the cache": lambda p: any(p.num_blocks - 1 in row for row in needed_blocks(p)),
     "block > 32767": lambda p: any(2**15 <= b < p.num_blocks for row in needed_blocks(p) for b in row),
+    "blocks out of order": lambda p: any(row != sorted({*row}) for row in blocks_of(p)),
     "context % S = 0": lambda p: p.block_size > 1 and any(n and n % p.block_size == 0 for n in p.key_lens),
     "context % S != 0": lambda p: any(n % p.block_size for n in p.key_lens),
     "more than 256 keys": lambda p: max(p.key_lens, default=0) > 256,

@@ -11,7 +11,6 @@ from attn_core import Attention, Context, attention_context
 from attn_core.choice import Implementation
 from verification.backends.contract import Contract
 from verification.backends.profiles import FLASH_ON_CPU, FLUSHING_FLASH, SPLIT_FLASH, SPLIT_ON_CPU
-from verification.backends.protocol import Call
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
@@ -63,6 +62,8 @@ class AttnCore:
     implementation: Implementation = "eager"
     contract: Contract = field(default=Contract(dtypes=DTYPES, bitwise=CLAIMS), repr=False)
     precision: Precision = field(default=Precision(), repr=False)
+    layers: dict[tuple[object, ...], Attention] | None = field(default=None, repr=False, compare=False)
+    """Layers by what they were made with, where calls share them; None where each call has one of its own."""
 
     @property
     def name(self) -> str:
@@ -71,8 +72,17 @@ class AttnCore:
     def on(self, device: str) -> AttnCore:
         return replace(self, device=device) if self.implementation == "eager" else fast(self.implementation, device)
 
-    def prepare(self, problem: Problem) -> Call:
-        return EngineCall(make_layer(problem, implementation=self.implementation), problem)
+    def prepare(self, problem: Problem) -> EngineCall:
+        layers = {} if self.layers is None else self.layers
+        sizes = problem.num_heads, problem.head_dim, problem.num_kv_heads, problem.block_size
+        made_with = *sizes, problem.causal_alignment, problem.on_invalid
+        if made_with not in layers:
+            layers[made_with] = make_layer(problem, implementation=self.implementation)
+        return EngineCall(layers[made_with], problem)
+
+    def share_state(self) -> AttnCore:
+        """Return this backend with one layer for all its calls of equal sizes and conventions."""
+        return replace(self, layers={})
 
     def snippet(self, problem: Problem) -> Snippet:
         """Return `EngineCall` as source code, with those options that are not the layer's defaults."""
@@ -125,13 +135,13 @@ class EngineCall:
     """The engine's side of a call: caches are assigned at the first call, and again only when other ones come."""
 
     def __init__(self, layer: Attention, problem: Problem) -> None:
-        self._layer, self._problem = layer, problem
+        self.layer, self._problem = layer, problem
         self._assigned: Tensor | None = None
 
     def __call__(self, tensors: Tensors) -> Tensor:
         if tensors.k_cache is not None and tensors.k_cache is not self._assigned:
             assert tensors.v_cache is not None
-            self._layer.k_cache, self._layer.v_cache = tensors.k_cache, tensors.v_cache
+            self.layer.k_cache, self.layer.v_cache = tensors.k_cache, tensors.v_cache
             self._assigned = tensors.k_cache
         problem = self._problem
         context = Context(
@@ -145,5 +155,5 @@ class EngineCall:
             block_tables=tensors.block_tables,
         )
         with attention_context(context):
-            output: Tensor = self._layer(tensors.q, tensors.k, tensors.v)
+            output: Tensor = self.layer(tensors.q, tensors.k, tensors.v)
         return output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Unpack
@@ -40,7 +40,8 @@ class Contract:
     phases: tuple[str, ...] = ("prefill", "decode")
     """Kinds of calls that it takes: "prefill", "decode", "chunked" (a prefill whose keys lie in the cache)."""
     bitwise: frozenset[str] = frozenset()
-    """Names of the laws that hold to the last bit; the others of that family hold within the bound."""
+    """Names of the laws that hold to the last bit, so that -0.0 is not 0.0 (but any NaN is NaN); the others of that
+    family hold within the bound, where zeros are equal."""
     refuses: bool | frozenset[str] = True
     """True if bad input raises a ValueError or TypeError that names the argument, with nothing written; a set of names
     of arguments, as {"q", "block_tables"}, promises it of these alone."""
@@ -161,21 +162,39 @@ class Contract:
 
     def speaks_of(self, problem: Problem) -> bool:
         """Return True if the contract promises anything about the problem."""
-        own = self.in_phase(problem.phase)
+        return not self.leaves_out(problem)
+
+    def leaves_out(self, problem: Problem) -> str:
+        """Return why the contract promises nothing about the problem; empty where it promises something."""
+        return next(self.in_phase(problem.phase)._find_gaps(problem), "")
+
+    def _find_gaps(self, problem: Problem) -> Iterator[str]:
+        """Yield the reasons why the contract of the problem's phase promises nothing about the problem."""
         sizes = problem.num_heads, problem.num_kv_heads, problem.head_dim, problem.block_size
-        special = bool(problem.specials) or problem.cache_format != problem.dtype
-        return (
-            problem.dtype in own.dtypes
-            and problem.phase in own.phases
-            and (not own.head_dims or problem.head_dim in own.head_dims)
-            and (not own.compiled_sizes or (sizes in own.compiled_sizes and problem.cache_layout == "contiguous"))
-            and (own.nonfinite or not special)
-            and problem.scoring.features <= own.scoring
-            and (
-                not own.dense_batches or (problem.is_uniform and (own.nonfinite or problem.poison == ("zero", "zero")))
-            )
-            and own.defines(problem)
-        )
+        if problem.phase not in self.phases:
+            yield f"the contract has no phase {problem.phase}"
+        if problem.dtype not in self.dtypes:
+            yield f"the contract has no dtype {problem.dtype}"
+        if self.head_dims and problem.head_dim not in self.head_dims:
+            yield f"the contract has no head_dim {problem.head_dim}"
+        if self.compiled_sizes and sizes not in self.compiled_sizes:
+            yield f"the contract is compiled for other sizes (H, G, D, S) than {sizes}"
+        if self.compiled_sizes and problem.cache_layout != "contiguous":
+            yield "the contract takes contiguous caches alone, which its sizes are compiled for"
+        if not self.nonfinite and (problem.specials or problem.cache_format != problem.dtype):
+            yield "the contract leaves NaN, Inf and narrow caches out (nonfinite)"
+        for feature in sorted(problem.scoring.features - self.scoring):
+            yield f"the contract has no {feature} in its scoring"
+        if self.dense_batches and not problem.is_uniform:
+            yield "the contract takes dense batches alone"
+        if self.dense_batches and not self.nonfinite and problem.poison != ("zero", "zero"):
+            yield "the contract leaves NaN in hidden keys out (nonfinite)"
+        if not self.aligns(problem):
+            yield f"the contract has no {problem.causal_alignment} alignment"
+        if not self.fits_length(problem):
+            yield f"the contract takes no more than {self.longest} tokens a sequence"
+        for label in self.leaves_open(problem):
+            yield f"the contract leaves this undefined: {label}"
 
 
 def named_promises(function: str, given: dict[str, Any], allowed: Collection[str]) -> dict[str, Any]:

@@ -92,7 +92,12 @@ def _reshape(name: str, x: NDArray[Any], problem: Problem) -> NDArray[Any]:
 
 
 def to_numpy(x: torch.Tensor) -> NDArray[Any]:
-    """Return a copy on the host, in the same format."""
+    """Return a copy on the host, in the same format.
+
+    Bits that say that numbers are still to be negated or conjugated, which views of complex tensors have, are resolved
+    first: neither NumPy nor a view of the bytes knows them.
+    """
+    x = x.detach().resolve_conj().resolve_neg()
     name = str(x.dtype).removeprefix("torch.")
     if name == "bfloat16":  # NumPy has no such type of its own, and torch does not convert to the one of ml_dtypes
         bits: NDArray[Any] = x.contiguous().view(torch.int16).cpu().numpy().copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -26,8 +26,10 @@ class Backend(Protocol):
     """An implementation under test: its name, its promises, and a call for each problem.
 
     ``prepare(problem)`` makes the state that the implementation keeps between calls (a module, a plan). The call that
-    it returns takes tensors of that problem's sizes, writes the caches in place, and returns the output, ``[T, H * D]``
-    or ``[T, H, D]``, or outputs by name.
+    it returns takes tensors of that problem: of its sizes, lengths, slots and tables, with its numbers or others. It
+    writes the caches in place, and returns the output, ``[T, H * D]`` or ``[T, H, D]``, or outputs by name.
+
+    What is kept from one problem to the next lies in the backend itself, or is what `SharesState` speaks of.
     """
 
     @property
@@ -42,6 +44,20 @@ class Backend(Protocol):
     def on(self, device: str) -> Backend:
         """Return this implementation on another device. Raises NotPortable where there is none."""
         ...
+
+
+@runtime_checkable
+class SharesState(Protocol):
+    """A backend each of whose calls has a state of its own, and that can also make calls which share one."""
+
+    def share_state(self) -> Backend:
+        """Return this backend with one state for all its calls, as an engine has one layer for all of them."""
+        ...
+
+
+def share_state(backend: Backend) -> Backend:
+    """Return the backend with one state for all its calls: as it is, where whatever it keeps lies in itself."""
+    return backend.share_state() if isinstance(backend, SharesState) else backend
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,9 @@ class Wrapped:
 
     def on(self, device: str) -> Backend:
         return replace(self, inner=self.inner.on(device))
+
+    def share_state(self) -> Backend:
+        return replace(self, inner=share_state(self.inner))
 
     def prepare(self, problem: Problem) -> Call:
         return self.inner.prepare(problem)

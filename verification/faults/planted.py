@@ -13,7 +13,7 @@ from unittest import mock
 from torch import Tensor
 
 import attn_core
-from verification.backends.attn_core import AttnCore
+from verification.backends.attn_core import AttnCore, EngineCall
 from verification.backends.contract import Contract
 from verification.backends.protocol import Backend, Call, Returned
 from verification.backends.snippet import Library, Snippet
@@ -81,14 +81,11 @@ class Swapped:
         return self.honest.on(device)
 
     def prepare(self, problem: Problem) -> Call:
-        with self._in_place():
-            call = self.honest.prepare(problem)
+        with self.in_place():
+            return _SwappedCall(self, self.honest.prepare(problem))
 
-        def swapped(tensors: Tensors) -> Returned:
-            with self._in_place():
-                return call(tensors)
-
-        return swapped
+    def share_state(self) -> Swapped:
+        return replace(self, honest=self.honest.share_state())
 
     def snippet(self, problem: Problem) -> Snippet:
         """Return attn_core's snippet, with attn_core and what is swapped in it as its library."""
@@ -97,11 +94,28 @@ class Swapped:
         return replace(honest, imports="", library=Library(attn_core, honest.imports, functions, swaps.__name__, lines))
 
     @contextmanager
-    def _in_place(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
+        """Have everything swapped for a while."""
         with ExitStack() as stack:
             for swap in self.swaps:
                 stack.enter_context(swap.patch())
             yield
+
+
+@dataclass(frozen=True)
+class _SwappedCall:
+    """A call of the layer with everything swapped."""
+
+    backend: Swapped
+    honest: EngineCall
+
+    def __call__(self, tensors: Tensors) -> Returned:
+        with self.backend.in_place():
+            return self.honest(tensors)
+
+    @property
+    def layer(self) -> attn_core.Attention:
+        return self.honest.layer
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def judge_output(output: Array, expectation: Expectation, name: str = "out") -> 
 def judge_same_bits(output: Array, other: Array, what: str, query_lens: Sequence[int] = (), name: str = "out") -> None:
     """Raise Violation, whose message begins with ``what``, where two outputs have other bits.
 
-    NaN equals NaN in the same place, since IEEE 754 leaves its payload open.
+    NaN equals NaN in the same place, since IEEE 754 leaves its payload open. The sign of a zero it does not leave open:
+    the same operations in the same order give the same one, so -0.0 and 0.0 differ.
     """
     bits = f"u{output.dtype.itemsize}"
     differ = (output.view(bits) != other.view(bits)) & ~(np.isnan(output) & np.isnan(other))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate, chain
 
 from verification.problem.problem import Problem
 
@@ -30,4 +31,41 @@ def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> P
         key_lens=(*problem.key_lens[:i], *keys, *problem.key_lens[i + 1 :]),
         block_tables=rows,
         slot_mapping=slots,
+    )
+
+
+def turn_round(problem: Problem) -> Problem:
+    """Return the problem with its sequences in reverse order, each with its lengths, its table and its slots.
+
+    Numbers that were written down are filled again.
+    """
+    new = problem.query_lens if problem.reads_cache else problem.key_lens
+    slots = [problem.slot_mapping[end - count : end] for count, end in zip(new, accumulate(new), strict=True)]
+    return replace(
+        problem,
+        query_lens=problem.query_lens[::-1],
+        key_lens=problem.key_lens[::-1],
+        block_tables=problem.block_tables[::-1],
+        slot_mapping=tuple(chain.from_iterable(reversed(slots))),
+        numbers=(),
+        specials=(),
+    )
+
+
+def with_a_new_token(problem: Problem, i: int) -> Problem:
+    """Return a chunked prefill in which the last token of context ``i``, whose tokens were all stored before, is new.
+
+    An empty context becomes one token long. The token goes to the slot where the block table finds it, or is not stored
+    where that is none of the cache.
+    """
+    keys, table = max(1, problem.key_lens[i]), problem.block_tables[i]
+    column, offset = divmod(keys - 1, problem.block_size)
+    block = table[column] if column < len(table) else -1
+    slot = block * problem.block_size + offset if 0 <= block < problem.num_blocks else -1
+    before = sum(problem.query_lens[:i])
+    return replace(
+        problem,
+        query_lens=(*problem.query_lens[:i], 1, *problem.query_lens[i + 1 :]),
+        key_lens=(*problem.key_lens[:i], keys, *problem.key_lens[i + 1 :]),
+        slot_mapping=(*problem.slot_mapping[:before], slot, *problem.slot_mapping[before:]),
     )

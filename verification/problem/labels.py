@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import get_args
 
 import numpy as np
@@ -12,7 +12,8 @@ from verification.problem.formats import DTYPES
 from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 
 # A problem may have several labels of one feature, since its sequences differ, and it may have none: a problem without
-# a cache has no label of slots, cache layout or blocks, and one without a query and a key has none of the fills.
+# a cache has no label of slots, cache layout or blocks, and one without a query and a key has none of the fills. Of
+# "queries and keys" a chunk has "no queries" alone, where a sequence has no new tokens.
 FEATURES: dict[str, tuple[str, ...]] = {
     "dtype": DTYPES,
     "call": ("prefill top-left", "prefill bottom-right", "decode"),
@@ -24,7 +25,10 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "block size": ("1", "2", "3", "16", "256"),
     "keys": ("0", "S-1", "S", "S+1", "2S", "other", "> 256"),
     "slots": ("in the cache", "-1", "< -1", "too large", "past 32 bits", "twice"),
-    "blocks": ("in the cache", "-1", "< -1", "too large", "> 32767", "table too short", "shared", "bad and not needed"),
+    "blocks": (
+        *("in the cache", "-1", "< -1", "too large", "> 32767", "table too short", "shared", "bad and not needed"),
+        "out of order",
+    ),
     "cache": ("none", "own dtype", "float16", "bfloat16"),
     "layout": get_args(Layout),
     "cache layout": get_args(CacheLayout),
@@ -83,9 +87,9 @@ def current_name(label: str) -> str:
 
 
 def labels(problem: Problem) -> list[int]:
-    """Return the indices into `LABELS` of all that ``problem`` tries. A call that must be refused tries none."""
-    if problem.misuse:
-        return []
+    """Return the indices into `LABELS` of all that ``problem`` has. A call with a misuse has those of the valid call
+    that it is made of.
+    """
     num_kv_heads = problem.num_kv_heads
     alignment = "prefill top-left" if problem.causal_alignment == "top_left" else "prefill bottom-right"
     found: dict[str, set[str]] = {
@@ -113,6 +117,7 @@ def labels(problem: Problem) -> list[int]:
         found["score fill"], found["value fill"] = {problem.score_fill}, {problem.value_fill}
     if problem.reads_cache:
         found["blocks"] = _block_labels(problem)
+        found["queries and keys"] = {"no queries"} if 0 in problem.query_lens else set()
     else:
         found["queries and keys"] = _length_labels(problem)
     if problem.specials:
@@ -162,7 +167,9 @@ def _slot_labels(problem: Problem) -> set[str]:
 
 
 def _block_labels(problem: Problem) -> set[str]:
-    """Return the labels of the entries that contexts need; "in the cache" where all entries of some context are."""
+    """Return the labels of the entries that contexts need: "in the cache" where all entries of some context are, and
+    "out of order" where the ids of some context do not rise.
+    """
     found: set[str] = set()
     end, size = problem.num_blocks, problem.block_size
     read: set[int] = set()
@@ -170,6 +177,8 @@ def _block_labels(problem: Problem) -> set[str]:
         width = -(-length // size)
         needed = set(row[:width])
         good = {block for block in needed if 0 <= block < end}
+        if any(one >= other for one, other in pairwise(block for block in row[:width] if block in good)):
+            found.add("out of order")
         if len(row) < width:
             found.add("table too short")
         elif width and len(good) == len(needed):

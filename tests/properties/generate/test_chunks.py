@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import pytest
 from torch import Tensor
 
+from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws import LAWS
 from properties.run.round import fuzz
-from properties.shrink.reduce import propose_simpler
+from properties.shrink.reduce import propose_simpler, reduce_problem
 from tests.properties.generated import over
 from tests.verification.samples import CHUNKED
 from verification.backends.chunks import EAGER, FLEX, SDPA
@@ -128,4 +129,22 @@ def test_smaller_ones_are_still_chunks() -> None:
     of_first = {(p.query_lens[0], p.key_lens[0], p.slot_mapping) for p in found if p.num_sequences == 3}
     assert (1, 3, (0, 3)) in of_first
     assert (1, 2, (5, 3)) in of_first
-    assert (0, 3, (3,)) in of_first
+    assert not any(queries == 0 for queries, _, _ in of_first)
+
+
+def test_a_chunk_with_new_tokens_is_plainer() -> None:
+    """No engine sends one without: it is not shrunk to, and where one was drawn a token is added."""
+    small = reduce_problem(CHUNKED, lambda problem: problem.phase == "chunked" and problem.num_sequences == 2)
+    assert small.query_lens == (1, 1)
+    needed = reduce_problem(CHUNKED, lambda problem: 0 in problem.query_lens)
+    assert needed.query_lens == (0,)
+
+
+def test_a_contract_may_leave_chunks_without_new_tokens_out() -> None:
+    """By the label of a sequence without queries: they are not drawn, nor is anything shrunk to them."""
+    contract = replace(EAGER.contract, undefined=frozenset({"queries and keys: no queries"}))
+    assert not contract.speaks_of(CHUNKED)
+    lengths: list[int] = []
+    strategy = problems_within(contract, "float16", ("chunked",))
+    try_each(strategy, lambda problem: lengths.extend(problem.query_lens), 3, 100)
+    assert 0 < min(lengths) < max(lengths)

@@ -42,6 +42,17 @@ def test_each_context_has_blocks_of_its_own(tables: str, seed: int, contexts: li
     assert (made.num_blocks == MANY_BLOCKS) == (tables == MANY)
 
 
+@pytest.mark.parametrize("tables", sorted({*TABLES, MANY}))
+@over(40, _seeds, _contexts, _sizes)
+def test_blocks_may_lie_in_order(tables: str, seed: int, contexts: list[int], size: int) -> None:
+    """As many of them, and new tokens in the last slots of their contexts, whatever order was chosen."""
+    made, mixed = (paging(seed, contexts, size, tables=tables, ordered=ordered) for ordered in (True, False))
+    for row, other, count in zip(made.block_tables, mixed.block_tables, needed(contexts, size), strict=True):
+        assert list(row[:count]) == sorted(other[:count])
+    for slot, row, length in zip(made.slot_mapping, made.block_tables, contexts, strict=True):
+        assert slot == (row[(length - 1) // size] * size + (length - 1) % size if length else -1)
+
+
 @over(100, _seeds, _contexts, _sizes)
 def test_the_new_token_is_the_last_of_its_context(seed: int, contexts: list[int], size: int) -> None:
     """-1 where the context is empty."""

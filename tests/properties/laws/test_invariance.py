@@ -20,14 +20,19 @@ from properties.laws.invariance import (
 )
 from properties.laws.law import OutsideLaw
 from tests.properties.wrapped import HONEST, LOOSE, Wrapped
+from tests.verification.paged_kernel import Honest
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.protocol import Backend, Call
+from verification.faults import FAULTS
 from verification.oracle.judge import Verdict, Violation
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
 Check = Callable[[Backend, Problem], Verdict]
 BOTH = pytest.mark.parametrize("problem", [PREFILL, DECODE], ids=["prefill", "decode"])
+# All blocks that a context needs are there, and slots are those of its last tokens: two new ones behind one, and one.
+IN_CACHE = replace(DECODE, block_tables=((2, 0), (1, 3)))
+CHUNK = replace(IN_CACHE, phase="chunked", query_lens=(2, 1), slot_mapping=(5, 0, 3))
 
 
 def swayed_by(quantity: Callable[[Tensors], float]) -> Wrapped:
@@ -35,16 +40,30 @@ def swayed_by(quantity: Callable[[Tensors], float]) -> Wrapped:
     return Wrapped(lambda tensors, output: output + quantity(tensors))
 
 
-def stale_plan(call: Call) -> Call:
-    """Remembers the lengths of its first call."""
+def stale_plan() -> Wrapped:
+    """Remembers the lengths of the first call of all, whatever it is prepared for."""
     first: list[Tensors] = []
 
-    def planned(tensors: Tensors) -> Tensor:
-        first.append(tensors)
-        lengths = {"cu_seqlens_q": first[0].cu_seqlens_q, "cu_seqlens_k": first[0].cu_seqlens_k}
-        return call(replace(tensors, **lengths, context_lens=first[0].context_lens))
+    def around(call: Call) -> Call:
+        def planned(tensors: Tensors) -> Tensor:
+            first.append(tensors)
+            lengths = {"cu_seqlens_q": first[0].cu_seqlens_q, "cu_seqlens_k": first[0].cu_seqlens_k}
+            return call(replace(tensors, **lengths, context_lens=first[0].context_lens))
 
-    return planned
+        return planned
+
+    return Wrapped(around=around)
+
+
+def stale_numbers(call: Call) -> Call:
+    """Remembers the queries of its first call, as a graph does that was captured around them."""
+    first: list[Tensors] = []
+
+    def replayed(tensors: Tensors) -> Tensor:
+        first.append(tensors)
+        return call(replace(tensors, q=first[0].q))
+
+    return replayed
 
 
 def block_ids(tensors: Tensors) -> float:
@@ -76,8 +95,10 @@ CASES: list[tuple[Check, Wrapped, Problem]] = [
     (strides_do_not_matter, swayed_by(lambda t: t.k_cache.stride(1)), replace(DECODE, num_kv_heads=2, **STRIDED)),  # type: ignore[union-attr, arg-type]
     (index_dtype_does_not_matter, swayed_by(index_bits), PREFILL),
     (index_dtype_does_not_matter, swayed_by(index_bits), replace(DECODE, index_dtype="int32")),
-    (same_call_same_bits, Wrapped(around=stale_plan), PREFILL),
-    (same_call_same_bits, Wrapped(around=stale_plan), DECODE),
+    (same_call_same_bits, stale_plan(), PREFILL),
+    (same_call_same_bits, stale_plan(), DECODE),
+    (same_call_same_bits, Wrapped(around=stale_numbers), PREFILL),
+    (same_call_same_bits, Wrapped(around=stale_numbers), DECODE),
     (same_call_same_bits, swayed_by(lambda _: torch.rand(1).item()), DECODE),
 ]
 
@@ -107,6 +128,30 @@ def test_each_repetition_is_compared(wrong_call: int) -> None:
 
     with pytest.raises(Violation):
         same_call_same_bits(Wrapped(around=forgetting), PREFILL)
+
+
+def test_a_layer_serves_several_problems() -> None:
+    """A plan that is kept in it by shape is found, though each problem is prepared for itself."""
+    with pytest.raises(Violation):
+        same_call_same_bits(FAULTS["memo-by-shape"].backend(), DECODE)
+
+
+@pytest.mark.parametrize("problem", [IN_CACHE, CHUNK], ids=["decode", "chunk"])
+def test_a_call_is_given_what_it_was_prepared_for(problem: Problem) -> None:
+    """So an adapter may read lengths from the problem: from any that a law makes, too."""
+    asked: list[Problem] = []
+
+    class Reading(Honest):
+        def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
+            asked.append(problem)
+            starts, contexts, tables = (getattr(tensors, x) for x in ("cu_seqlens_q", "context_lens", "block_tables"))
+            assert starts is None or starts.diff().tolist() == list(problem.query_lens)
+            assert contexts.tolist() == list(problem.key_lens)
+            assert tables.tolist() == list(map(list, problem.block_tables))
+            return super().attend(problem, tensors)
+
+    same_call_same_bits(Reading(), problem)
+    assert [p.key_lens for p in asked] == [problem.key_lens[::-1], *[problem.key_lens] * 4]
 
 
 def test_claimed_bits_are_compared_as_bits() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from properties.laws.law import Law, OutsideLaw
 from properties.laws.memory import bad_input_is_refused, cache_is_exact, guards_stay_intact, inputs_stay_unmodified
+from properties.run.round import fuzz
 from tests.properties.wrapped import HONEST, Wrapped
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.protocol import Backend, Call
@@ -168,3 +169,23 @@ def test_refusals_may_be_promised_of_some_arguments() -> None:
         Law(bad_input_is_refused).ask(replace(answering(careless), contract=in_prefill), MISUSED)
     with pytest.raises(Violation):
         Law(bad_input_is_refused).ask(replace(answering(careless), contract=in_prefill.in_phase("decode")), BAD_DECODE)
+
+
+def test_a_spoilt_call_is_one_of_the_contract() -> None:
+    """As it is drawn, and as it is made small: nothing is promised about others, spoilt or not."""
+
+    def accepting(call: Call) -> Call:
+        def accepted(tensors: Tensors) -> Tensor:
+            try:
+                return call(tensors)
+            except (ValueError, TypeError):
+                return torch.zeros(1)
+
+        return accepted
+
+    contract = replace(HONEST.contract, undefined=frozenset({"sequences: 1", "layout: contiguous", "H/G: 1"}))
+    _, broken, _ = fuzz(bad_input_is_refused, Wrapped(around=accepting, contract=contract), "float16", 0, 12)
+    assert broken is not None
+    small = broken.problem
+    assert contract.speaks_of(small)
+    assert (small.num_sequences, small.num_heads, small.num_kv_heads, small.layout) == (2, 2, 1, "fused")

@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 
 from properties.laws import LAWS
+from properties.laws.law import OutsideLaw
 from properties.run.round import fuzz
+from tests.properties.wrapped import HONEST
+from tests.verification.samples import PREFILL, one_head
 from verification.adapter import Batch, BatchedAdapter
 from verification.adapters.written import EVERYTHING, Written, attend_in_torch
+from verification.backends.contract import Contract
 from verification.oracle.judge import Violation
 from verification.oracle.precision import Precision
+from verification.problem import Numbers, Special
 
 OF_SCORES = [law for law in LAWS if law.scoring]
 
@@ -96,3 +101,59 @@ def test_a_mistake_is_seen_and_made_small(name: str) -> None:
     problem = broken.problem
     assert problem.num_sequences * problem.key_lens[0] <= 4
     assert len(problem.scoring.features - {"blind_rows"}) <= 1  # which only a mask has
+
+
+SOFTCAP = next(law for law in LAWS if law.name == "a_vast_softcap_is_none")
+
+
+class Infinite(Written):
+    """Takes NaN and Inf as well, and adds no mask, which would make NaN of them."""
+
+    contract = replace(EVERYTHING, nonfinite=True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("special", "queries"),
+    [
+        (Special("q", 0, 0, 0, "inf"), 1),  # NaN without a cap, and 1 with one
+        (Special("k", 0, 0, 0, "inf"), 1),
+        (Special("k", 1, 0, 0, "inf"), 3),
+        (Special("k", 0, 0, 0, "-inf"), 2),  # the first query sees nothing else
+    ],
+)
+def test_an_infinite_score_is_no_longer_infinite(special: Special, queries: int, dtype: str) -> None:
+    """So the law says nothing of it, and the reference does."""
+    problem = one_head(dtype, queries, queries, specials=(special,), causal_alignment="top_left")
+    with pytest.raises(OutsideLaw, match="infinite"):
+        SOFTCAP(Infinite(), problem)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "special",
+    [
+        Special("k", 1, 0, 0, "-inf"),  # each row sees another key
+        Special("k", 2, 0, 0, "inf"),  # no query sees it
+        Special("q", 0, 0, 0, "nan"),
+        Special("v", 0, 0, 0, "inf"),
+    ],
+)
+def test_other_nan_and_inf_are_as_they_were(special: Special, dtype: str) -> None:
+    """A cap changes neither NaN nor what weighs nothing, and the law still speaks of such problems."""
+    SOFTCAP(Infinite(), one_head(dtype, 2, 3, specials=(special,), causal_alignment="top_left"))
+
+
+def test_a_score_may_be_too_large_for_a_cap() -> None:
+    """2^40, which a cap of 2^60 moves by more than float64 does."""
+    problem = one_head("float64", numbers=(Numbers("q", (2.0**40,)),))
+    with pytest.raises(OutsideLaw, match="too large"):
+        SOFTCAP(Infinite(), problem)
+
+
+def test_a_mask_is_for_equal_lengths() -> None:
+    """A kernel with masks may take ragged prefills too: of these such laws say nothing."""
+    masked = Contract(("float16",), scoring=frozenset({"bool_mask", "float_mask"}), range_events=False, refuses=False)
+    for law in (law for law in OF_SCORES if "bool_mask" in law.scoring):
+        with pytest.raises(OutsideLaw, match="equal lengths"):
+            law(replace(HONEST, contract=masked), PREFILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from verification.backends.protocol import NotPortable
 from verification.catalogue import UnknownBackend, backend_named
 from verification.oracle.expectation import expect
 from verification.oracle.precision import Precision
-from verification.problem import Problem, Special
+from verification.problem import Problem, Scoring, Special
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
 
@@ -194,6 +195,34 @@ def test_of_what_it_speaks() -> None:
     assert finite.speaks_of(replace(DECODE, dtype="float32"))
     assert not finite.speaks_of(replace(DECODE, dtype="float32", cache_dtype="float16"))
     assert not finite.speaks_of(replace(DECODE, dtype="float32", specials=(NAN,)))
+
+
+@pytest.mark.parametrize(
+    ("promises", "problem", "reason"),
+    [
+        ({"dtypes": ("float32",)}, PREFILL, "has no dtype float16"),
+        ({"phases": ("decode",)}, PREFILL, "has no phase prefill"),
+        ({"head_dims": (16,)}, PREFILL, "has no head_dim 4"),
+        ({"compiled_sizes": ((2, 1, 8, 2),)}, DECODE, "is compiled for other sizes (H, G, D, S) than (2, 1, 4, 2)"),
+        ({"compiled_sizes": ((2, 1, 4, 2),)}, replace(DECODE, cache_layout="interleaved"), "takes contiguous caches"),
+        ({"nonfinite": False}, replace(PREFILL, specials=(NAN,)), "leaves NaN, Inf and narrow caches out"),
+        ({}, replace(DECODE, scoring=Scoring(window=2)), "has no window in its scoring"),
+        ({"dense_batches": True}, PREFILL, "takes dense batches alone"),
+        ({"alignments": ("bottom_right",)}, PREFILL, "has no top_left alignment"),
+        ({"longest": 2}, PREFILL, "takes no more than 2 tokens a sequence"),
+        ({"undefined": {"slots: -1"}}, PREFILL, "leaves this undefined: slots: -1"),
+    ],
+)
+def test_what_it_leaves_out_is_said(promises: dict[str, Any], problem: Problem, reason: str) -> None:
+    """The reason is there where it does not speak of a problem, and empty where it does; in one phase as in all."""
+    contract = replace(GOOD, **promises)
+    assert contract.leaves_out(problem).startswith(f"the contract {reason}")
+    assert not contract.speaks_of(problem)
+    for_all = {"dtypes", "phases", "dense_batches"}
+    if not for_all & promises.keys():
+        assert GOOD.differing(problem.phase, **promises).leaves_out(problem) == contract.leaves_out(problem)
+    plain = replace(GOOD, scoring={"window"})
+    assert (plain.leaves_out(problem), plain.speaks_of(problem)) == ("", True)
 
 
 def test_what_it_leaves_undefined() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+import pickle
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from verification.backends.captured_events import RANGE_LOG
 from verification.backends.contract import Contract
 from verification.backends.observe import observe, to_numpy
 from verification.backends.protocol import Call
+from verification.oracle.judge import Violation, successful_outputs
 from verification.oracle.precision import Precision
 from verification.problem import Problem
 from verification.problem.formats import FORMATS, Format
@@ -97,6 +99,36 @@ def test_an_interrupt_is_no_answer() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         observe(Fake(interrupted), make_inputs(DECODE))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_that_are_still_to_be_negated(dtype: str) -> None:
+    """torch does it when they are read; a view of a conjugate has such numbers."""
+    problem = replace(PREFILL, dtype=dtype)
+
+    def negated(tensors: Tensors) -> Tensor:
+        out = torch.complex(torch.zeros_like(ones(tensors)), -ones(tensors)).conj().imag
+        assert out.is_neg()
+        return out
+
+    observation = observe(Fake(negated), make_inputs(problem))
+    assert observation.error is None
+    assert observation.output is not None
+    assert (observation.output == 1).all()
+    assert isinstance(pickle.loads(pickle.dumps(observation.outputs))["out"], np.ndarray)  # as it travels
+
+
+def test_a_complex_answer_is_no_answer() -> None:
+    """Conjugate or not: it is written down, and the judge names its dtype."""
+
+    def conjugate(tensors: Tensors) -> Tensor:
+        return torch.complex(*[ones(tensors).float()] * 2).conj()
+
+    observation = observe(Fake(conjugate), make_inputs(PREFILL))
+    assert observation.output is not None
+    assert (observation.output == 1 - 1j).all()
+    with pytest.raises(Violation, match=r"returned complex64 .* not float16"):
+        successful_outputs(observation)
 
 
 def test_no_gradients_are_recorded() -> None:

@@ -16,6 +16,7 @@ from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws import LAWS
 from tests.properties.edges import COMMON, DECODE, PREFILL, is_seen, is_shared
+from tests.verification.samples import CHUNKED
 from verification.backends.attn_core import AttnCore
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
@@ -70,7 +71,7 @@ def drawn() -> tuple[Problem, ...]:
 
 @cache
 def tried() -> Coverage:
-    return Coverage.of([labels(problem) for problem in drawn()])
+    return Coverage.of([[] if problem.misuse else labels(problem) for problem in drawn()])
 
 
 def test_a_prefill_by_hand() -> None:
@@ -122,7 +123,10 @@ def test_a_decode_by_hand() -> None:
 @pytest.mark.parametrize(
     ("row", "length", "expected"),
     [
-        ((1, 0), 4, {"in the cache"}),
+        ((0, 1), 4, {"in the cache"}),
+        ((1, 0), 4, {"in the cache", "out of order"}),
+        ((1, 1), 4, {"in the cache", "out of order"}),
+        ((1, 0), 2, {"in the cache"}),
         ((1, -1), 2, {"in the cache", "bad and not needed"}),
         ((1, 3), 3, {"too large"}),
         ((-2, 1), 3, {"< -1"}),
@@ -157,7 +161,20 @@ def test_what_nobody_draws_has_no_label() -> None:
     """Nor are there numbers without a key and a query."""
     odd = replace(PREFILL_ONE, head_dim=7, block_size=5, num_heads=7, query_lens=(0, 0))
     assert not any(of(odd, "head_dim", "block size", "H/G", "score fill", "value fill").values())
-    assert labels(replace(DECODE_ONE, misuse="q_rank")) == []
+
+
+@pytest.mark.parametrize("problem", [PREFILL_ONE, DECODE_ONE, CHUNKED])
+def test_a_misuse_has_the_labels_of_the_call_that_it_is_made_of(problem: Problem) -> None:
+    """So that a contract that leaves something out is not asked to refuse it in such a call."""
+    assert set(labels(replace(problem, misuse="q_rank"))) == set(labels(problem))
+
+
+def test_a_chunk_by_hand() -> None:
+    """A sequence without new tokens has no queries; of how many queries and keys others have, nothing is told."""
+    assert of(CHUNKED, "queries and keys") == {"queries and keys": {"no queries"}}
+    with_new = replace(CHUNKED, query_lens=(2, 1, 1), slot_mapping=(5, 0, 7, 3))
+    assert of(with_new, "queries and keys") == {"queries and keys": set()}
+    assert of(DECODE_ONE, "queries and keys") == {"queries and keys": set()}
 
 
 def test_specials_by_hand() -> None:
@@ -179,6 +196,7 @@ SAME: dict[str, str] = {
     "blocks: too large": "block too large needed",
     "blocks: table too short": "table too short",
     "blocks: > 32767": "block > 32767",
+    "blocks: out of order": "blocks out of order",
     "blocks: bad and not needed": "hostile block not needed",
     "sequences: no keys between others": "an empty sequence between others",
     "cache: none": "no cache",
