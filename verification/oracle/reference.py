@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from verification.oracle.bound import Softmax, output_bound, scores_bound
+from verification.oracle.bound import Softmax, excess_of_shares, output_bound, scores_bound
 from verification.oracle.precision import Roundings
 from verification.oracle.rows import Rows, add_sinks, apply_scoring
 
@@ -71,20 +71,22 @@ def attend(
         scores, of_scores, v, visible = add_sinks(xp, scores, of_scores, v, rows, roundings)
         counts = xp.sum(xp.astype(visible, xp.int64), axis=-1)
     shifted = xp.where(visible, scores, -xp.inf)
-    shifted = shifted - xp.max(shifted, axis=-1, keepdims=True)
+    top = xp.max(shifted, axis=-1, keepdims=True)
+    shifted = shifted - top
     exps = xp.exp(shifted)
     weights = xp.where(visible, exps / xp.sum(exps, axis=-1, keepdims=True), 0.0)
     is_finite = xp.isfinite(v)
     finite = xp.where(is_finite, v, 0.0)
     out = xp.matmul(weights, finite)
 
+    length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[..., None]
     of_scores_and_shift = of_scores + roundings.unit * xp.abs(shifted)
     if roundings.partials:
         largest = xp.max(xp.where(visible & xp.isfinite(scores), xp.abs(scores), 0.0), axis=-1, keepdims=True)
-        length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[..., None]
         of_scores_and_shift = of_scores_and_shift + 4 * roundings.unit * (largest + xp.log(length))
     error = xp.where(visible & xp.isfinite(shifted), of_scores_and_shift, 0.0)
-    softmax = Softmax(weights, error, visible, counts)
+    excess = excess_of_shares(xp, top, shifted, error, length, roundings) if roundings.merges_by_lse else 0.0
+    softmax = Softmax(weights, error, visible, counts, excess)
     bound = output_bound(xp, out, softmax, finite, roundings)
     if not bool(xp.all(is_finite)):
         out, bound = _put_in_nonfinite(xp, out, bound, softmax, v, roundings)
