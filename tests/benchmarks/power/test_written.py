@@ -25,7 +25,7 @@ def test_a_merge_without_a_division_needs_its_term() -> None:
     """Random problems are enough for it in float32."""
     [merging] = (kernel for kernel in ON_HOST if kernel.name == "written/parts by lse")
     divided = replace(merging, precision=replace(merging.precision, merge="quotient"))
-    assert measure_sample(divided, "float32", 1, 100).ratios.max() > 1
+    assert measure_sample(divided, "float32", 1, 40).ratios.max() > 1
 
 
 def test_the_written_are_among_the_honest() -> None:
