@@ -47,6 +47,10 @@ def excess_of_shares(scores: list[mpf], errors: list[mpf], u: mpf) -> mpf:
     return mpmath.expm1(u * (4 * (abs(lse) + moved - lse) + 18 * mpmath.log(len(scores)) + 24))
 
 
+def sum_of(numbers: Any) -> mpf:
+    return mpmath.fsum(abs(mpf(float(x))) for x in numbers)
+
+
 def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: Roundings) -> list[mpf] | None:
     """One query of one head and what it sees; ``every_value`` of its sequence, seen or not. None where a sum may
     overflow or a score may be off by so much that only the hull is known.
@@ -62,7 +66,9 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         (gamma(dim + 2, r) + of_query) * a
         + (3 * u + r.scores_cast + r.scale_cast) * abs(s)
         + r.unit * abs(s - max(scores))
-        for s, a in zip(scores, magnitudes, strict=True)
+        + mpf(r.lost_query) * sum_of(key)
+        + mpf(r.flushed) * scale * (sum_of(q) + sum_of(key))
+        for s, a, key in zip(scores, magnitudes, keys, strict=True)
     ]
     partials = mpf(0)
     if r.partials:
@@ -80,7 +86,7 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
     ]
     lost = 0 if r.sums_what_is_cast else lost
     total = mpmath.fsum(wrong)
-    tiny = mpf(r.output.smallest_subnormal) / 2 + count * mpf(r.lost_term)
+    tiny = mpf(r.output.smallest_subnormal) / 2 + r.lost_partial + count * mpf(r.lost_term)
     of_sums = 2 * gamma(count, r) + before + partials
     excess = excess_of_shares(scores, errors, u) if r.merges_by_lse else mpf(0)
     bounds = []

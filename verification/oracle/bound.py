@@ -36,16 +36,19 @@ class Softmax:
     """
 
 
-def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+def scores_bound(
+    xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings, underflow: Array = 0.0
+) -> Array:
     """Return the bound of scaled scores ``S``: ``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``.
 
-    The terms stand for the product, the scale and the storage. ``A`` is the scale times ``product``, the sum of
-    magnitudes. The bound is 0 where S is not finite, and inf where an honest sum, or its storage, may overflow.
+    The terms stand for the product, the scale and the storage; what lies below a normal range is ``underflow`` (see
+    `underflow_of_scores`). ``A`` is the scale times ``product``, the sum of magnitudes. The bound is 0 where S is not
+    finite, and inf where an honest sum, or its storage, may overflow.
     """
     magnitude = abs(scale) * product
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
     of_score = 3 * r.total_unit + r.scores_cast + r.scale_cast
-    bound = of_magnitude * magnitude + of_score * xp.abs(scores)
+    bound = of_magnitude * magnitude + of_score * xp.abs(scores) + underflow
     fits = (product < r.accumulate.largest / 4) & (magnitude < r.scores.largest / 4)
     if r.unscaled_scores:
         fits = fits & (product < r.scores.largest / 4)
@@ -53,11 +56,22 @@ def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, sc
     return xp.where(xp.isfinite(scores), bound, 0.0)
 
 
+def underflow_of_scores(xp: Namespace, q: Array, k: Array, scale: float, r: Roundings) -> Array:
+    """Return by how much scores may be off since numbers of ``q [H, Lq, D]`` and ``k [H, Lk, D]`` lie below a normal
+    range: those of q once the scale is folded into it, and those of both where an instruction takes them for 0.
+    """
+    if not (r.lost_query or r.flushed):
+        return 0.0
+    queries, keys = xp.sum(xp.abs(q), axis=-1)[:, :, None], xp.sum(xp.abs(k), axis=-1)[:, None, :]
+    return r.lost_query * keys + r.flushed * abs(scale) * (queries + keys)
+
+
 def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
     """Return the bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
     unit = r.total_unit
     keys = xp.astype(softmax.counts, xp.float64)[..., None]
-    tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
+    # t_out, t_partials, underflowing products and sums.
+    tiny = r.output.smallest_subnormal / 2 + r.lost_partial + keys * r.lost_term
     magnitudes = xp.abs(v)
 
     # p_j |h_j|, and H. Where 1 - H is not positive, the hull (below) is all that is known.
@@ -80,6 +94,8 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
         bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
     if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
         bound = xp.where(largest * keys >= r.accumulate.largest / 4, xp.inf, bound)
+    if r.partials and float(xp.max(magnitudes)) > r.partials.largest:
+        bound = xp.where(largest > r.partials.largest, xp.inf, bound)
     return xp.where(softmax.counts[..., None] > 0, bound, 0.0)
 
 

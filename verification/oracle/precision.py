@@ -165,6 +165,21 @@ class Roundings:
         return 2 * self.accumulate.smallest_normal + below_cast
 
     @cached_property
+    def lost_partial(self) -> float:
+        """Loss of the output of a part below its format's normal range: half a subnormal, as shares add up to 1."""
+        return self.partials.smallest_subnormal / 2 if self.partials else 0.0
+
+    @cached_property
+    def lost_query(self) -> float:
+        """Loss of a number of q that the scale was folded into, below its format's normal range."""
+        return self.query.smallest_subnormal / 2 if self.query else 0.0
+
+    @cached_property
+    def flushed(self) -> float:
+        """Loss of a number of q or k that a product of the first sum takes for 0."""
+        return self.accumulate.smallest_normal if self.flushing else 0.0
+
+    @cached_property
     def lost_term(self) -> float:
         """Loss of a product of the second sum by underflow, as the sum that it goes into may."""
         return 3 * self.accumulate.smallest_normal if self.flushing else 2 * self.accumulate.smallest_subnormal

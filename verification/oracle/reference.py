@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from verification.oracle.bound import Softmax, excess_of_shares, output_bound, scores_bound
+from verification.oracle.bound import Softmax, excess_of_shares, output_bound, scores_bound, underflow_of_scores
 from verification.oracle.precision import Roundings
 from verification.oracle.rows import Rows, add_sinks, apply_scoring
 
@@ -60,7 +60,8 @@ def attend(
     k_transposed = xp.permute_dims(k, (0, 2, 1))
     scores = scale * xp.matmul(q, k_transposed)
     product = xp.matmul(xp.abs(q), xp.abs(k_transposed))
-    of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings)
+    underflow = underflow_of_scores(xp, q, k, scale, roundings)
+    of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings, underflow)
     of_products = scores, of_scores
     if not (k.shape[1] and q.shape[1]):
         return Attended({"out": (xp.zeros_like(q), xp.zeros_like(q))}, scores, of_scores, scores)

@@ -70,6 +70,15 @@ def test_parts_that_are_kept_in_a_narrow_format() -> None:
     assert 0.9 < judge(got, q, k, v, narrow) <= 1
 
 
+def test_parts_below_the_normal_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of either is half of float16's smallest subnormal number, and is kept as 0."""
+    problem = np.ones((1, 1)), np.zeros((1, 4, 1)), np.array([[2.0**-24, 0.0] * 2])
+    r = replace(WIDE, partials=INPUT).resolve("float16")
+    assert 0.9 < judge(np.zeros(1), *problem, replace(r)) <= 1
+    monkeypatch.setattr(Roundings, "lost_partial", 0.0)
+    assert judge(np.zeros(1), *problem, replace(r)) > 10
+
+
 def merge(lse: Array, by: str) -> Array:
     """Outputs of 1 of parts with log-sum-exps ``[..., P]``, merged in float32."""
     top = lse.max(axis=-1, keepdims=True)

@@ -99,6 +99,23 @@ def test_a_scale_that_is_folded_into_the_query() -> None:
     assert 0.9 < judge(got, q, k, OPPOSITE, replace(WIDE, scaled_query=True).resolve("float16"), scale=scale) <= 1
 
 
+def test_a_folded_query_below_the_normal_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.45 and 1.74 subnormal numbers become 1 and 2, and keys of 60,000 make much of it."""
+    scale, q = 0.29, np.array([[5.0, 6.0]]) * 2.0**-24
+    k, r = np.array([[[60000.0, 0.0], [0.0, 50000.0]]]), replace(WIDE, scaled_query=True).resolve("float16")
+    got = attend_in_order(k[0] @ round_to(q * scale, "float16")[0], OPPOSITE[0])
+    assert 0.6 < judge(got, q, k, OPPOSITE, replace(r), scale=scale) <= 1
+    monkeypatch.setattr(Roundings, "lost_query", 0.0)
+    assert judge(got, q, k, OPPOSITE, replace(r), scale=scale) > 10
+
+
+def test_a_query_that_is_flushed() -> None:
+    """Half the smallest normal number is taken for 0, whatever it is multiplied by."""
+    problem = np.full((1, 1), 2.0**-127), np.array([[[2.0**124], [0.0]]]), OPPOSITE
+    assert judge(np.zeros(1), *problem, FLOAT32) > 10
+    assert 0.2 < judge(np.zeros(1), *problem, replace(WIDE, flushing=True).resolve("float32")) <= 1
+
+
 def test_a_scale_that_is_rounded() -> None:
     """To 1, from just below the half between 1 and the next number."""
     scale, q, k = 1 + 0.98 * HALF, np.ones((1, 1)), np.array([[[0.125], [-0.125]]])
