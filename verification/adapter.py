@@ -25,6 +25,7 @@ from verification.backends.contract import Contract, named_promises
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.kernels import flex_eager_precision, uncompiled
 from verification.backends.profiles import (
+    FLASH_2,
     FLASH_ON_CPU,
     FLASH_ON_MATRIX_UNITS,
     FLUSHING_FLASH,
@@ -44,6 +45,7 @@ from verification.tensors.materialize import Tensors
 __all__ = [
     "DTYPES",
     "FEATURES",
+    "FLASH_2",
     "FLASH_ON_CPU",
     "FLASH_ON_MATRIX_UNITS",
     "FLUSHING_FLASH",

@@ -108,6 +108,17 @@ def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
     return table
 
 
+def say_total(cells: Sequence[Cell]) -> str:
+    """Return the false alarms of all cells in one line, and how many cells were not run, and why."""
+    run = [cell for cell in cells if cell.first]
+    alarms = sum(cell.first.false_alarms for cell in run if cell.first)
+    problems = sum(cell.problems for cell in run)
+    names = {(cell.implementation, cell.device) for cell in run}
+    said = f"{alarms:,} false alarms in {problems:,} problems (implementations: {len(names)}, cells: {len(run)})"
+    reasons = ", ".join(sorted({cell.skipped for cell in cells if cell.skipped}))
+    return f"{said}; cells not run: {len(cells) - len(run)} ({reasons})" if reasons else said
+
+
 def _format_ratios(judge: RatioSummary) -> tuple[str, str, str]:
     """Return the false alarms, the largest ratio and the median as text."""
     alarms = f"[bold red]{judge.false_alarms:,}[/]" if judge.false_alarms else "0"

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.power.honest import list_honest
 from benchmarks.power.measure import LAMBDA, Chunk, Sample, derive_seed, measure_chunk
 from benchmarks.power.plots import plot_ratios
-from benchmarks.power.results import Cell, make_soundness_table, summarise
+from benchmarks.power.results import Cell, make_soundness_table, say_total, summarise
 from benchmarks.power.workers import open_pool
 from verification.backends.flags import recorded_flags, settle
 from verification.backends.protocol import Backend
@@ -139,6 +139,7 @@ def main(arguments: Sequence[str] | None = None, backends: Backends = list_hones
     settle()  # the flags that the report records
     measured = measure_cells(list_cells(options, backends), options, backends, console)
     write_reports(measured, options, console)
+    console.print(say_total(measured), highlight=False)
     if any(cell.first and cell.first.false_alarms for cell in measured):
         return FALSE_ALARM
     if options.require_cuda and cannot_run("cuda"):

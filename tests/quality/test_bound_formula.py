@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import mpmath
@@ -26,7 +27,8 @@ PROFILES = {
     "matrix units": Precision(probabilities=INPUT, truncating=True, flushing=True),
     "input's format": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True),
     "in parts": Precision(probabilities=INPUT, partials=INPUT, truncating=True),
-    "in wide parts": Precision(partials="float32"),
+    "in wide parts, by lse": Precision(partials="float32", merge="lse"),
+    "rounded weights summed": Precision(probabilities=INPUT, weights_summed="after"),
     "probabilistic": Precision(probabilistic=3.0),
 }
 
@@ -37,6 +39,16 @@ def gamma(n: int, r: Roundings) -> mpf:
     if not r.probabilistic:
         return always
     return min(always, mpmath.expm1(r.probabilistic * mpmath.sqrt(n) * u + n * u**2 / (1 - u)))
+
+
+def excess_of_shares(scores: list[mpf], errors: list[mpf], u: mpf) -> mpf:
+    """The page's ``epsilon``, of parts that are merged by their log-sum-exps."""
+    lse, moved = (mpmath.log(mpmath.fsum(map(mpmath.exp, x))) for x in (scores, map(operator.add, scores, errors)))
+    return mpmath.expm1(u * (4 * (abs(lse) + moved - lse) + 18 * mpmath.log(len(scores)) + 24))
+
+
+def sum_of(numbers: Any) -> mpf:
+    return mpmath.fsum(abs(mpf(float(x))) for x in numbers)
 
 
 def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: Roundings) -> list[mpf] | None:
@@ -54,7 +66,9 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         (gamma(dim + 2, r) + of_query) * a
         + (3 * u + r.scores_cast + r.scale_cast) * abs(s)
         + r.unit * abs(s - max(scores))
-        for s, a in zip(scores, magnitudes, strict=True)
+        + mpf(r.lost_query) * sum_of(key)
+        + mpf(r.flushed) * scale * (sum_of(q) + sum_of(key))
+        for s, a, key in zip(scores, magnitudes, keys, strict=True)
     ]
     partials = mpf(0)
     if r.partials:
@@ -63,13 +77,18 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         partials = 4 * mpf(r.unit) + (r.partials.unit if r.partials.name != "float32" else 0)
     if max(errors) > 29 or max(magnitudes) > min(r.accumulate.largest * scale, r.scores.largest) / 5:
         return None
+    lost, cast = mpf(r.lost_weight), mpf(r.probabilities_cast)
+    before, after = (0, cast) if r.sums_what_is_cast else (cast, 0)
     wrong = [
-        w * (mpmath.expm1(e) + (16 if r.partials else 8) * u + r.exp_error)
+        w * ((mpmath.expm1(e) + (16 if r.partials else 8) * u + r.exp_error) * (1 + after) + after)
+        + (lost if r.sums_what_is_cast else 0)
         for w, e in zip(weights, errors, strict=True)
     ]
+    lost = 0 if r.sums_what_is_cast else lost
     total = mpmath.fsum(wrong)
-    tiny = mpf(r.output.smallest_subnormal) / 2 + count * mpf(r.lost_term)
-    of_sums = 2 * gamma(count, r) + r.probabilities_cast + partials
+    tiny = mpf(r.output.smallest_subnormal) / 2 + r.lost_partial + count * mpf(r.lost_term)
+    of_sums = 2 * gamma(count, r) + before + partials
+    excess = excess_of_shares(scores, errors, u) if r.merges_by_lse else mpf(0)
     bounds = []
     for d in range(dim):
         column = [mpf(float(v[d])) for v in values]
@@ -77,11 +96,12 @@ def formula(q: Any, keys: Any, values: Any, every_value: Any, scale: float, r: R
         mean = mpmath.fsum(mpf(float(v[d])) for v in every_value) / len(every_value)
         centres = [mpmath.fsum(h * abs(v - c) for h, v in zip(wrong, column, strict=True)) for c in (mpf(0), mean)]
         of_weights = min(centres[0] + total * abs(out), centres[1] + total * abs(out - mean))
-        rest = mpmath.fsum((of_sums * w + r.lost_weight) * abs(v) for w, v in zip(weights, column, strict=True))
+        rest = mpmath.fsum((of_sums * w + lost) * abs(v) for w, v in zip(weights, column, strict=True))
         local = of_weights / (1 - total) + rest + (3 * u + r.output.unit) * abs(out) + tiny if total < 1 else mpmath.inf
-        casts = r.probabilities_cast + partials + r.output.unit
-        rounding = (2 * count + 8) * u + casts + count * mpf(r.lost_weight)
-        bounds.append(min(local, max(column) - min(column) + rounding * top + tiny))
+        casts = before + partials + r.output.unit
+        rounding = (2 * count + 8) * u + casts + count * lost
+        of_mean = min(local, max(column) - min(column) + rounding * top + tiny)
+        bounds.append(of_mean + excess * (abs(out) + of_mean))
     return bounds
 
 

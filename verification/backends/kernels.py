@@ -16,7 +16,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from verification.backends.compiled_flex import HEAD_DIMS as COMPILED_HEAD_DIMS
 from verification.backends.compiled_flex import flex_compiled
 from verification.backends.dense import DenseBackend, dense_contract
-from verification.backends.profiles import FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
+from verification.backends.profiles import FLASH_2, FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import INPUT, Precision
 from verification.problem.formats import DTYPES
@@ -126,7 +126,7 @@ def _on_cuda() -> dict[str, Callable[[], DenseBackend]]:
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
     kernels = {
-        "sdpa/flash": (sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _spell_call("FLASH_ATTENTION")),
+        "sdpa/flash": (sdpa_flash, halves, FLASH_2, "cuda", _spell_call("FLASH_ATTENTION")),
         "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")),
         "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
         "sdpa/math": (sdpa_math, every, MATH, "cuda", _spell_call("MATH"), True),

@@ -30,18 +30,25 @@ class Softmax:
     """``[Lq, Lk]`` where every head sees the first ``counts`` keys, else ``[H, Lq, Lk]``."""
     counts: Array
     """``[Lq]`` or, beside ``visible`` by heads, ``[H, Lq]``: how many keys each row sees."""
+    excess: Array = 0.0
+    """``[H, Lq, 1]``: by how much the weights of a row's parts may add up to more or less than 1; 0 where they are
+    divided by their own sum.
+    """
 
 
-def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings) -> Array:
+def scores_bound(
+    xp: Namespace, scores: Array, product: Array, head_dim: int, scale: float, r: Roundings, underflow: Array = 0.0
+) -> Array:
     """Return the bound of scaled scores ``S``: ``gamma_{D+2}(u) A + 3u|S| + u_scores|S| (+ u_in A + u_in |S|)``.
 
-    The terms stand for the product, the scale and the storage. ``A`` is the scale times ``product``, the sum of
-    magnitudes. The bound is 0 where S is not finite, and inf where an honest sum, or its storage, may overflow.
+    The terms stand for the product, the scale and the storage; what lies below a normal range is ``underflow`` (see
+    `underflow_of_scores`). ``A`` is the scale times ``product``, the sum of magnitudes. The bound is 0 where S is not
+    finite, and inf where an honest sum, or its storage, may overflow.
     """
     magnitude = abs(scale) * product
     of_magnitude = gamma(xp, float(head_dim + 2), r) + (r.query.unit if r.query else 0.0)
     of_score = 3 * r.total_unit + r.scores_cast + r.scale_cast
-    bound = of_magnitude * magnitude + of_score * xp.abs(scores)
+    bound = of_magnitude * magnitude + of_score * xp.abs(scores) + underflow
     fits = (product < r.accumulate.largest / 4) & (magnitude < r.scores.largest / 4)
     if r.unscaled_scores:
         fits = fits & (product < r.scores.largest / 4)
@@ -49,24 +56,29 @@ def scores_bound(xp: Namespace, scores: Array, product: Array, head_dim: int, sc
     return xp.where(xp.isfinite(scores), bound, 0.0)
 
 
+def underflow_of_scores(xp: Namespace, q: Array, k: Array, scale: float, r: Roundings) -> Array:
+    """Return by how much scores may be off since numbers of ``q [H, Lq, D]`` and ``k [H, Lk, D]`` lie below a normal
+    range: those of q once the scale is folded into it, and those of both where an instruction takes them for 0.
+    """
+    if not (r.lost_query or r.flushed):
+        return 0.0
+    queries, keys = xp.sum(xp.abs(q), axis=-1)[:, :, None], xp.sum(xp.abs(k), axis=-1)[:, None, :]
+    return r.lost_query * keys + r.flushed * abs(scale) * (queries + keys)
+
+
 def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Roundings) -> Array:
     """Return the bound of ``out = weights v`` for finite ``v [H, Lk, D]``; inf for rows whose sums may overflow."""
-    unit, weights = r.total_unit, softmax.weights
+    unit = r.total_unit
     keys = xp.astype(softmax.counts, xp.float64)[..., None]
-    tiny = r.output.smallest_subnormal / 2 + keys * r.lost_term  # t_out, underflowing products and sums
+    # t_out, t_partials, underflowing products and sums.
+    tiny = r.output.smallest_subnormal / 2 + r.lost_partial + keys * r.lost_term
     magnitudes = xp.abs(v)
 
     # p_j |h_j|, and H. Where 1 - H is not positive, the hull (below) is all that is known.
-    error = softmax.error
-    of_exp = (16 if r.partials else 8) * unit + r.exp_error
-    wrong = xp.where(error < _LARGEST_SCORE_ERROR, weights * (xp.expm1(error) + of_exp), 1.0)
+    wrong, of_values = _errors_of_weights(xp, softmax, keys, r)
     total_wrong = xp.sum(wrong, axis=-1, keepdims=True)
     room = 1.0 - total_wrong
-
-    # Scores and exp; both sums and the cast of the weights; weights below a normal range, which may be flushed.
     of_weights = _of_wrong_weights(xp, out, wrong, total_wrong, v) / room
-    of_values = (2 * gamma(xp, keys, r) + r.probabilities_cast + r.partials_cast) * weights
-    of_values = of_values + xp.where(softmax.visible, r.lost_weight, 0.0)
     bound = of_weights + xp.matmul(of_values, magnitudes) + (3 * unit + r.output.unit) * xp.abs(out) + tiny
 
     # An attention output is a weighted mean of the values that the row sees.
@@ -74,13 +86,32 @@ def output_bound(xp: Namespace, out: Array, softmax: Softmax, v: Array, r: Round
     largest = xp.where(high > -low, high, -low)
     hull = (high - low) + hull_rounding(keys, r) * largest + tiny
     bound = xp.where((room > 0.0) & (bound < hull), bound, hull)
+    if r.merges_by_lse:  # a mean that is multiplied by 1 + excess; so neither of the two holds
+        bound = bound + softmax.excess * (xp.abs(out) + bound)
 
-    may_overflow = error == xp.inf
+    may_overflow = softmax.error == xp.inf
     if bool(xp.any(may_overflow)):
         bound = xp.where(xp.any(may_overflow, axis=-1, keepdims=True), xp.inf, bound)
     if float(xp.max(magnitudes)) * v.shape[1] >= r.accumulate.largest / 4:
         bound = xp.where(largest * keys >= r.accumulate.largest / 4, xp.inf, bound)
+    if r.partials and float(xp.max(magnitudes)) > r.partials.largest:
+        bound = xp.where(largest > r.partials.largest, xp.inf, bound)
     return xp.where(softmax.counts[..., None] > 0, bound, 0.0)
+
+
+def _errors_of_weights(xp: Namespace, softmax: Softmax, keys: Array, r: Roundings) -> tuple[Array, Array]:
+    """Return by how much each weight may be off, once for both sums alike, ``p_j |h_j|``, and once for the sum of the
+    values alone.
+
+    The first is of scores, exp and a cast before the weights are summed; the second of a cast after that, of both sums,
+    and of what is kept of parts. Weights below a normal range may be flushed.
+    """
+    of_exp = (16 if r.partials else 8) * r.total_unit + r.exp_error
+    relative = (xp.expm1(softmax.error) + of_exp) * (1 + r.cast_of_both_sums) + r.cast_of_both_sums
+    in_both = xp.where(softmax.error < _LARGEST_SCORE_ERROR, softmax.weights * relative, 1.0)
+    alone = (2 * gamma(xp, keys, r) + r.cast_of_values_sum + r.partials_cast) * softmax.weights
+    lost = xp.where(softmax.visible, r.lost_weight, 0.0)
+    return (in_both + lost, alone) if r.sums_what_is_cast else (in_both, alone + lost)
 
 
 def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: Array) -> Array:
@@ -94,10 +125,26 @@ def _of_wrong_weights(xp: Namespace, out: Array, wrong: Array, total: Array, v: 
     return xp.minimum(around_zero, xp.matmul(wrong, xp.abs(v - mean)) + total * xp.abs(out - mean))
 
 
+def excess_of_shares(xp: Namespace, top: Array, shifted: Array, error: Array, keys: Array, r: Roundings) -> Array:
+    """Return by how much the shares ``exp(lse_i - lse)`` of a row's parts may add up to more or less than 1.
+
+    ``top`` is the row's largest score, ``shifted`` its scores less that one, ``error`` by how much they may be off. All
+    that is rounded is as large as a log-sum-exp, which the errors move by ``log sum_j p_j exp(e_j)`` at most.
+    """
+    lse, moved = (_log_sum_exp(xp, x) for x in (shifted, shifted + error))
+    return xp.expm1(r.total_unit * (4 * (xp.abs(top + lse) + moved - lse) + 18 * xp.log(keys) + 24))
+
+
+def _log_sum_exp(xp: Namespace, x: Array) -> Array:
+    top = xp.max(x, axis=-1, keepdims=True)
+    return top + xp.log(xp.sum(xp.exp(x - top), axis=-1, keepdims=True))
+
+
 def hull_rounding(keys: Array, r: Roundings) -> Array:
     """Return how far rounding may carry a weighted mean out of the hull of ``keys`` values, relative to the largest."""
-    casts = r.probabilities_cast + r.partials_cast + r.output.unit
-    return (2 * keys + 8) * r.total_unit + casts + r.lost_weight * keys
+    casts = r.cast_of_values_sum + r.partials_cast + r.output.unit
+    lost = 0.0 if r.sums_what_is_cast else r.lost_weight * keys
+    return (2 * keys + 8) * r.total_unit + casts + lost
 
 
 def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from verification.problem.declarations import Check, amount, flag, one_of
+from verification.problem.declarations import Check, amount, flag, one_of, told
 from verification.problem.formats import FORMATS, Format
 
 INPUT = "input"
@@ -13,6 +13,8 @@ _FORMAT = one_of((INPUT, *FORMATS))
 _CHECKS: dict[str, Check] = {
     **dict.fromkeys(("accumulate", "scores", "probabilities", "output"), _FORMAT),
     "partials": one_of(("", INPUT, *FORMATS)),
+    "weights_summed": one_of(("before", "after")),
+    "merge": one_of(("quotient", "lse")),
     **dict.fromkeys(("scaled_query", "rounded_scale", "truncating", "unscaled_scores", "flushing"), flag),
     **dict.fromkeys(("exp_error", "probabilistic"), amount),
 }
@@ -45,6 +47,12 @@ class Precision:
     partials: str = ""
     """Format in which a split decode keeps the outputs of its parts, beside their log-sum-exps in the accumulator's: a
     name in `FORMATS`, or "input"; empty where nothing is split."""
+    merge: str = "quotient"
+    """Weights of the parts of a split decode: "quotient" if they are divided by their own sum, "lse" if they are
+    ``exp(lse_i - lse)``, whose sum is 1 but for rounding; "lse" needs `partials`."""
+    weights_summed: str = "before"
+    """Weights that are summed: those "before" their cast to `probabilities`, or those "after" it, which the second
+    product takes, as where a column of ones stands beside the values."""
     flushing: bool = False
     """True if a product or sum below the accumulator's normal range may become 0, and so may what goes into it."""
     probabilistic: float = 0.0
@@ -55,6 +63,8 @@ class Precision:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.merge != "quotient" and not self.partials:
+            raise ValueError(told("merge", self.merge, "be 'quotient' where nothing is split: partials is ''"))
 
     @cache  # noqa: B019 (a profile is frozen and lives as long as its backend)
     def resolve(self, dtype: str) -> Roundings:
@@ -76,6 +86,8 @@ class Precision:
             unscaled_scores=self.unscaled_scores,
             exp_error=self.exp_error if FORMATS[dtype].precision < 24 else 0.0,
             partials=fmt(self.partials) if self.partials else None,
+            sums_what_is_cast=self.weights_summed == "after",
+            merges_by_lse=self.merge == "lse",
             flushing=self.flushing,
             probabilistic=self.probabilistic,
         )
@@ -105,6 +117,10 @@ class Roundings:
     """Relative error of exp, beyond the rounding of its result."""
     partials: Format | None = None
     """Format of the outputs of parts; None where nothing is split."""
+    sums_what_is_cast: bool = False
+    """True if the weights are summed after their cast."""
+    merges_by_lse: bool = False
+    """True if the weights of parts are not divided by their own sum."""
     flushing: bool = False
     """True if subnormal numbers may become 0."""
     probabilistic: float = 0.0
@@ -124,6 +140,16 @@ class Roundings:
         return self.probabilities.unit if self.probabilities != self.accumulate else 0.0
 
     @cached_property
+    def cast_of_both_sums(self) -> float:
+        """Relative error of a weight that its cast leaves in its own sum as well, so that the row stays a mean."""
+        return self.probabilities_cast if self.sums_what_is_cast else 0.0
+
+    @cached_property
+    def cast_of_values_sum(self) -> float:
+        """Relative error of a weight that its cast leaves in the sum of the values alone."""
+        return 0.0 if self.sums_what_is_cast else self.probabilities_cast
+
+    @cached_property
     def partials_cast(self) -> float:
         """Relative, of an output of a part: its format, its share (a product and a quotient), their sum."""
         if self.partials is None:
@@ -137,6 +163,21 @@ class Roundings:
         """
         below_cast = self.probabilities.smallest_subnormal / 2 if self.probabilities_cast else 0.0
         return 2 * self.accumulate.smallest_normal + below_cast
+
+    @cached_property
+    def lost_partial(self) -> float:
+        """Loss of the output of a part below its format's normal range: half a subnormal, as shares add up to 1."""
+        return self.partials.smallest_subnormal / 2 if self.partials else 0.0
+
+    @cached_property
+    def lost_query(self) -> float:
+        """Loss of a number of q that the scale was folded into, below its format's normal range."""
+        return self.query.smallest_subnormal / 2 if self.query else 0.0
+
+    @cached_property
+    def flushed(self) -> float:
+        """Loss of a number of q or k that a product of the first sum takes for 0."""
+        return self.accumulate.smallest_normal if self.flushing else 0.0
 
     @cached_property
     def lost_term(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from verification.oracle.bound import Softmax, output_bound, scores_bound
+from verification.oracle.bound import Softmax, excess_of_shares, output_bound, scores_bound, underflow_of_scores
 from verification.oracle.precision import Roundings
 from verification.oracle.rows import Rows, add_sinks, apply_scoring
 
@@ -60,7 +60,8 @@ def attend(
     k_transposed = xp.permute_dims(k, (0, 2, 1))
     scores = scale * xp.matmul(q, k_transposed)
     product = xp.matmul(xp.abs(q), xp.abs(k_transposed))
-    of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings)
+    underflow = underflow_of_scores(xp, q, k, scale, roundings)
+    of_scores = scores_bound(xp, scores, product, q.shape[-1], scale, roundings, underflow)
     of_products = scores, of_scores
     if not (k.shape[1] and q.shape[1]):
         return Attended({"out": (xp.zeros_like(q), xp.zeros_like(q))}, scores, of_scores, scores)
@@ -71,20 +72,22 @@ def attend(
         scores, of_scores, v, visible = add_sinks(xp, scores, of_scores, v, rows, roundings)
         counts = xp.sum(xp.astype(visible, xp.int64), axis=-1)
     shifted = xp.where(visible, scores, -xp.inf)
-    shifted = shifted - xp.max(shifted, axis=-1, keepdims=True)
+    top = xp.max(shifted, axis=-1, keepdims=True)
+    shifted = shifted - top
     exps = xp.exp(shifted)
     weights = xp.where(visible, exps / xp.sum(exps, axis=-1, keepdims=True), 0.0)
     is_finite = xp.isfinite(v)
     finite = xp.where(is_finite, v, 0.0)
     out = xp.matmul(weights, finite)
 
+    length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[..., None]
     of_scores_and_shift = of_scores + roundings.unit * xp.abs(shifted)
     if roundings.partials:
         largest = xp.max(xp.where(visible & xp.isfinite(scores), xp.abs(scores), 0.0), axis=-1, keepdims=True)
-        length = xp.astype(xp.where(counts > 0, counts, 1), xp.float64)[..., None]
         of_scores_and_shift = of_scores_and_shift + 4 * roundings.unit * (largest + xp.log(length))
     error = xp.where(visible & xp.isfinite(shifted), of_scores_and_shift, 0.0)
-    softmax = Softmax(weights, error, visible, counts)
+    excess = excess_of_shares(xp, top, shifted, error, length, roundings) if roundings.merges_by_lse else 0.0
+    softmax = Softmax(weights, error, visible, counts, excess)
     bound = output_bound(xp, out, softmax, finite, roundings)
     if not bool(xp.all(is_finite)):
         out, bound = _put_in_nonfinite(xp, out, bound, softmax, v, roundings)

@@ -122,6 +122,15 @@ def test_sums_of_values_that_may_overflow_leave_everything_open() -> None:
     assert bounds(problem, q=[0, 0], k=[0] * 4, v=[3e38, 1, 3e38, 2])[1] < 1
 
 
+def test_parts_that_may_overflow_leave_everything_open() -> None:
+    """Where they are kept in less than the values."""
+    narrow, wide = (Precision(partials=name) for name in ("float16", "float32"))
+    row = one_head("float32", keys=2)
+    assert bounds(row, narrow, q=[0], k=[0, 0], v=[6e4, 7e4]) == [inf]
+    assert bounds(row, narrow, q=[0], k=[0, 0], v=[6e4, 6e4])[0] < 40
+    assert bounds(row, wide, q=[0], k=[0, 0], v=[6e4, 7e4])[0] < 1
+
+
 def test_hidden_numbers_do_not_widen_the_bound() -> None:
     """Neither huge keys nor NaN behind the diagonal."""
     problem = one_head(queries=2, keys=2)

@@ -27,6 +27,10 @@ PROFILES = {
     "scaled query": Precision(scaled_query=True),
     "all": Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True, truncating=True),
     "everything in the input's format": Precision(INPUT, INPUT, INPUT),
+    "rounded weights summed": Precision(probabilities=INPUT, weights_summed="after"),
+    "parts merged by a quotient": Precision(probabilities=INPUT, partials=INPUT, truncating=True),
+    "parts merged by lse": Precision(partials="float32", merge="lse"),
+    "narrow parts merged by lse": Precision(probabilities=INPUT, weights_summed="after", partials=INPUT, merge="lse"),
 }
 
 

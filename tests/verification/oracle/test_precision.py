@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -40,6 +41,15 @@ MISSPELT = {
     "partials": [
         ("accumulator", ValueError, "'accumulator' (must be one of '', 'input', 'float16'"),
         (None, TypeError, "None (must be one of '', 'input', 'float16'"),
+    ],
+    "merge": [
+        ("lse", ValueError, "'lse' (must be 'quotient' where nothing is split: partials is '')"),
+        ("LSE", ValueError, "'LSE' (must be one of 'quotient', 'lse'"),
+        (None, TypeError, "None (must be one of 'quotient', 'lse'"),
+    ],
+    "weights_summed": [
+        ("afterwards", ValueError, "'afterwards' (must be one of 'before', 'after'; the nearest is 'after')"),
+        (True, TypeError, "True (must be one of 'before', 'after'"),
     ],
 }
 
@@ -95,6 +105,14 @@ def test_casts_cost_nothing_in_the_accumulators_format() -> None:
     assert FLASH.resolve("float32").probabilities_cast == 0
     assert FLASH.resolve("float16").probabilities_cast == 2.0**-11
     assert Precision(scores="bfloat16").resolve("float32").scores_cast == 2.0**-8
+
+
+def test_a_cast_is_in_one_sum_or_in_both() -> None:
+    """And costs nothing in either where the weights are kept in the accumulator's format."""
+    after = replace(FLASH, weights_summed="after")
+    casts = [(r.cast_of_both_sums, r.cast_of_values_sum) for r in (FLASH.resolve("float16"), after.resolve("float16"))]
+    assert casts == [(0.0, 2.0**-11), (2.0**-11, 0.0)]
+    assert after.resolve("float32").cast_of_both_sums == 0
 
 
 def test_weights_below_the_normal_range_may_be_lost() -> None:
