@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -25,7 +24,7 @@ class Buggy(PagedAdapter):
         k_cache, v_cache = store(tensors)
         contexts, tables = tensors.held("context_lens", "block_tables")
         out = torch.empty_like(tensors.q)
-        for i, (length, table) in enumerate(zip(contexts.tolist(), tables, strict=True)):
+        for i, (length, table) in enumerate(zip(self.seen(problem, contexts.tolist()), tables, strict=True)):
             heads, size = tensors.q.shape[1], problem.block_size
             k, v = (gathered(cache, table, length, heads) for cache in (k_cache, v_cache))
             if HEADS in self.bugs:  # head h reads kv head h % G
@@ -37,6 +36,10 @@ class Buggy(PagedAdapter):
             row = (weights @ v)[:, 0]
             out[i] = torch.full_like(row, torch.nan) if ONE_KEY in self.bugs and length == 1 else row
         return out
+
+    def seen(self, problem: Problem, lengths: list[int]) -> list[int]:  # noqa: ARG002
+        """How many keys each sequence sees."""
+        return lengths
 
 
 class TwoBugs(Buggy):
@@ -81,12 +84,10 @@ class Stale(Buggy):
     def __init__(self) -> None:
         self.widths: dict[int, list[int]] = {}
 
-    def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
-        (contexts,) = tensors.held("context_lens")
-        widths = [-(-length // problem.block_size) for length in contexts.tolist()]
+    def seen(self, problem: Problem, lengths: list[int]) -> list[int]:
+        widths = [-(-length // problem.block_size) for length in lengths]
         widths = self.widths.setdefault(len(widths), widths)
-        kept = [min(length, width * problem.block_size) for length, width in zip(contexts.tolist(), widths, strict=True)]
-        return super().attend(problem, replace(tensors, context_lens=contexts.new_tensor(kept)))
+        return [min(length, width * problem.block_size) for length, width in zip(lengths, widths, strict=True)]
 
 
 class ReturnsPair(PagedAdapter):
