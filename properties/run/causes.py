@@ -37,8 +37,8 @@ class Heard:
         known = (cause.raised and cause.raised in self.raised) or (cause.need and cause.need in self.without)
         causes = self.causes + (not known)
         ended = self.ended
-        if not cause.raised and not cause.need:
-            ended = "it breaks whatever the problem has"
+        if cause.everywhere:
+            ended = "it breaks on nearly every problem"
         elif causes >= MOST:
             ended = f"it breaks in {MOST} ways"
         return Heard(
@@ -57,18 +57,20 @@ class Heard:
 def same_cause(one: Failure, other: Failure) -> bool:
     """Return True if two failures of one backend are of one bug, as far as they tell.
 
-    They are where the same line raised the same exception; where both need the same feature, or the smallest problem of
-    each has what the other needs; or where one mistake would explain both numbers and one of them has what the other
-    needs.
+    They are where the same line raised the same exception; where one breaks on nearly every problem, so that nothing
+    else can be told before it is mended; where both need the same feature, or the smallest problem of each has what the
+    other needs; or where one mistake would explain both numbers and one of them has what the other needs.
     """
+    if one.raised == other.raised != "" or (one.raised and one.everywhere):
+        return True
     if one.raised or other.raised:
-        return one.raised == other.raised
+        return False
     problems = one.finding.problem, other.finding.problem
     if _without_dtype(problems[0]) == _without_dtype(problems[1]):
         return True
-    if not one.need:  # it breaks on whatever there is, and hides all others
+    if one.everywhere:
         return _pair(other) in one.cells
-    if one.need == other.need:
+    if one.need and one.need == other.need:
         return True
     shared = one.need in features(problems[1]), bool(other.need) and other.need in features(problems[0])
     return all(shared) or (any(shared) and not set(one.as_if).isdisjoint(other.as_if))

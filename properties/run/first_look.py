@@ -49,7 +49,7 @@ def look(backend: Backend, source: str, seed: int, stop: Stop) -> Failure | None
         return None
     failure = failure_of(agrees, backend, first, source, lambda: True)
     finding = replace(failure.finding, message=f"cannot run: {failure.finding.message}")
-    return replace(failure, finding=finding)
+    return replace(failure, finding=finding, everywhere=True)
 
 
 def _first_problems(backend: Backend, seed: int) -> Iterator[Problem]:

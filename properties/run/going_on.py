@@ -15,7 +15,6 @@ from properties.run.round import After, Broken, fuzz
 from properties.run.telling import tell_failure
 from verification.backends.protocol import Backend
 from verification.oracle.judge import Violation
-from verification.oracle.violation import Hang
 from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
@@ -87,8 +86,6 @@ class CellRound:
             failure = replace(failure, cells=tuple(dict.fromkeys((*failure.cells, (self.law.name, self.dtype)))))
             known = next((cause for cause in self.causes if same_cause(cause, failure)), None)
             self.heard = self.heard.hear(failure)
-            if isinstance(broken.violation, Hang):
-                self.heard = replace(self.heard, ended="it does not answer")
             if known is None:
                 self.found.append(failure)
                 self.causes.append(failure)

@@ -149,6 +149,8 @@ class _Tally:
             if counting:
                 self.ratios.append(verdict.ratio)
             return
+        if self.broken and broke.raised != self.broken.violation.raised:
+            return  # another exception, or one where there was none: not what is being made small
         if broke.raised not in self.after.raised:
             # Hypothesis tells violations apart by where they were raised, and while what other one was handled.
             raise self._break(problem, broke)

@@ -32,6 +32,8 @@ from verification.tensors.inputs import make_inputs
 
 # Problems that are drawn afresh to tell what a bug needs.
 _DRAWN = 40
+# The share of them by which an exception hides all else: a bug of its own shows in a tenth of problems and more.
+_NEARLY_ALL = 0.75
 # Numbers under which few bugs hide: with equal values, or equal scores, many a wrong sum is right.
 _TELLING = {"score_fill": "normal", "value_fill": "normal", "specials": ()}
 Stop = Callable[[], bool]
@@ -91,26 +93,27 @@ def tell_failure(
     if again.note:
         said = f"{again.note}: {failure.finding.message}"
         failure = replace(failure, finding=replace(failure.finding, message=said))
-    need = find_need_of(law, backend, broken, seed, stop, without)
+    failure = with_need(failure, law, backend, broken, seed, stop, without)
     others = _find_cells(at.problem, backend, stop, every_dtype=not isinstance(broken.violation, Crash))
     own = (law.name, broken.problem.dtype)
-    return replace(failure, need=need, cells=tuple(dict.fromkeys((*failure.cells, *others, own))))
+    return replace(failure, cells=tuple(dict.fromkeys((*failure.cells, *others, own))))
 
 
-def find_need_of(
+def with_need(
+    failure: Failure,
     law: Law,
     backend: Backend,
     broken: Broken,
     seed: int,
     stop: Stop,
     without: frozenset[str] = frozenset(),
-) -> str:
-    """Return the feature that the bug needs, by what was tried around the problem and by what is drawn afresh.
+) -> Failure:
+    """Return the failure with the feature that the bug needs, by what was tried around the problem and drawn afresh.
 
-    An exception needs none: other problems of its cell are told from it by the line that raises.
+    It breaks everywhere where most of the drawn problems break by its exception, or where no feature tells it.
     """
-    if isinstance(broken.violation, Hang) or broken.violation.raised:
-        return ""
+    if isinstance(broken.violation, Hang):
+        return replace(failure, everywhere=True)
     near = list(broken.tried)
 
     def breaks(problem: Problem) -> bool:
@@ -120,8 +123,14 @@ def find_need_of(
 
     if not near:  # as of a problem of the corpus, which nobody has made small
         reduce_problem(broken.problem, breaks)
-    drawn, telling = (_draw(law, backend, broken.problem.dtype, seed, stop, without, fills) for fills in ({}, _TELLING))
-    return "" if stop() else find_need(broken.problem, (near, drawn, telling))
+    drawn, telling = (_draw(law, backend, broken, seed, stop, without, fills) for fills in ({}, _TELLING))
+    if stop():
+        return failure
+    need = find_need(broken.problem, (near, drawn, telling))
+    if not failure.raised:
+        return replace(failure, need=need, everywhere=not need)
+    raising = sum(broke for _, broke in drawn) / max(1, len(drawn))
+    return replace(failure, need=need, everywhere=raising >= _NEARLY_ALL)
 
 
 def _find_simplest(law: Law, backend: Backend, broken: Broken, stop: Stop) -> tuple[Law, Broken]:
@@ -162,9 +171,13 @@ def in_dtype(problem: Problem, dtype: str) -> Problem | None:
 
 
 def _draw(
-    law: Law, backend: Backend, dtype: str, seed: int, stop: Stop, without: frozenset[str], fills: dict[str, Any]
+    law: Law, backend: Backend, broken: Broken, seed: int, stop: Stop, without: frozenset[str], fills: dict[str, Any]
 ) -> Tried:
-    """Return problems drawn afresh with these ``fills``, each with whether the law breaks on it, but for exceptions."""
+    """Return problems drawn afresh with these ``fills``, each with whether the law breaks on it.
+
+    Those on which it breaks by another exception, or by one where ``broken`` is by none, are left out.
+    """
+    dtype, raised = broken.problem.dtype, broken.violation.raised
     tried: list[tuple[Problem, bool]] = []
 
     def ask(problem: Problem) -> None:
@@ -176,7 +189,7 @@ def _draw(
         except OutsideLaw:
             return
         except Violation as violation:
-            if not violation.raised:
+            if violation.raised == raised:
                 tried.append((problem, True))
         else:
             tried.append((problem, False))

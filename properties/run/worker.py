@@ -21,7 +21,7 @@ from properties.run.first_look import look
 from properties.run.going_on import CellRound
 from properties.run.round import Broken
 from properties.run.telling import failure_of as failure_of  # handed on to those who replay
-from properties.run.telling import find_need_of, in_dtype
+from properties.run.telling import in_dtype, with_need
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
@@ -202,6 +202,5 @@ def _told_of(
             continue
         failure = failure_of(law, backend, first, task.source, _Stop.is_set, finding.before)
         cells = tuple((each.name, task.dtype) for each, _ in ((law, first), *others))
-        need = find_need_of(law, backend, first, task.seed, _Stop.is_set)
-        told[key] = replace(failure, kept=name, cells=cells, need=need)
+        told[key] = with_need(replace(failure, kept=name, cells=cells), law, backend, first, task.seed, _Stop.is_set)
     return tuple(told.values())

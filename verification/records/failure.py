@@ -9,6 +9,7 @@ from verification.oracle.difference import Difference, Element
 from verification.problem.reading import (
     INT64,
     Reader,
+    flag,
     integer,
     jsonable,
     mapping_of,
@@ -54,6 +55,8 @@ class Failure:
     """Frames of that exception in the kernel's own code, the innermost last."""
     need: str = ""
     """The feature that the problem needs to break a law, to be read after "it needs"; empty where none is known."""
+    everywhere: bool = False
+    """It breaks on nearly every problem, so that nothing else can be told of the backend before it is mended."""
     cells: tuple[tuple[str, str], ...] = ()
     """Law and dtype of all that breaks by this cause, the finding's own first; empty in files of version 2."""
     implementation: str = ""
@@ -66,7 +69,7 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
-        held = {name: getattr(self, name) for name in (*_TEXTS, *_LISTS, "cells")}
+        held = {name: getattr(self, name) for name in (*_TEXTS, *_LISTS, "cells", "everywhere")}
         difference = asdict(self.difference) if self.difference else None
         if difference:
             difference["worst"]["at"] = dict(difference["worst"]["at"])
@@ -102,5 +105,6 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(_TEXTS, text),
     **dict.fromkeys(_LISTS, tuple_of(text)),
     "cells": tuple_of(tuple_of(text, 2)),
+    "everywhere": flag,
     "difference": optional(record_of(Difference, _DIFFERENCE)),
 }

@@ -23,7 +23,9 @@ def tell_cause(failure: Failure) -> Iterator[str]:
             yield from (f"     {line}" for line in others)
     if len(failure.broken) > 1:
         yield f"Broken by it: {name_broken(failure.broken)}."
-    if failure.need:
+    if failure.everywhere:
+        yield "It breaks on nearly every problem: nothing else is told of the kernel before it is mended."
+    elif failure.need:
         yield f"It needs {failure.need}: what broke by it went on without."
 
 
