@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from properties.laws.law import Law
@@ -18,6 +18,7 @@ from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
 
+NOT_REPEATABLE = "not repeatable"
 # Calls that are remembered of the beginning of a process, and as many of its latest.
 _REMEMBERED = 256
 # Times that a failure is asked again where it does not break at once.
@@ -100,18 +101,34 @@ def repeat(
     def breaks(before: Sequence[Problem]) -> bool:
         return not stop() and breaks_after(before, law, problem, backend, source)
 
-    again = [breaks(()) for _ in range(2)]
-    if all(again):
-        return Repeated()
-    if not any(again):
-        excerpts = [(problem,), *history.excerpts()]
-        found = next((calls for calls in excerpts if breaks(calls) and breaks(calls)), None)
-        if found is not None:
-            return Repeated(_make_few(found, breaks))
-    again += [breaks(()) for _ in range(_TIMES - len(again))]
+    excerpts = ((problem,), *history.excerpts())  # before the calls that are made here
+    with _kept(history, backend):
+        again = [breaks(()) for _ in range(2)]
+        if all(again):
+            return Repeated()
+        if not any(again):
+            found = next((calls for calls in excerpts if breaks(calls) and breaks(calls)), None)
+            if found is not None:
+                return Repeated(_make_few(found, breaks))
+        again += [breaks(()) for _ in range(_TIMES - len(again))]
     if all(again) or stop():
         return Repeated()
-    return Repeated(note=f"not repeatable, it broke {sum(again)} of {len(again)} times it was asked again")
+    return Repeated(note=f"{NOT_REPEATABLE}, it broke {sum(again)} of {len(again)} times it was asked again")
+
+
+@contextmanager
+def _kept(history: History, backend: Backend) -> Iterator[None]:
+    """Leave the history as it was; empty where the backend's process is another one since."""
+    first, last = history.first[:], tuple(history.last)
+    try:
+        yield
+    finally:
+        if isinstance(backend, Isolated):
+            backend.host.renew()
+            first, last = [], ()
+        history.first[:] = first
+        history.last.clear()
+        history.last.extend(last)
 
 
 def _make_few(calls: tuple[Problem, ...], breaks: Callable[[Sequence[Problem]], bool]) -> tuple[Problem, ...]:

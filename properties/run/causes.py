@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from properties.laws.law import Law
+from properties.run.afresh import NOT_REPEATABLE
 from properties.shrink.features import features
 from verification.backends.protocol import Backend
 from verification.oracle.judge import Violation
@@ -39,6 +40,8 @@ class Heard:
         ended = self.ended
         if cause.everywhere:
             ended = "it breaks on nearly every problem"
+        elif not cause.raised and not cause.need:
+            ended = "nothing tells what it needs to break"
         elif causes >= MOST:
             ended = f"it breaks in {MOST} ways"
         return Heard(
@@ -58,19 +61,21 @@ def same_cause(one: Failure, other: Failure) -> bool:
     """Return True if two failures of one backend are of one bug, as far as they tell.
 
     They are where the same line raised the same exception; where one breaks on nearly every problem, so that nothing
-    else can be told before it is mended; where both need the same feature, or the smallest problem of each has what the
+    else can be told before it is mended; where neither stands alone in a fresh process; where both need the same feature, or the smallest problem of each has what the
     other needs; or where one mistake would explain both numbers and one of them has what the other needs.
     """
     if one.raised == other.raised != "" or (one.raised and one.everywhere):
+        return True
+    if not _stands_alone(one) and not _stands_alone(other):
         return True
     if one.raised or other.raised:
         return False
     problems = one.finding.problem, other.finding.problem
     if _without_dtype(problems[0]) == _without_dtype(problems[1]):
         return True
-    if one.everywhere:
+    if one.everywhere or not one.need:
         return _pair(other) in one.cells
-    if one.need and one.need == other.need:
+    if one.need == other.need:
         return True
     shared = one.need in features(problems[1]), bool(other.need) and other.need in features(problems[0])
     return all(shared) or (any(shared) and not set(one.as_if).isdisjoint(other.as_if))
@@ -109,6 +114,11 @@ def cast(problem: Problem, dtype: str) -> Problem | None:
 def _breaks(law: Law, backend: Backend, problem: Problem) -> bool:
     speaks = backend.contract.speaks_of(problem) and law.speaks_of(problem, backend.device)
     return speaks and law.bad_input == bool(problem.misuse) and law.breaks(backend, problem)
+
+
+def _stands_alone(failure: Failure) -> bool:
+    """Return False where it needs calls before it, and where it comes and goes."""
+    return not failure.finding.before and not failure.finding.message.startswith(NOT_REPEATABLE)
 
 
 def _pair(failure: Failure) -> tuple[str, str]:

@@ -45,9 +45,7 @@ def hunt(
     return Hunt(problems, seconds)
 
 
-def _cells(
-    backend: Backend, base_seed: int, rounds: tuple[int, ...], stop: Callable[[], bool]
-) -> Iterator[Round]:
+def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...], stop: Callable[[], bool]) -> Iterator[Round]:
     dtypes = cycle(dtype for dtype in _DTYPES if dtype in backend.contract.dtypes)
     for i, (examples, dtype) in enumerate(zip(rounds, dtypes, strict=False)):
         for law in LAWS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from properties.laws import LAWS
 from properties.run.causes import Heard, same_cause
 from properties.run.cells import Cell
 from properties.run.worker import CORPUS, Done
@@ -55,9 +56,14 @@ class Known:
             yield from self._add_cannot_run(outcome.cannot_run)
 
     def _add(self, failure: Failure) -> Iterator[Event]:
-        if cause := self._like(failure):
+        cause = self._like(failure)
+        if cause and not _is_simpler(failure, cause):
             yield from self._spread(cause, failure.broken)
             return
+        if cause:
+            self.causes.remove(cause)
+            cells = tuple(dict.fromkeys((*failure.broken, *cause.broken)))
+            failure = replace(failure, cells=cells, instead_of=cause.finding.file_name)
         failure = self.save(failure)
         self.causes.append(failure)
         yield LawBroken(failure)
@@ -65,7 +71,9 @@ class Known:
 
     def _add_cannot_run(self, failure: Failure) -> Iterator[Event]:
         """Add the failure of a backend all of whose cells are broken by it."""
-        mine = [c for c in self.cells if (c.source, c.backend.device) == (failure.finding.backend, failure.finding.device)]
+        mine = [
+            c for c in self.cells if (c.source, c.backend.device) == (failure.finding.backend, failure.finding.device)
+        ]
         pairs = tuple((cell.law.name, cell.dtype) for cell in mine)
         dtypes = dict.fromkeys(cell.dtype for cell in mine)
         yield from self._add(replace(failure, cells=(*pairs, *((CORPUS, dtype) for dtype in dtypes))))
@@ -101,3 +109,9 @@ class Known:
                 self.broken.add(identity)
                 yield RoundEnded(CellResult(*identity, failure=f"{with_}{said}"))
             self.heard[identity] = self.heard.get(identity, Heard()).hear(cause)
+
+
+def _is_simpler(one: Failure, other: Failure) -> bool:
+    """Return True if the law of the first failure comes before that of the other in a run."""
+    order = [law.name for law in LAWS]
+    return order.index(one.finding.law) < order.index(other.finding.law)

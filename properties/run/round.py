@@ -246,7 +246,9 @@ def fuzz(
         found_after=tally.found - start if tally.found else 0.0,
         digest=0 if after.turn or after.without else tally.digest,
         histogram=histogram(tally.ratios) if any(tally.ratios) else (),
-        failure=str(tally.first if tally.broken and tally.broken.law else tally.broken and tally.broken.violation or ""),
+        failure=str(
+            tally.first if tally.broken and tally.broken.law else tally.broken and tally.broken.violation or ""
+        ),
         reasons=dict(tally.reasons),
     )
     broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None

@@ -32,7 +32,7 @@ from verification.tensors.inputs import make_inputs
 
 # Problems that are drawn afresh to tell what a bug needs.
 _DRAWN = 40
-# The share of them by which an exception hides all else: a bug of its own shows in a tenth of problems and more.
+# The share of them with which a bug hides all others.
 _NEARLY_ALL = 0.75
 # Numbers under which few bugs hide: with equal values, or equal scores, many a wrong sum is right.
 _TELLING = {"score_fill": "normal", "value_fill": "normal", "specials": ()}
@@ -88,15 +88,21 @@ def tell_failure(
     if isinstance(broken.violation, Hang):
         return failure_of(law, backend, broken, source, stop)
     simplest, at = _find_simplest(law, backend, broken, stop)
-    again = repeat(simplest, at.problem, backend, source, history, stop)
-    failure = failure_of(simplest, backend, at, source, stop, again.before)
-    if again.note:
-        said = f"{again.note}: {failure.finding.message}"
-        failure = replace(failure, finding=replace(failure.finding, message=said))
+    failure = asked_again(simplest, backend, at, source, history, stop)
     failure = with_need(failure, law, backend, broken, seed, stop, without)
     others = _find_cells(at.problem, backend, stop, every_dtype=not isinstance(broken.violation, Crash))
     own = (law.name, broken.problem.dtype)
     return replace(failure, cells=tuple(dict.fromkeys((*failure.cells, *others, own))))
+
+
+def asked_again(law: Law, backend: Backend, broken: Broken, source: str, history: History, stop: Stop) -> Failure:
+    """Return the failure with the calls that must come before it, or with words for one that comes and goes."""
+    again = repeat(law, broken.problem, backend, source, history, stop)
+    failure = failure_of(law, backend, broken, source, stop, again.before)
+    if not again.note:
+        return failure
+    said = f"{again.note}: {failure.finding.message}"
+    return replace(failure, finding=replace(failure.finding, message=said))
 
 
 def with_need(
@@ -110,7 +116,8 @@ def with_need(
 ) -> Failure:
     """Return the failure with the feature that the bug needs, by what was tried around the problem and drawn afresh.
 
-    It breaks everywhere where most of the drawn problems break by its exception, or where no feature tells it.
+    It breaks everywhere where nearly all problems do that are drawn with telling numbers, by the same exception or by
+    none, whatever they have.
     """
     if isinstance(broken.violation, Hang):
         return replace(failure, everywhere=True)
@@ -126,11 +133,11 @@ def with_need(
     drawn, telling = (_draw(law, backend, broken, seed, stop, without, fills) for fills in ({}, _TELLING))
     if stop():
         return failure
+    breaking = sum(broke for _, broke in telling) / max(1, len(telling))
     need = find_need(broken.problem, (near, drawn, telling))
-    if not failure.raised:
-        return replace(failure, need=need, everywhere=not need)
-    raising = sum(broke for _, broke in drawn) / max(1, len(drawn))
-    return replace(failure, need=need, everywhere=raising >= _NEARLY_ALL)
+    # Several bugs together break nearly all problems too: numbers that need something are of one of them.
+    everywhere = breaking >= _NEARLY_ALL and (bool(failure.raised) or not need)
+    return replace(failure, need=need, everywhere=everywhere)
 
 
 def _find_simplest(law: Law, backend: Backend, broken: Broken, stop: Stop) -> tuple[Law, Broken]:

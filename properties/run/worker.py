@@ -21,7 +21,7 @@ from properties.run.first_look import look
 from properties.run.going_on import CellRound
 from properties.run.round import Broken
 from properties.run.telling import failure_of as failure_of  # handed on to those who replay
-from properties.run.telling import in_dtype, with_need
+from properties.run.telling import asked_again, in_dtype, with_need
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
@@ -200,7 +200,11 @@ def _told_of(
         key = first.violation.raised or law.name
         if key in told:
             continue
-        failure = failure_of(law, backend, first, task.source, _Stop.is_set, finding.before)
+        if isinstance(first.violation, Hang) or finding.before:
+            failure = failure_of(law, backend, first, task.source, _Stop.is_set, finding.before)
+        else:
+            history = _history_of(task.source, task.device)
+            failure = asked_again(law, backend, first, task.source, history, _Stop.is_set)
         cells = tuple((each.name, task.dtype) for each, _ in ((law, first), *others))
         told[key] = with_need(replace(failure, kept=name, cells=cells), law, backend, first, task.seed, _Stop.is_set)
     return tuple(told.values())

@@ -25,7 +25,7 @@ from verification.problem.table import OUTPUTS
 from verification.records.findings import READERS as FINDING_READERS
 from verification.records.findings import Finding
 
-_TEXTS = ("statement", "kept", "not_kept", "raised", "need", "implementation")
+_TEXTS = ("statement", "kept", "not_kept", "raised", "need", "implementation", "instead_of")
 _LISTS = ("as_if", "any_", "lines", "frames")
 
 
@@ -61,6 +61,8 @@ class Failure:
     """Law and dtype of all that breaks by this cause, the finding's own first; empty in files of version 2."""
     implementation: str = ""
     """Name of the backend, as its cells have it; empty in files of version 2."""
+    instead_of: str = ""
+    """The name of the finding (`Finding.file_name`) that was told before, by a law that is not as simple."""
 
     @property
     def broken(self) -> tuple[tuple[str, str], ...]:

@@ -44,6 +44,7 @@ class Summary:
             case RoundEnded(result):
                 self._add(result)
             case LawBroken(failure):
+                self.failures = [it for it in self.failures if it.finding.file_name != failure.instead_of]
                 self.failures.append(failure)
                 self.failures.sort(key=self._place)
             case CauseSpread():

@@ -32,9 +32,7 @@ Wrong = Callable[[Observation], bool]
 _READ_ONLY = (*TOKENS, *INDICES)
 
 
-def pick_case(
-    steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool, before: int = 0
-) -> Case:
+def pick_case(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool, before: int = 0) -> Case:
     """Return the first call with a wrong answer or a wrong change, else the first with a wrong log.
 
     Where no call is wrong and ``same_bits`` are claimed, return two calls that differ. A law of ``bad_input`` shows its

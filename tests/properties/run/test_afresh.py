@@ -87,3 +87,12 @@ def test_calls_before_are_read_as_problems_are() -> None:
         assert "problem" in str(error)
     else:
         raise AssertionError
+
+
+def test_the_history_is_left_as_it_was() -> None:
+    """What is asked again here is none of it."""
+    stale, history = make_afresh(backend_named(STALE), STALE), History()
+    with listening(history):
+        assert not AGREES.breaks(stale, ONE_PAGE)
+        repeat(AGREES, TWO_PAGES, stale, STALE, history, never)
+    assert history.first == list(history.last) == [ONE_PAGE]
