@@ -75,6 +75,7 @@ def fuzz(
     partial: Annotated[
         bool, typer.Option("--partial", help="the budget may end before every cell was reached: no exit code 3 for it")
     ] = False,
+    stop_at_first: Annotated[bool, typer.Option("--stop-at-first", help="end the run at its first finding")] = False,
     table: Annotated[str, typer.Option(help="laws or matrix")] = "laws",
     findings: Annotated[Path, typer.Option(help="keeps what breaks a law")] = Path("findings"),
     corpus: Annotated[Path | None, typer.Option(help="is run_replay first (default: the one shipped with us)")] = None,
@@ -98,6 +99,7 @@ def fuzz(
         workers=workers,
         require_cuda=require_cuda,
         partial=partial,
+        stop_at_first=stop_at_first,
         table=table,
         findings=findings,
         corpus=corpus,
@@ -190,6 +192,24 @@ def probe(
     from properties.commands.probe import run_probe
 
     return run_probe(backend, device, examples, seed, None if trusted else crash_after, json)
+
+
+@app.command()
+@exit_with_code
+def hunt(
+    backends: Annotated[list[str], typer.Argument(help="mutants of a kernel, each as module:attribute")],
+    device: Annotated[str, typer.Option(help="cpu, cuda")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="equal seeds hunt equally")] = 0,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="time for each of them")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes (default: one a core)")] = None,
+    trusted: Trusted = False,
+    crash_after: CrashAfter = 30.0,
+    json: Json = False,
+) -> int:
+    """Hunt each backend until a law breaks: killed or survived, and after how many problems. Exit code 0 for either."""
+    from properties.commands.hunt import run_hunt
+
+    return run_hunt(backends, device, seed, minutes, workers, None if trusted else crash_after, json)
 
 
 @app.command()

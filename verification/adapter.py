@@ -35,6 +35,7 @@ from verification.backends.profiles import (
 )
 from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
+from verification.backends.returned import check_returned
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
 from verification.problem.declarations import told
@@ -203,7 +204,8 @@ class BatchedAdapter(Adapter):
             )
             of_heads = torch.from_numpy(slopes(problem.num_heads)).to(q.device) if scoring.alibi else None
             rules = problem.causal_alignment, problem.scale, scoring.softcap, scoring.window
-            out = self.attend(Batch(q, k, v, *rules, tensors.mask, tensors.sinks, of_heads))
+            returned = self.attend(Batch(q, k, v, *rules, tensors.mask, tensors.sinks, of_heads))
+            out = check_returned("attend", returned, q.shape, "[B, H, Lq, D]")
             return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
         return call

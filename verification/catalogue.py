@@ -107,6 +107,11 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
     raise UnknownBackend(f"backend: {name!r} (must be one of {known}, a planted fault, or module:attribute)")
 
 
+def make_anew(name: str, device: str = "cpu") -> Backend:
+    """Return a backend by name, made anew where it is made: a class by a call of it. Raises UnknownBackend."""
+    return backend_named.__wrapped__(name, device)
+
+
 def devices_of(name: str) -> tuple[str, ...]:
     """Return the devices that a backend runs on, whether this machine has them or not. Raises UnknownBackend."""
     where = installed().get(name, name)

@@ -41,6 +41,7 @@ def run_fuzz(
     workers: int | None,
     require_cuda: bool,
     partial: bool,
+    stop_at_first: bool,
     table: str,
     findings: Path,
     corpus: Path | None,
@@ -70,6 +71,7 @@ def run_fuzz(
         corpus=corpus,
         require_cuda=require_cuda,
         partial=partial,
+        stop_at_first=stop_at_first,
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -30,10 +30,14 @@ class Hunt:
     broken: Broken | None = None
 
 
-def hunt(backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS) -> Hunt:
-    """Ask the ordinary laws of ordinary problems, nothing tuned to what is hunted. Equal seeds hunt equally."""
+def hunt(
+    backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS, stop: Callable[[], bool] = lambda: False
+) -> Hunt:
+    """Ask the ordinary laws of ordinary problems, nothing tuned to what is hunted. Equal seeds hunt equally, unless
+    ``stop`` becomes true first.
+    """
     problems, seconds = 0, 0.0
-    for result, broken, _ in _cells(backend, base_seed, rounds):
+    for result, broken, _ in _cells(backend, base_seed, rounds, stop):
         problems += result.problems
         seconds += result.found_after if broken else result.seconds
         if broken:
@@ -41,9 +45,9 @@ def hunt(backend: Backend, base_seed: int, rounds: tuple[int, ...] = ROUNDS) -> 
     return Hunt(problems, seconds)
 
 
-def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...]) -> Iterator[Round]:
+def _cells(backend: Backend, base_seed: int, rounds: tuple[int, ...], stop: Callable[[], bool]) -> Iterator[Round]:
     dtypes = cycle(dtype for dtype in _DTYPES if dtype in backend.contract.dtypes)
     for i, (examples, dtype) in enumerate(zip(rounds, dtypes, strict=False)):
         for law in LAWS:
-            if law.asks(backend, dtype):
-                yield fuzz(law, backend, dtype, base_seed + i, examples)
+            if law.asks(backend, dtype) and not stop():
+                yield fuzz(law, backend, dtype, base_seed + i, examples, stop=stop)

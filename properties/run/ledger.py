@@ -95,7 +95,8 @@ def _broken(entry: Entry, seconds: float) -> tuple[str, ...] | None:
     finding = entry.finding
     if finding is None or cannot_run(finding.device):
         return None
-    _, failures = replay(finding.problem, open_backend(finding.backend, finding.device, seconds), LAWS)
+    backend = open_backend(finding.backend, finding.device, seconds)
+    _, failures = replay(finding.problem, backend, LAWS, finding.backend, finding.before)
     return tuple(failure.finding.law for failure in failures)
 
 

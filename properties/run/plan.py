@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from properties.run.causes import Heard
 from properties.run.cells import Cell
-from properties.run.worker import CORPUS, Task, in_dtype
+from properties.run.worker import CORPUS, FIRST_LOOK, Task, in_dtype
 from verification.backends.flags import recorded_flags
+from verification.records.failure import Failure
 from verification.records.findings import load_folder
 from verification.records.results import Identity
 from verification.reporting.events import RunStarted
@@ -49,23 +51,52 @@ class Plan:
     """Seconds without an answer that count as a crash; None where all backends are trusted (see `Task`)."""
     command: str = ""
     """The command line."""
+    stop_at_first: bool = False
+    """The run ends at its first finding."""
 
 
-def tasks(plan: Plan, is_broken: Callable[[Cell], bool]) -> Iterator[Task]:
-    """Make the tasks of all rounds, the corpus first. A cell that is broken by then gets none."""
+def tasks(
+    plan: Plan, heard_by: Callable[[Cell], Heard], causes_of: Callable[[Cell], tuple[Failure, ...]] = lambda _: ()
+) -> Iterator[Task]:
+    """Make the tasks of all rounds, after a first look at each backend and the corpus.
+
+    A cell that has broken goes on without what ``heard_by`` says of it, and gets no task where it has ended by then.
+    ``causes_of`` says which causes are known of its backend.
+    """
+
+    def is_ended(cell: Cell) -> bool:
+        return bool(heard_by(cell).ended)
+
     cells = _able(plan)
-    yield from _replays(plan).values()
+    yield from _looks(plan)
+    for (_, dtype, device, name), task in _replays(plan).items():
+        if not all(is_ended(cell) for cell in cells if cell.identity[1:] == (dtype, device, name)):
+            yield task
     left = plan.examples
     for round_ in count():
         examples = ROUNDS[min(round_, len(ROUNDS) - 1)]
         examples = examples if left is None else min(examples, left)
-        if examples <= 0 or all(map(is_broken, cells)):
+        if examples <= 0 or all(map(is_ended, cells)):
             return
         left = left - examples if left is not None else None
         for cell in cells:
-            if not is_broken(cell):
+            if not is_ended(cell):
                 where = (cell.law.name, cell.dtype, cell.source, cell.backend.device)
-                yield Task(*where, plan.seed, examples, round_, crash_after=plan.crash_after)
+                yield Task(
+                    *where,
+                    plan.seed,
+                    examples,
+                    round_,
+                    crash_after=plan.crash_after,
+                    causes=causes_of(cell),
+                    heard=heard_by(cell),
+                )
+
+
+def _looks(plan: Plan) -> Iterator[Task]:
+    """Yield the first look at each backend."""
+    for source, device in dict.fromkeys((cell.source, cell.backend.device) for cell in _able(plan)):
+        yield Task(FIRST_LOOK, "", source, device, plan.seed, crash_after=plan.crash_after)
 
 
 def _able(plan: Plan) -> list[Cell]:

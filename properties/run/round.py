@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from zlib import crc32
 
@@ -17,6 +17,7 @@ from properties.generate.strategies import problems_within
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Law, OutsideLaw
 from properties.shrink.explain import read_lines_run
+from properties.shrink.features import features
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
 from verification.backends.protocol import Backend
@@ -31,6 +32,8 @@ from verification.records.results import CellResult
 
 # Looks at a problem on which the backend hangs, while it is made small: each costs its time.
 MOST_HANGS = 40
+# The last problems that were tried around one that broke: enough to tell what it needs.
+_NEAR = 400
 
 
 class Stopped(BaseException):
@@ -44,6 +47,29 @@ class Broken:
     problem: Problem
     violation: Violation
     lines: tuple[str, ...] = ()
+    tried: tuple[tuple[Problem, bool], ...] = ()
+    """The last problems that were tried, each with whether the law broke."""
+    law: Law | None = None
+    """The law that broke, where it is a simpler one than was asked (`After.simpler`)."""
+
+
+@dataclass(frozen=True)
+class After:
+    """Knowledge of earlier violations, after which a round of the cell goes on."""
+
+    without: frozenset[str] = frozenset()
+    """Features (`properties.shrink.features`) that no problem has."""
+    raised: frozenset[str] = frozenset()
+    """Exceptions, by `Violation.raised`, that are told already: a problem on which one is raised says nothing new."""
+    turn: int = 0
+    """How often the round was broken off: each turn tries other problems."""
+    simpler: tuple[Law, ...] = ()
+    """Laws that are simpler to understand: the first that breaks on the problem too takes the law's place."""
+    knows: Callable[[Law, Problem, Violation], bool] = lambda *_: False
+    """Returns True where the violation is of a known cause, so that its problem need not be made small."""
+
+
+ALONE = After()
 
 
 class Round(NamedTuple):
@@ -64,6 +90,8 @@ class _Tally:
     """The backend that it is asked of."""
     stop: Callable[[], bool]
     """Returns True once somebody wants the round to end."""
+    after: After = ALONE
+    """What is known already."""
     problems: int = 0
     """How many problems were tried before the law broke."""
     digest: int = 0
@@ -76,16 +104,20 @@ class _Tally:
     """The labels of each problem."""
     broken: Broken | None = None
     """The last problem on which the law broke; shrinking ends with the smallest."""
+    first: Violation | None = None
+    """The first violation, of the law that is asked."""
     found: float = 0.0
     """When it broke first, on the clock of `time.monotonic`; 0 where it did not."""
     hangs_left: int = 0
     """How many more looks at a problem on which the backend hangs are allowed."""
+    tried: deque[tuple[Problem, bool]] = field(default_factory=lambda: deque(maxlen=_NEAR))
+    """The last problems, each with whether the law broke."""
 
     def breaks(self, problem: Problem) -> bool:
         """Return whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of,
         since a kernel's refusal of others is not what was found.
         """
-        if not self.backend.contract.speaks_of(problem):
+        if not self.backend.contract.speaks_of(problem) or not features(problem).isdisjoint(self.after.without):
             return False
         try:
             self.check(problem)
@@ -99,27 +131,69 @@ class _Tally:
         """
         if self.stop():
             raise Stopped
-        counting = self.broken is None
+        counting, law = self.broken is None, self.simplest
         if counting:
             self.problems += 1
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
             self.labels.append([] if problem.misuse else labels(problem))  # a call that is refused tries nothing
         try:
-            verdict = self.law.ask(self.backend, problem)
+            verdict = law.ask(self.backend, problem)
         except OutsideLaw as outside:
             if counting:
                 self.reasons[outside.reason] += 1
+            return
         except Violation as violation:
-            self.broken = Broken(problem, violation)
-            self.found = self.found or time.monotonic()
-            if isinstance(violation, Hang):
-                self.hangs_left -= 1
-                if self.hangs_left < 0:
-                    raise Stopped from None
-            raise
+            broke = violation
         else:
+            self.tried.append((problem, False))
             if counting:
                 self.ratios.append(verdict.ratio)
+            return
+        if self.broken and broke.raised != self.broken.violation.raised:
+            return  # another exception, or one where there was none: not what is being made small
+        if broke.raised not in self.after.raised:
+            # Hypothesis tells violations apart by where they were raised, and while what other one was handled.
+            raise self._break(problem, broke)
+        if counting:
+            self.reasons["it raises there, as is told already"] += 1
+
+    @property
+    def simplest(self) -> Law:
+        """Return the law that is asked; after it broke, the simplest that broke on the same problem."""
+        return self.broken.law or self.law if self.broken else self.law
+
+    def _break(self, problem: Problem, violation: Violation) -> Violation:
+        """Keep the problem, and return the violation of the simplest law. Ends the round where nothing more is to be
+        learnt of the problem, or at too high a price.
+        """
+        self.tried.append((problem, True))
+        self.found = self.found or time.monotonic()
+        known = False
+        if self.broken:
+            self.broken = replace(self.broken, problem=problem, violation=violation)
+        else:
+            self.first = violation
+            self.broken = Broken(problem, violation)
+            if not isinstance(violation, Hang):  # which takes its time under every law
+                self.broken = self._find_simplest(self.broken)
+                known = self.after.knows(self.simplest, problem, self.broken.violation)
+        if isinstance(violation, Hang):
+            self.hangs_left -= 1
+        if known or self.hangs_left < 0:
+            raise Stopped
+        return self.broken.violation
+
+    def _find_simplest(self, broken: Broken) -> Broken:
+        """Return the problem with the first of the simpler laws that breaks on it too."""
+        for law in () if broken.problem.misuse else self.after.simpler:
+            if law.speaks_of(broken.problem, self.backend.device):
+                try:
+                    law.ask(self.backend, broken.problem)
+                except OutsideLaw:
+                    continue
+                except Violation as violation:
+                    return replace(broken, violation=violation, law=law)
+        return broken
 
 
 def fuzz(
@@ -132,15 +206,21 @@ def fuzz(
     stop: Callable[[], bool] = lambda: False,
     *,
     shrink: bool = True,
+    after: After = ALONE,
 ) -> Round:
     """Try ``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems
     whatever the device. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn. Raises
-    ClaimError.
+    ClaimError, and Unsatisfiable where no problem is left.
+
+    A problem of a round ``after`` a violation is not part of the digest: which ones are tried there depends on what
+    other cells have found by then.
     """
     check_bitwise(backend.contract)
-    tally, start = _Tally(law, backend, stop), time.monotonic()
+    tally, start = _Tally(law, backend, stop, after), time.monotonic()
     strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
-    seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_
+    if after.without:
+        strategy = strategy.filter(lambda problem: features(problem).isdisjoint(after.without))
+    seed = crc32(f"{base_seed}/{law.name}/{dtype}{f'/{after.turn}' if after.turn else ''}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
         try_each(strategy, tally.check, seed, examples, shrink=shrink)
@@ -164,12 +244,14 @@ def fuzz(
         ratio=max(tally.ratios, default=0.0),
         seconds=time.monotonic() - start,
         found_after=tally.found - start if tally.found else 0.0,
-        digest=tally.digest,
+        digest=0 if after.turn or after.without else tally.digest,
         histogram=histogram(tally.ratios) if any(tally.ratios) else (),
-        failure=str(tally.broken.violation) if tally.broken else "",
+        failure=str(
+            tally.first if tally.broken and tally.broken.law else tally.broken and tally.broken.violation or ""
+        ),
         reasons=dict(tally.reasons),
     )
-    broken = Broken(tally.broken.problem, tally.broken.violation, lines) if tally.broken else None
+    broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
     return Round(result, broken, Coverage.of(tally.labels))
 
 

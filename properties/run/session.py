@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from properties.run.cells import Cell
+from properties.run.known import Known
 from properties.run.plan import Plan, started, tasks
 from properties.run.worker import Done, Task, init_worker, run_task
 from verification.catalogue import is_foreign
@@ -22,7 +23,7 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import CellEnded, Event, LawBroken, Reporter, RoundEnded, RunEnded
+from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded, RunEnded
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
@@ -40,8 +41,8 @@ class _Run:
 
     plan: Plan
     reporters: Sequence[Reporter]
+    known: Known
     summary: Summary = field(default_factory=Summary)
-    found: set[str] = field(default_factory=set)
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
 
     def tell(self, event: Event) -> None:
@@ -49,20 +50,18 @@ class _Run:
         for reporter in (self.summary, *self.reporters):
             reporter.receive(event)
 
-    def is_broken(self, cell: Cell) -> bool:
-        """Return whether the law of the cell broke in an earlier round."""
-        return self.summary.result(cell.identity).state is State.BROKEN
-
     def handed_over(self, outcome: Done) -> None:
         """Tell what a worker brought. A round that was stopped before its first problem is none."""
         self.coverage += outcome.coverage
         if outcome.result.state is not State.NOT_REACHED:
             self.tell(RoundEnded(outcome.result))
-        for failure in outcome.failures:
-            # Two rounds of a cell may be under way when its law breaks, and end at the same smallest problem.
-            if failure.finding.file_name not in self.found:
-                self.found.add(failure.finding.file_name)
-                self.tell(LawBroken(_saved(failure, self.plan.findings)))
+        for event in self.known.take(outcome):
+            self.tell(event)
+
+    @property
+    def has_enough(self) -> bool:
+        """Return True if a run that ends at its first finding has one."""
+        return self.plan.stop_at_first and bool(self.known.causes)
 
     def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
@@ -71,7 +70,8 @@ class _Run:
         for result in self.summary.results:
             self.tell(CellEnded(*result.cell, result.state, result.why))
         states = {str(state): count for state, count in self.summary.states.items()}
-        self.tell(RunEnded(seconds, code, interrupted, self.coverage, error, states))
+        at_first = self.has_enough and bool(self.summary.states[State.NOT_REACHED])
+        self.tell(RunEnded(seconds, code, interrupted, self.coverage, error, states, at_first))
         return code
 
 
@@ -94,9 +94,11 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     Raises WorkerDied where a worker died, and whatever else the harness failed with, after the reports; where a law was
     broken by then its exit code says more.
     """
-    start, state, interrupted = time.monotonic(), _Run(plan, reporters), False
+    announced = started(plan)
+    known = Known(plan.cells, lambda failure: _saved(failure, plan.findings), announced.cells)
+    start, state, interrupted = time.monotonic(), _Run(plan, reporters, known), False
     failed: Exception | None = None
-    state.tell(started(plan))
+    state.tell(announced)
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
@@ -148,7 +150,8 @@ def _interrupts_held() -> Iterator[None]:
 
 def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead, pending, interrupted = tasks(state.plan, state.is_broken), dict[Future[Done], Task](), None
+    ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of)
+    pending, interrupted = dict[Future[Done], Task](), None
     try:
         while True:
             # One more than there are workers, so that none of them waits for this process.
@@ -164,6 +167,8 @@ def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -
             for future in ended:
                 del pending[future]
                 state.handed_over(future.result())
+            if state.has_enough:
+                break
     except KeyboardInterrupt as error:
         interrupted = error
     stop()

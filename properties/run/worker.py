@@ -8,20 +8,24 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import cache
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
-from properties.run.round import Broken, fuzz
-from properties.shrink.explain import find_indifferent
+from properties.run.afresh import History, call_before
+from properties.run.causes import Heard
+from properties.run.first_look import look
+from properties.run.going_on import CellRound
+from properties.run.round import Broken
+from properties.run.telling import failure_of as failure_of  # handed on to those who replay
+from properties.run.telling import asked_again, in_dtype, with_need
 from verification.backends.flags import settle
+from verification.backends.observe import listening
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend
-from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang
 from verification.problem import Problem
@@ -29,15 +33,16 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import Finding, load_folder, shown
 from verification.records.results import REPLAY, CellResult
-from verification.tensors.inputs import make_inputs
 
 CORPUS = REPLAY
+# In the place of the law's name: the first look at a backend, whose cells have no turn before it.
+FIRST_LOOK = "first look"
 _BY_NAME = {law.name: law for law in LAWS}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Work for one worker: a round of a cell; or, where the law is `CORPUS`, the files of a folder."""
+    """Work for one worker: a round of a cell; where the law is `CORPUS`, the files of a folder; or a `FIRST_LOOK`."""
 
     law: str
     """Name of the law."""
@@ -57,6 +62,10 @@ class Task:
     """The folder of problems that are replayed; None in a round of a law."""
     crash_after: float | None = None
     """Seconds in which a backend that is not ours answers, or has crashed; None where all are trusted."""
+    causes: tuple[Failure, ...] = ()
+    """Causes of failures of the backend that are known by now."""
+    heard: Heard = Heard()
+    """What the cell goes on without."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,14 @@ class Done:
 
     result: CellResult
     failures: tuple[Failure, ...]
+    """Broken laws, one for each cause that was not known."""
     coverage: Coverage
+    met: tuple[Failure, ...] = ()
+    """Known causes by which the cell broke."""
+    heard: Heard = Heard()
+    """What the cell goes on without."""
+    cannot_run: Failure | None = None
+    """The failure of a backend that raises on every problem."""
 
 
 class _Stop:
@@ -87,78 +103,108 @@ def init_worker(stop: Event) -> None:
 
 def run_task(task: Task) -> Done:
     backend = open_backend(task.source, task.device, task.crash_after)
-    if task.corpus is not None:
-        return _replayed(task, backend, task.corpus)
-    law = _BY_NAME[task.law]
-    result, broken, coverage = fuzz(law, backend, task.dtype, task.seed, task.examples, task.round_, _Stop.is_set)
-    return Done(result, (failure_of(law, backend, broken, task.source, _Stop.is_set),) if broken else (), coverage)
+    history = _history_of(task.source, task.device)
+    with listening(history):
+        if task.law == FIRST_LOOK:
+            cannot_run = look(backend, task.source, task.seed, _Stop.is_set)
+            nothing = CellResult(FIRST_LOOK, task.dtype, backend.device, backend.name)
+            return Done(nothing, (), Coverage.of([]), cannot_run=cannot_run)
+        if task.corpus is not None:
+            return _replayed(task, backend, task.corpus)
+        cell = CellRound(
+            _BY_NAME[task.law],
+            backend,
+            task.source,
+            task.dtype,
+            task.seed,
+            history,
+            _Stop.is_set,
+            list(task.causes),
+            task.heard,
+        )
+        result, coverage = cell.run(task.examples, task.round_)
+    return Done(result, tuple(cell.found), coverage, tuple(cell.met), cell.heard)
 
 
-def failure_of(
-    law: Law, backend: Backend, broken: Broken, source: str, stop: Callable[[], bool] = lambda: False
-) -> Failure:
-    """Return a broken law as a person needs it: what else it breaks on is looked for as long as nobody wants to stop.
-    ``source`` is the name under which the catalogue has the backend, and a replay finds it.
-    """
-
-    def breaks(problem: Problem) -> bool:
-        return not stop() and law.breaks(backend, problem)
-
-    finding = Finding(broken.problem, law.name, source, backend.device, str(broken.violation))
-    found = broken.violation.difference
-    as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
-    stopped = stop() or isinstance(broken.violation, Hang)  # of which every look takes its time
-    any_ = () if stopped else find_indifferent(broken.problem, backend.contract.dtypes, breaks)
-    return Failure(finding, law.statement, found, as_if, any_, broken.lines)
+@cache
+def _history_of(source: str, device: str) -> History:
+    """Return the calls that this process has made of a backend."""
+    return History()
 
 
-def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = "") -> tuple[float | None, list[Failure]]:
+def replay(
+    problem: Problem, backend: Backend, laws: list[Law], source: str = "", before: tuple[Problem, ...] = ()
+) -> tuple[float | None, list[Failure]]:
     """Ask every law that speaks of a problem. Return the largest err/bound, None where none said anything, and what
     broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
-    is not asked.
+    is not asked. Where calls must come ``before`` it, they are made of a fresh backend for each law.
     """
-    ratios, failures = [], []
+    ratio, found = _ask_each(problem, backend, laws, source, before)
+    return ratio, [failure_of(law, backend, broken, source or backend.name, before=before) for law, broken in found]
+
+
+def _ask_each(
+    problem: Problem, backend: Backend, laws: list[Law], source: str = "", before: tuple[Problem, ...] = ()
+) -> tuple[float | None, list[tuple[Law, Broken]]]:
+    """Return the largest err/bound and the laws that break, as `replay` does."""
+    ratios, found = [], []
     for law in laws if backend.contract.speaks_of(problem) else ():
         if not law.speaks_of(problem, backend.device):
             continue
+        asked = call_before(before, backend, source) if before else backend
         try:
-            ratios.append(law.ask(backend, problem).ratio)
+            ratios.append(law.ask(asked, problem).ratio)
         except OutsideLaw:
             continue
         except Violation as violation:
             ratios.append(0.0)
-            failures.append(failure_of(law, backend, Broken(problem, violation), source or backend.name))
+            found.append((law, Broken(problem, violation)))
             if isinstance(violation, Hang):  # under the other laws it would take as long again, each
                 break
-    return max(ratios, default=None), failures
-
-
-def in_dtype(problem: Problem, dtype: str) -> Problem | None:
-    """Return the same problem in ``dtype``; None where its numbers or its cache are of its own dtype."""
-    if problem.dtype == dtype:
-        return problem
-    return None if problem.numbers or problem.cache_dtype else replace(problem, dtype=dtype)
+    return max(ratios, default=None), found
 
 
 def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
-    start, problems, ratios, failures, reasons = time.monotonic(), 0, [0.0], list[Failure](), Counter[str]()
+    start, problems, ratios, reasons = time.monotonic(), 0, [0.0], Counter[str]()
+    broken: list[tuple[str, list[tuple[Law, Broken]], Finding]] = []
     for name, finding in load_folder(corpus).items():
         problem = in_dtype(finding.problem, task.dtype)
         if problem is None or _Stop.is_set():
             continue
-        ratio, found = replay(problem, backend, LAWS, task.source)
+        ratio, found = _ask_each(problem, backend, LAWS, task.source, finding.before)
         problems += 1
         if ratio is None:
             asked = backend.contract.speaks_of(problem)
             reasons["no law says anything about it" if asked else "the contract does not speak of it"] += 1
         ratios.append(ratio or 0.0)
-        failures += [replace(failure, kept=shown(corpus / name)) for failure in found]
-    broken = "; ".join(f"{failure.kept}: {failure.finding.law}" for failure in failures)
-    # Of many files that break one law, the smallest says it best; the laws in their own order.
-    failures.sort(key=lambda failure: (list(_BY_NAME).index(failure.finding.law), failure.finding.problem.num_tokens))
-    failures = [next(group) for _, group in groupby(failures, key=lambda failure: failure.finding.law)]
+        if found:
+            broken.append((shown(corpus / name), found, finding))
+    said = "; ".join(f"{name}: {law.name}" for name, found, _ in broken for law, _ in found)
     seconds = time.monotonic() - start
     identity = (CORPUS, task.dtype, backend.device, backend.name)
     counted = CellResult(*identity, problems, reasons.total(), max(ratios), seconds)
-    result = replace(counted, failure=broken, reasons=dict(reasons))
-    return Done(result, tuple(failures), Coverage.of([]))
+    result = replace(counted, failure=said, reasons=dict(reasons))
+    return Done(result, _told_of(task, backend, broken), Coverage.of([]))
+
+
+def _told_of(
+    task: Task, backend: Backend, broken: list[tuple[str, list[tuple[Law, Broken]], Finding]]
+) -> tuple[Failure, ...]:
+    """Return a failure for each first law that breaks on some file: of many files that break one law, the smallest says
+    it best, and tells which laws break with it.
+    """
+    order = list(_BY_NAME)
+    told: dict[str, Failure] = {}
+    broken = sorted(broken, key=lambda each: (order.index(each[1][0][0].name), each[1][0][1].problem.num_tokens))
+    for name, [(law, first), *others], finding in broken:
+        key = first.violation.raised or law.name
+        if key in told:
+            continue
+        if isinstance(first.violation, Hang) or finding.before:
+            failure = failure_of(law, backend, first, task.source, _Stop.is_set, finding.before)
+        else:
+            history = _history_of(task.source, task.device)
+            failure = asked_again(law, backend, first, task.source, history, _Stop.is_set)
+        cells = tuple((each.name, task.dtype) for each, _ in ((law, first), *others))
+        told[key] = with_need(replace(failure, kept=name, cells=cells), law, backend, first, task.seed, _Stop.is_set)
+    return tuple(told.values())

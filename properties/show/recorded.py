@@ -11,6 +11,7 @@ from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
+from properties.run.afresh import call_before
 from properties.show.crashed import write_crash_script
 from verification.adapter import DenseAdapter
 from verification.backends.dense import DenseBackend
@@ -67,16 +68,19 @@ def write_script(broken: Finding | Problem, law: Law | str, backend: Backend) ->
     if isinstance(backend, Isolated):
         if said := _find_crash(finding.problem, law, backend):
             return write_crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
-        backend = backend.inner
+        finding, backend = replace(finding, backend=backend.source), backend.inner
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
         text = _write_kernel_script(finding.problem, law, backend)
     else:
         recorder = Recorder(backend.device)
         with listening(recorder):
-            about = _describe(finding.problem, law, backend, _find_violation(finding.problem, law, backend))
+            asked = call_before(finding.before, backend, finding.backend) if finding.before else backend
+            before = len(recorder.steps)
+            about = _describe(finding, law, backend, _find_violation(finding.problem, law, asked))
         same_bits = law.is_claimed(backend.contract.in_phase(finding.problem.phase))
-        text = script_for(pick_case(recorder.steps, backend, law.bad_input, same_bits), backend, about)
+        case = pick_case(recorder.steps, backend, law.bad_input, same_bits, before)
+        text = script_for(case, backend, about)
     if not failure_of(text):
         raise ScriptError(f"{law.name}: the script passes, though the law is broken: what is wrong is not in it")
     return text
@@ -117,8 +121,12 @@ def _find_violation(problem: Problem, law: Law, backend: Backend) -> str:
     raise ScriptError(f"{law.name}: holds on this problem for {backend.name} on {backend.device}")
 
 
-def _describe(problem: Problem, law: Law, backend: Backend, message: str) -> About:
-    return About(law.name, cleandoc(law.statement), backend.name, backend.device, message, to_json(problem))
+def _describe(finding: Finding, law: Law, backend: Backend, message: str) -> About:
+    """Return what a script says of itself; a problem with calls before it is replayed with these."""
+    given = to_json(finding.problem)
+    if finding.before:
+        given = Finding(finding.problem, law.name, finding.backend, backend.device, before=finding.before).to_line()
+    return About(law.name, cleandoc(law.statement), backend.name, backend.device, message, given)
 
 
 def _write_kernel_script(problem: Problem, law: Law, backend: DenseBackend) -> str:
@@ -143,7 +151,7 @@ def _write_kernel_script(problem: Problem, law: Law, backend: DenseBackend) -> s
     for call in calls:
         expectation = expect_kernel(call, roundings)
         if call.output is None or bool((error_ratios(call.output, expectation) > 1).any()):
-            about = _describe(problem, law, backend, describe_worst(call, expectation) or message)
+            about = _describe(Finding(problem), law, backend, describe_worst(call, expectation) or message)
             snippet = kernel_snippet(backend, call.causal, call.scale)
             return kernel_script(call, expectation, snippet, backend.device, about)
     raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")

@@ -20,6 +20,7 @@ from attn_core.heads import repeat_kv
 from verification.backends.attn_core import EngineCall, make_layer
 from verification.backends.contract import Contract
 from verification.backends.protocol import Call, NotPortable
+from verification.backends.returned import check_returned
 from verification.backends.snippet import Snippet
 from verification.oracle.precision import Precision
 from verification.problem import Problem
@@ -114,8 +115,13 @@ def attend_in_parts(
         raise ValueError(f"counts: {counts} (must be zeros, then rise by one, then stay)")
     if rows > 1:
         square = pad(q[:, first : last + 1], (0, 0, keys - rows, 0))
-        out[:, first : last + 1] = dense(square, k, v, True, scale)[:, keys - rows :]
+        out[:, first : last + 1] = _call(dense, square, k, v, True, scale)[:, keys - rows :]
         last += 1
     if last < len(counts):
-        out[:, last:] = dense(q[:, last:], k, v, False, scale)
+        out[:, last:] = _call(dense, q[:, last:], k, v, False, scale)
     return out
+
+
+def _call(dense: Dense, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    """Return what the function returned. Raises BadOutput where that is not of the shape of ``q``."""
+    return check_returned("dense", dense(q, k, v, causal, scale), q.shape, "[H, Lq, D]")

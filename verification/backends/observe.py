@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from verification.backends.captured_events import captured_events
 from verification.backends.protocol import Backend, Call
+from verification.backends.returned import check_returned
 from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
@@ -77,12 +78,9 @@ def ask(call: Call, tensors: Tensors) -> Answer:
 
 
 def _name_outputs(returned: Any) -> Mapping[str, torch.Tensor]:
-    """Return outputs by name. Raises TypeError, in one line, where a backend returned anything else."""
+    """Return outputs by name. Raises BadOutput, in one line, where a backend returned anything else."""
     outputs = returned if isinstance(returned, Mapping) else {"out": returned}
-    for name, x in outputs.items():
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"{name}: {type(x).__name__} (must be a tensor, or a dict of tensors by name, as returned)")
-    return outputs
+    return {name: check_returned(name, x) for name, x in outputs.items()}
 
 
 def _reshape(name: str, x: NDArray[Any], problem: Problem) -> NDArray[Any]:

@@ -42,6 +42,9 @@ class Snippet:
     """An expression for the object that several calls share; empty where there is none."""
     functions: str = ""
     """Functions and classes that ``call`` and ``make`` use."""
+    owner: str = ""
+    """The part of ``make`` that makes the kernel itself, which all objects of a script share; empty where each has its
+    own."""
     library: Library | None = None
     """The package under the call, where a reader cannot install it."""
 

@@ -61,6 +61,11 @@ class Host:
         finally:
             self.patience = before
 
+    def renew(self) -> None:
+        """Have the next request find a new process, which nothing was asked of."""
+        if self._connection is not None:
+            self._reap(ENDED)
+
     def close(self) -> None:
         """End the processes, whatever they are doing."""
         for end in (self._connection, self._control):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verification.oracle.frames import keep_frames, own_frames
 from verification.problem import Problem
 from verification.problem.table import TENSORS
 from verification.tensors.arena import Bytes, allocate_aligned
@@ -97,9 +99,16 @@ def make_answer_portable(answer: Answer) -> Answer:
 
 
 def make_portable(error: Exception) -> Exception:
-    """Return ``error`` if it can be sent, else an error of its nearest built-in base with its name and message."""
+    """Return ``error`` if it can be sent, else an error of its nearest built-in base with its name and message.
+
+    Either has the kernel's own frames, which its traceback would lose on the way.
+    """
+    frames = own_frames(error)
+    with suppress(AttributeError):  # an exception with slots
+        keep_frames(error, frames)
     try:
-        if str(pickle.loads(pickle.dumps(error))) == str(error):
+        sent = pickle.loads(pickle.dumps(error))
+        if str(sent) == str(error) and own_frames(sent) == frames:
             return error
     except Exception:
         pass
@@ -109,7 +118,7 @@ def make_portable(error: Exception) -> Exception:
         made: Exception = kind(said)
     except Exception:  # a built-in that takes more than a message
         made = RuntimeError(said)
-    return made
+    return keep_frames(made, frames)
 
 
 def _pack_one(x: Any, arena: Tensor) -> Any:

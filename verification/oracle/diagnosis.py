@@ -39,7 +39,8 @@ def explanations(inputs: Inputs, worst: Element) -> tuple[str, ...]:
     """
     problem = inputs.problem
     elsewhere = worst.sequence >= problem.num_sequences or worst.token >= problem.query_lens[worst.sequence]
-    if elsewhere or worst.output != "out":
+    larger = worst.index("head") >= problem.num_heads or worst.index("dim") >= problem.head_dim
+    if elsewhere or larger or worst.output != "out":
         return ()
     with np.errstate(all="ignore"):
         (_, right), *others = ((each.words, _answer(each)[worst.index("dim")]) for each in _questions(inputs, worst))

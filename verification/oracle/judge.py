@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from verification.oracle.difference import difference
 from verification.oracle.expectation import Expectation
+from verification.oracle.frames import name_error, own_frames
 from verification.oracle.predicted_events import Prediction
+from verification.oracle.violation import BadOutput
 from verification.oracle.violation import Violation as Violation  # handed on to those who call the judge
 from verification.problem.formats import FORMATS, Format
 from verification.problem.table import OUTPUTS
@@ -37,8 +39,11 @@ def successful_outputs(observation: Observation) -> dict[str, Array]:
     Raises Violation where it did not succeed, where ``"out"`` is missing, and where an output is unknown or has another
     shape or dtype than its row of `table.OUTPUTS` says.
     """
-    if observation.error is not None:
-        raise Violation(f"raised {type(observation.error).__name__}: {observation.error}") from observation.error
+    if (error := observation.error) is not None:
+        if isinstance(error, BadOutput):
+            raise Violation(str(error), raised=name_error(error)) from error
+        said = f"raised {type(error).__name__}: {error}"
+        raise Violation(said, raised=name_error(error), frames=own_frames(error)) from error
     problem = observation.arena.inputs.problem
     for name in {"out": None} | observation.outputs:
         if name not in OUTPUTS:

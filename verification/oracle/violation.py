@@ -5,12 +5,24 @@ from __future__ import annotations
 from verification.oracle.difference import Difference
 
 
-class Violation(AssertionError):
-    """A law broken by a backend on a problem. ``difference`` says how an output is wrong, if one is."""
+class BadOutput(TypeError):
+    """Raised for a returned object that is no answer, such as a tuple; the message names the output and the rule."""
 
-    def __init__(self, message: str, difference: Difference | None = None) -> None:
+
+class Violation(AssertionError):
+    """A law broken by a backend on a problem. ``difference`` says how an output is wrong, if one is.
+
+    Where the kernel raised, ``raised`` names the exception and its line, as `frames.name_error` does, and ``frames``
+    are the kernel's own. Where it returned something else than tensors, ``raised`` is what is said of that.
+    """
+
+    def __init__(
+        self, message: str, difference: Difference | None = None, *, raised: str = "", frames: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message if difference is None else f"{message}\n  {difference.worst}")
         self.difference = difference
+        self.raised = raised
+        self.frames = frames
 
 
 class Crash(Violation):

@@ -9,6 +9,7 @@ from verification.oracle.difference import Difference, Element
 from verification.problem.reading import (
     INT64,
     Reader,
+    flag,
     integer,
     jsonable,
     mapping_of,
@@ -23,6 +24,9 @@ from verification.problem.reading import (
 from verification.problem.table import OUTPUTS
 from verification.records.findings import READERS as FINDING_READERS
 from verification.records.findings import Finding
+
+_TEXTS = ("statement", "kept", "not_kept", "raised", "need", "implementation", "instead_of")
+_LISTS = ("as_if", "any_", "lines", "frames")
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,29 @@ class Failure:
     """The file of the finding."""
     not_kept: str = ""
     """Why there is no file of it."""
+    raised: str = ""
+    """The exception that the kernel raised, with its line: equal for failures of one cause. Empty where none was."""
+    frames: tuple[str, ...] = ()
+    """Frames of that exception in the kernel's own code, the innermost last."""
+    need: str = ""
+    """The feature that the problem needs to break a law, to be read after "it needs"; empty where none is known."""
+    everywhere: bool = False
+    """It breaks on nearly every problem, so that nothing else can be told of the backend before it is mended."""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Law and dtype of all that breaks by this cause, the finding's own first; empty in files of version 2."""
+    implementation: str = ""
+    """Name of the backend, as its cells have it; empty in files of version 2."""
+    instead_of: str = ""
+    """The name of the finding (`Finding.file_name`) that was told before, by a law that is not as simple."""
+
+    @property
+    def broken(self) -> tuple[tuple[str, str], ...]:
+        """Return law and dtype of all that breaks by this cause."""
+        return self.cells or ((self.finding.law, self.finding.problem.dtype),)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
-        held = {name: getattr(self, name) for name in ("statement", "as_if", "any_", "lines", "kept", "not_kept")}
+        held = {name: getattr(self, name) for name in (*_TEXTS, *_LISTS, "cells", "everywhere")}
         difference = asdict(self.difference) if self.difference else None
         if difference:
             difference["worst"]["at"] = dict(difference["worst"]["at"])
@@ -81,7 +104,9 @@ _DIFFERENCE: dict[str, Reader] = {
 }
 READERS: dict[str, Reader] = {
     "finding": record_of(Finding, FINDING_READERS),
-    **dict.fromkeys(("statement", "kept", "not_kept"), text),
-    **dict.fromkeys(("as_if", "any_", "lines"), tuple_of(text)),
+    **dict.fromkeys(_TEXTS, text),
+    **dict.fromkeys(_LISTS, tuple_of(text)),
+    "cells": tuple_of(tuple_of(text, 2)),
+    "everywhere": flag,
     "difference": optional(record_of(Difference, _DIFFERENCE)),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from verification.problem import Problem
 from verification.problem.json_io import from_data, to_json
-from verification.problem.reading import ProblemError, Reader, parsed, record
+from verification.problem.reading import ProblemError, Reader, parsed, record, tuple_of
 from verification.problem.reading import text as a_text
 
 _TEXTS = ("law", "backend", "device", "message")
@@ -22,6 +22,7 @@ CORPUS, LEDGER = _SHIPPED / "corpus", _SHIPPED / "ledger"
 READERS: dict[str, Reader] = {
     **dict.fromkeys(_TEXTS, a_text),
     "problem": lambda where, value: from_data(value),  # noqa: ARG005 (its fields have names of their own)
+    "before": tuple_of(lambda where, value: from_data(value)),  # noqa: ARG005
 }
 
 
@@ -36,17 +37,20 @@ class Finding:
     backend: str = ""
     device: str = ""
     message: str = ""
+    before: tuple[Problem, ...] = ()
+    """Calls that must come before it: in a fresh process the law holds without them."""
 
     @property
     def file_name(self) -> str:
         """Return a name that is equal for equal problems under one law by one backend."""
-        whose = f"{self.law} {self.backend} {self.device} {to_json(self.problem)}"
+        whose = " ".join([self.law, self.backend, self.device, *map(to_json, (self.problem, *self.before))])
         digest = sha256(whose.encode()).hexdigest()[:12]
         return f"{self.law or 'problem'}-{digest}.json"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the data that `to_json` writes."""
-        return {name: getattr(self, name) for name in _TEXTS} | {"problem": json.loads(to_json(self.problem))}
+        data = {name: getattr(self, name) for name in _TEXTS} | {"problem": json.loads(to_json(self.problem))}
+        return data | ({"before": [json.loads(to_json(each)) for each in self.before]} if self.before else {})
 
     def to_line(self) -> str:
         """Return it on one line, for a command line; the message, which may quote, is left out."""
@@ -55,7 +59,11 @@ class Finding:
     def to_json(self) -> str:
         """Return it as JSON, a line for each field."""
         fields = [f' "{name}": {json.dumps(getattr(self, name))}' for name in _TEXTS if getattr(self, name)]
-        return "{\n" + ",\n".join([*fields, f' "problem": {to_json(self.problem)}']) + "\n}\n"
+        fields.append(f' "problem": {to_json(self.problem)}')
+        if self.before:
+            calls = ",\n  ".join(map(to_json, self.before))
+            fields.append(f' "before": [{calls}]')
+        return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def save(finding: Finding, folder: Path) -> Path:

@@ -65,6 +65,8 @@ class CellResult:
     """Why the cell cannot run."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Why the law said nothing, and about how many problems for that reason."""
+    ended: str = ""
+    """Why a broken cell is not asked further; empty where it is."""
 
     @property
     def cell(self) -> Identity:
@@ -116,6 +118,7 @@ class CellResult:
             failure=self.failure or other.failure,
             skipped=self.skipped and other.skipped,
             reasons=dict(Counter(self.reasons) + Counter(other.reasons)),
+            ended=self.ended or other.ended,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rich.text import Text
 from verification.oracle.difference import Difference
 from verification.problem.describe import describe
 from verification.records.failure import Failure
+from verification.reporting.cause import tell_cause
 from verification.reporting.draw import draw_problem
 
 # More reasons than these are none.
@@ -35,7 +36,7 @@ def render_failure(failure: Failure) -> RenderableType:
         parts.append(Text(f"It is as if {', or '.join(failure.as_if[:_MOST_REASONS])}.", style="bold yellow"))
     parts += [Text("\nThe smallest problem found", style="bold"), Text(describe(finding.problem))]
     parts.append(draw_problem(finding.problem, found.worst if found else None))
-    parts += [Text(line) for line in _hints(failure)]
+    parts += [Text(line) for line in (*_hints(failure), "", *tell_cause(failure))]
     parts += [Text(), *_next(failure)]
     return Panel(Group(*parts), title=title, title_align="left", border_style="red")
 

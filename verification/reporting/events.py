@@ -28,7 +28,7 @@ from verification.records.failure import READERS as FAILURE_READERS
 from verification.records.failure import Failure
 from verification.records.results import CellResult, Identity, State
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,16 @@ class LawBroken:
     """Told when a law broke, and the problem is as small as it gets."""
 
     failure: Failure
+
+
+@dataclass(frozen=True)
+class CauseSpread:
+    """Told when more cells turn out to break by the cause of a failure that was told before."""
+
+    finding: str
+    """The name of that failure's finding, `Finding.file_name`."""
+    cells: tuple[tuple[str, str], ...]
+    """Law and dtype of each of those cells."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +139,11 @@ class RunEnded:
     """What ended the run, where neither its budget nor a person did."""
     states: dict[str, int] = field(default_factory=dict)
     """How many cells came to each `State`."""
+    at_first: bool = False
+    """It ended at its first finding, as was asked, with cells that had no turn."""
 
 
-Event = RunStarted | RoundEnded | LawBroken | FaultHunted | CellEnded | RunEnded
+Event = RunStarted | RoundEnded | LawBroken | CauseSpread | FaultHunted | CellEnded | RunEnded
 
 
 class Reporter(Protocol):
@@ -207,13 +219,14 @@ def _from_version_1(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 _COUNT = integer(0, INT64 - 1)
 _IDENTITY = ("law", "dtype", "device", "implementation")
 _RESULT: dict[str, Reader] = {
-    **dict.fromkeys((*_IDENTITY, "failure", "skipped"), text),
+    **dict.fromkeys((*_IDENTITY, "failure", "skipped", "ended"), text),
     **dict.fromkeys(("problems", "outside"), _COUNT),
     **dict.fromkeys(("ratio", "seconds", "found_after"), finite),
     "digest": integer(0, 2**64 - 1),
     "histogram": tuple_of(_COUNT),
     "reasons": mapping_of(_COUNT),
 }
+_SPREAD: dict[str, Reader] = {"finding": text, "cells": tuple_of(tuple_of(text, 2))}
 _STARTED: dict[str, Reader] = {
     **dict.fromkeys(("started", "command"), text),
     **dict.fromkeys(("seed", "workers", "version"), _COUNT),
@@ -230,7 +243,7 @@ _HUNTED: dict[str, Reader] = {
 _ENDED: dict[str, Reader] = {
     "seconds": finite,
     "exit_code": integer(0, 255),
-    "interrupted": flag,
+    **dict.fromkeys(("interrupted", "at_first"), flag),
     "coverage": optional(lambda where, value: Coverage.from_dict(value)),  # noqa: ARG005 (it names its own fields)
     "error": text,
     "states": mapping_of(_COUNT),
@@ -247,6 +260,7 @@ _NAMES = {
     RunStarted: "run_started",
     RoundEnded: "round_ended",
     LawBroken: "law_broken",
+    CauseSpread: "cause_spread",
     FaultHunted: "fault_hunted",
     CellEnded: "cell_ended",
     RunEnded: "run_ended",
@@ -255,6 +269,7 @@ _READ: dict[str, Reader] = {
     "run_started": lambda where, data: record(RunStarted, _STARTED, where, data),
     "round_ended": lambda where, data: RoundEnded(record(CellResult, _RESULT, where, data)),
     "law_broken": lambda where, data: LawBroken(record(Failure, FAILURE_READERS, where, data)),
+    "cause_spread": lambda where, data: record(CauseSpread, _SPREAD, where, data),
     "fault_hunted": lambda where, data: record(FaultHunted, _HUNTED, where, data),
     "cell_ended": lambda where, data: record(CellEnded, _CELL, where, data),
     "run_ended": lambda where, data: record(RunEnded, _ENDED, where, data),

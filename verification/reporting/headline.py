@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verification.records.failure import Failure
 from verification.records.results import CellResult, State
 from verification.reporting.summary import Summary
 from verification.reporting.tally import names, silent, tally
@@ -46,13 +47,14 @@ def headline(summary: Summary) -> Headline:
 
 
 def _verdict(summary: Summary) -> tuple[str, str]:
-    broken = {failure.finding.law for failure in summary.failures}
+    broken = {law for failure in summary.failures for law, _ in failure.broken}
     broken |= {result.law for result in without_finding(summary)}
     survivors = sum(not fault.law for fault in summary.faults)
     unreached, cells = summary.states[State.NOT_REACHED], len(summary.results)
     problems = _count(summary.verified, "problem")
     if broken:
-        return "bad", f"{_count(len(broken), 'law')} broken"
+        found = f"{_count(len(summary.failures), 'finding')}, " if summary.failures else ""
+        return "bad", f"{found}{_count(len(broken), 'law')} broken"
     if summary.error:
         return "bad", f"The run died after {_count(summary.verified, 'verified problem')}: {summary.error}"
     if survivors:
@@ -70,17 +72,20 @@ def without_finding(summary: Summary) -> list[CellResult]:
     """Return the broken cells of which no failing problem is known. A replay of many problems is one cell, which names
     laws.
     """
-    found = [failure.finding for failure in summary.failures]
     return [
         result
         for result in summary.results
-        if result.failure
-        and not any(
-            (it.problem.dtype, it.device, it.backend) == (result.dtype, result.device, result.implementation)
-            and it.law in (result.law, *result.failure.replace(";", " ").split())
-            for it in found
-        )
+        if result.failure and not any(_is_told(result, failure) for failure in summary.failures)
     ]
+
+
+def _is_told(result: CellResult, failure: Failure) -> bool:
+    """Return True if the cell is among those that break by the failure's cause."""
+    finding = failure.finding
+    if (finding.device, failure.implementation or finding.backend) != (result.device, result.implementation):
+        return False
+    laws = result.failure.replace(";", " ").split()
+    return any(dtype == result.dtype and (law == result.law or law in laws) for law, dtype in failure.broken)
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ import re
 from xml.etree import ElementTree
 
 from verification.records.results import CellResult, State
+from verification.reporting.cause import is_own, tell_cause
 from verification.reporting.headline import headline
 from verification.reporting.summary import Summary
 from verification.reporting.tally import counts
@@ -22,7 +23,7 @@ def junit(summary: Summary) -> str:
     for result in summary.results:
         groups.setdefault(f"{result.implementation} on {result.device}", []).append(result)
     for name, results in groups.items():
-        _suite(root, name, results, summary.why_not_reached)
+        _suite(root, name, results, summary)
     if summary.error or summary.unended or not (summary.verified or summary.faults):
         suite = ElementTree.SubElement(root, "testsuite", name="attn-verify", tests="1", errors="1")
         case = ElementTree.SubElement(suite, "testcase", classname="attn-verify", name="the run")
@@ -31,7 +32,7 @@ def junit(summary: Summary) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: ElementTree.Element, name: str, results: list[CellResult], not_reached: str) -> None:
+def _suite(root: ElementTree.Element, name: str, results: list[CellResult], summary: Summary) -> None:
     states = counts(results)
     held, broken = states[State.HELD], states[State.BROKEN]
     tallied = {"tests": len(results), "failures": broken, "skipped": len(results) - held - broken}
@@ -41,7 +42,8 @@ def _suite(root: ElementTree.Element, name: str, results: list[CellResult], not_
     for state, count in states.items():
         ElementTree.SubElement(properties, "property", name=state, value=str(count))
     for result in results:
-        _case(suite, name, result, result.why or not_reached)
+        told = [line for failure in summary.failures if is_own(result, failure) for line in tell_cause(failure)]
+        _case(suite, name, result, "\n".join([result.why or summary.why_not_reached, *told]))
 
 
 def _case(suite: ElementTree.Element, group: str, result: CellResult, why: str) -> None:
@@ -51,7 +53,7 @@ def _case(suite: ElementTree.Element, group: str, result: CellResult, why: str) 
     ElementTree.SubElement(properties, "property", name="state", value=result.state)
     if result.state is State.BROKEN:
         first = _safe(f"{result.state}: {result.failure.splitlines()[0]}")
-        ElementTree.SubElement(case, "failure", message=first).text = _safe(result.failure)
+        ElementTree.SubElement(case, "failure", message=first).text = _safe(why)
     elif result.state is not State.HELD:
         ElementTree.SubElement(case, "skipped", message=_safe(f"{result.state}: {why}"))
     if result.problems:

@@ -7,6 +7,7 @@ from itertools import chain
 from verification.problem.describe import describe
 from verification.records.failure import Failure
 from verification.records.results import CellResult, State
+from verification.reporting.cause import tell_cause
 from verification.reporting.headline import headline
 from verification.reporting.summary import Summary
 from verification.reporting.tally import counts
@@ -58,7 +59,8 @@ def _cell(results: list[CellResult]) -> str:
 
 def _finding(failure: Failure) -> list[str]:
     finding = failure.finding
-    said = "\n".join(chain(finding.message.splitlines(), describe(finding.problem).splitlines()))
+    words = describe(finding.problem).splitlines()
+    said = "\n".join(chain(finding.message.splitlines(), words, tell_cause(failure)))
     return [
         f"### `{_plain(finding.law)}` on {_plain(finding.backend)} ({_plain(finding.device)})",
         "",

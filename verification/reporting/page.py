@@ -15,6 +15,7 @@ from verification.problem.describe import describe
 from verification.records.failure import Failure
 from verification.records.results import CellResult, State, added
 from verification.reporting.broken import replay_command, script_command
+from verification.reporting.cause import tell_cause
 from verification.reporting.figures import DASHES, LINES, ratio_figure
 from verification.reporting.headline import duration, headline, without_finding
 from verification.reporting.matrices import device_grid, law_grids, setting
@@ -34,6 +35,7 @@ class Shown:
     words: str
     drawn: Picture | None
     commands: list[str]
+    cause: list[str]
 
     @property
     def census(self) -> str:
@@ -86,6 +88,7 @@ def _shown(failure: Failure, draws: bool) -> Shown:
         describe(finding.problem),
         picture(finding.problem, worst) if draws else None,
         [replay_command(failure), script_command(failure)] if failure.kept else [replay_command(failure)],
+        list(tell_cause(failure)),
     )
 
 

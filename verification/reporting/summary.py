@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.results import CellResult, Identity, State
-from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import (
+    CauseSpread,
+    Event,
+    FaultHunted,
+    LawBroken,
+    RoundEnded,
+    RunEnded,
+    RunStarted,
+)
 from verification.reporting.tally import counts, tally
 
 
@@ -35,11 +44,27 @@ class Summary:
             case RoundEnded(result):
                 self._add(result)
             case LawBroken(failure):
+                self.failures = [it for it in self.failures if it.finding.file_name != failure.instead_of]
                 self.failures.append(failure)
+                self.failures.sort(key=self._place)
+            case CauseSpread():
+                self._spread(event)
             case FaultHunted():
                 self.faults.append(event)
             case RunEnded():
                 self.endings.append(event)
+
+    def _place(self, failure: Failure) -> int:
+        """Return the place of a failure's law in the run's order, the simplest first."""
+        laws = list(dict.fromkeys(law for law, *_ in self._cells))
+        return laws.index(failure.finding.law) if failure.finding.law in laws else len(laws)
+
+    def _spread(self, event: CauseSpread) -> None:
+        """Add cells to the failure by whose cause they break."""
+        for i, failure in enumerate(self.failures):
+            if failure.finding.file_name == event.finding:
+                cells = dict.fromkeys((*failure.broken, *event.cells))
+                self.failures[i] = replace(failure, cells=tuple(cells))
 
     def _add(self, result: CellResult) -> None:
         before = self._cells.get(result.cell)
@@ -102,6 +127,8 @@ class Summary:
             return "the run did not end"
         if self.error:
             return "the run died first"
+        if any(ending.at_first for ending in self.endings):
+            return "the run ended at its first finding, as asked"
         return "the run was interrupted first" if self.interrupted else "the budget ended first"
 
     def totals(self) -> str:

@@ -49,6 +49,15 @@ def silent(results: Sequence[CellResult]) -> dict[str, list[str]]:
     return {why: names(of_reason, State.SAYS_NOTHING) for why, of_reason in reasons.items()}
 
 
+def ended_early(results: Sequence[CellResult]) -> dict[str, list[str]]:
+    """Return why broken cells were not asked further, and for each reason the names of those cells."""
+    reasons: dict[str, list[CellResult]] = {}
+    for result in results:
+        if result.ended:
+            reasons.setdefault(result.ended, []).append(result)
+    return {why: names(of_reason, State.BROKEN) for why, of_reason in reasons.items()}
+
+
 def _verb(state: State, count: int) -> str:
     return "say nothing" if state is State.SAYS_NOTHING and count != 1 else state
 

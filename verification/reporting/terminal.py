@@ -17,10 +17,12 @@ from verification.reporting.headline import headline
 from verification.reporting.pace import Pace
 from verification.reporting.summary import Summary
 from verification.reporting.tables import law_table, matrix_table
-from verification.reporting.tally import names, silent
+from verification.reporting.tally import ended_early, names, silent
 
 # Seconds between two lines of a log.
 _EVERY = 5.0
+# Findings of an implementation that are told whole; a line each for more.
+_WHOLE = 5
 
 
 class Terminal:
@@ -102,13 +104,15 @@ class Terminal:
             self._say(f"{State.SAYS_NOTHING}: {' '.join(silent_ones)}: {why}")
         if unreached := names(self._summary.results, State.NOT_REACHED):
             self._say(f"{State.NOT_REACHED}, since {self._summary.why_not_reached}: {' '.join(unreached)}")
+        for why, ended in ended_early(self._summary.results).items():
+            self._say(f"{State.BROKEN}, and asked no further, since {why}: {' '.join(ended)}")
 
     def _failures(self) -> None:
         for failures in _by_implementation(self._summary.failures):
-            clearest = min(failures, key=lambda each: (each.difference is None, each.finding.problem.num_tokens))
-            self._console.print(render_failure(clearest))
-            if len(failures) > 1:
-                self._console.print(_others([failure for failure in failures if failure is not clearest]))
+            for failure in failures[:_WHOLE]:
+                self._console.print(render_failure(failure))
+            if len(failures) > _WHOLE:
+                self._console.print(_others(failures[_WHOLE:]))
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False)
@@ -143,7 +147,7 @@ def _by_implementation(failures: list[Failure]) -> list[list[Failure]]:
 
 
 def _others(failures: list[Failure]) -> Table:
-    """Return a table with a line for each: one bug breaks many laws, and one report is enough to find it."""
+    """Return a table with a line for each."""
     table = Table("broken as well", "dtype", "tokens", "kept in", title="`attn-verify replay FILE` tells all of it")
     for failure in failures:
         problem = failure.finding.problem

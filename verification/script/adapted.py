@@ -39,6 +39,7 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
         call=f"return layer(Tensors({given}))",
         make=f"partial({adapter.__name__}().attend, {_stand_in(problem, functions)})",
         functions=f"{_TENSORS}\n\n\n{functions}",
+        owner=f"{adapter.__name__}()",
     )
 
 

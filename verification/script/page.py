@@ -184,10 +184,14 @@ def _calls(
 ) -> tuple[list[str], int]:
     """Return the lines of the calls, each object made before its first call, and the index of the line to compare."""
     lines, compared, layers = [], 0, list(dict.fromkeys(step.layer for step in case.steps))
+    owner = find_snippet(backend, case.steps[0].inputs.problem).owner if len(layers) > 1 else ""
+    if owner:
+        lines.append(f"kernel = {owner}")
     for i, step in enumerate(case.steps):
         layer = f"layer_{layers.index(step.layer) + 1}" if len(layers) > 1 else "layer"
         if all(step.layer != earlier.layer for earlier in case.steps[:i]):
-            lines.append(f"{layer} = {find_snippet(backend, step.inputs.problem).make}")
+            make = find_snippet(backend, step.inputs.problem).make
+            lines.append(f"{layer} = {make.replace(owner, 'kernel', 1) if owner else make}")
         if i == case.compared:
             compared = len(lines)
         suffix = suffixes[id(step.arena)][1]

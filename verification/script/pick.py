@@ -32,11 +32,12 @@ Wrong = Callable[[Observation], bool]
 _READ_ONLY = (*TOKENS, *INDICES)
 
 
-def pick_case(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool) -> Case:
+def pick_case(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bits: bool, before: int = 0) -> Case:
     """Return the first call with a wrong answer or a wrong change, else the first with a wrong log.
 
     Where no call is wrong and ``same_bits`` are claimed, return two calls that differ. A law of ``bad_input`` shows its
-    last call. Raises ScriptError where no call and no two of them show anything.
+    last call. The first steps, as many as ``before`` says, are shown whatever is wrong, since nothing is without them.
+    Raises ScriptError where no call and no two of them show anything.
     """
     if bad_input:
         return Case("refusal", tuple(steps), watched=_tensors_of(steps[-1].arena))
@@ -47,14 +48,15 @@ def pick_case(steps: Sequence[Step], backend: Backend, bad_input: bool, same_bit
     def logs_wrong(observation: Observation) -> bool:
         return _breaks(_judge_log, observation, backend)
 
+    first, steps = tuple(steps[:before]), steps[before:]
     for i, step in enumerate(steps):
         if answers_wrong(step.observation):
             changed = tuple(name for name in _READ_ONLY if _has_changed(step.observation, (name,)))
-            return Case("answer", _needed(steps[: i + 1], backend, answers_wrong), watched=changed)
+            return Case("answer", (*first, *_needed(steps[: i + 1], backend, answers_wrong)), watched=changed)
     for i, step in enumerate(steps):
         phase = step.inputs.problem.phase
         if backend.contract.in_phase(phase).range_events and logs_wrong(step.observation):
-            return Case("log", _needed(steps[: i + 1], backend, logs_wrong))
+            return Case("log", (*first, *_needed(steps[: i + 1], backend, logs_wrong)))
     for i in range(len(steps) if same_bits else 0):
         for j in range(i):
             if case := _pair(steps, j, i, backend):
