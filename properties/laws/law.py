@@ -9,8 +9,10 @@ from inspect import getdoc
 from typing import get_args
 
 from verification.backends.contract import Contract
+from verification.backends.observe import find_escape
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
+from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
@@ -45,13 +47,20 @@ class Asked(Wrapped):
 
     def prepare(self, problem: Problem) -> Call:
         """Prepare a call. Raises OutsideLaw where the contract leaves something about ``problem`` undefined, and where
-        the problem is of another phase and nothing is promised about it there.
+        the problem is of another phase and nothing is promised about it there; Crash where the backend raises what is no
+        `Exception`, as SystemExit.
         """
         if problem.phase == self.phase and not self.contract.defines(problem):
             raise OutsideLaw(_left_open(self.contract, problem))
         if problem.phase != self.phase and not self.inner.contract.speaks_of(problem):
             raise OutsideLaw(f"the contract promises nothing about such a {problem.phase}")
-        return super().prepare(problem)
+        try:
+            return super().prepare(problem)
+        except BaseException as error:
+            raised = find_escape(error)
+            if raised is None:
+                raise
+        raise Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
 
 
 Check = Callable[[Asked, Problem], Verdict]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from properties.run.cells import Cell
 from properties.run.plan import Plan, started, tasks
-from properties.run.worker import Done, Task, init_worker, run_task
+from properties.run.pool import Death, Pool
+from properties.run.worker import Done, Task
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import CellEnded, Event, LawBroken, Reporter, RoundEnded, RunEnded
+from verification.reporting.events import CellEnded, Event, LawBroken, Reporter, RoundEnded, RunEnded, WorkerLost
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
@@ -29,7 +25,7 @@ _GRACE = 1.0
 
 
 class WorkerDied(RuntimeError):
-    """Raised where a process of the harness is gone: whatever it was trying killed it."""
+    """Raised where two processes of the harness are gone after each other: the task that both had has killed them."""
 
 
 @dataclass
@@ -41,6 +37,7 @@ class _Run:
     summary: Summary = field(default_factory=Summary)
     found: set[str] = field(default_factory=set)
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
+    repeated: set[Task] = field(default_factory=set)
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
@@ -61,6 +58,15 @@ class _Run:
             if failure.finding.file_name not in self.found:
                 self.found.add(failure.finding.file_name)
                 self.tell(LawBroken(_saved(failure, self.plan.findings)))
+
+    def died(self, task: Task, death: Death) -> None:
+        """Tell that a worker died, and that its task is tried again. Raises WorkerDied where it was the second one."""
+        names = {(cell.source, cell.backend.device): cell.backend.name for cell in self.plan.cells}
+        cell = (task.law, task.dtype, task.device, names[task.source, task.device])
+        if task in self.repeated:
+            raise WorkerDied(f"worker {death.process} {death.how}, as another did before, at {'-'.join(cell)}")
+        self.repeated.add(task)
+        self.tell(WorkerLost(*cell, death.process, death.how))
 
     def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
@@ -98,70 +104,45 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
-    context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
-    stop = context.Event()
-    workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop,))
+    pool = Pool(plan.workers)
     try:
-        _work(state, workers, stop.set)
+        _work(state, pool)
     except KeyboardInterrupt:
         interrupted = True
-    except BrokenProcessPool as error:
-        failed = WorkerDied(str(error))
     except Exception as error:  # of the harness or of an adapter: raised again, after the reports
         failed = error
     finally:
-        stop.set()
-        workers.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        pool.end()
     code = state.end(time.monotonic() - start, interrupted, failed)
     if failed and code != VIOLATION:
         raise failed
     return code
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C while a worker may be started. The worker inherits that: a person's Ctrl-C, which goes to the
-    whole group, must not end it before it could say that the session answers.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -> None:
+def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead, pending, interrupted = tasks(state.plan, state.is_broken), dict[Future[Done], Task](), None
+    ahead, interrupted = tasks(state.plan, state.is_broken), None
     try:
         while True:
-            # One more than there are workers, so that none of them waits for this process.
-            while len(pending) <= state.plan.workers and (task := next(ahead, None)):
-                with _interrupts_held():
-                    pending[workers.submit(run_task, task)] = task
-            if not pending:
-                return
+            while pool.has_room and (task := next(ahead, None)):
+                pool.give(task)
             rest = state.plan.deadline - time.monotonic()
-            if rest <= 0:
+            if rest <= 0 or not pool.is_busy:
                 break
-            ended, _ = wait(pending, min(rest, 3600), FIRST_COMPLETED)
-            for future in ended:
-                del pending[future]
-                state.handed_over(future.result())
+            for task, outcome in pool.wait(min(rest, 3600)):
+                if isinstance(outcome, Death):
+                    state.died(task, outcome)
+                    pool.give(task)
+                else:
+                    state.handed_over(outcome)
     except KeyboardInterrupt as error:
         interrupted = error
-    stop()
-    for future in list(pending):
-        future.cancel()
-    ended, _ = wait(pending, _GRACE)
-    for future in ended:
-        if not future.cancelled():
-            state.handed_over(future.result())
+    pool.stop()
+    until = time.monotonic() + _GRACE
+    while pool.is_busy and (rest := until - time.monotonic()) > 0:
+        for _, outcome in pool.wait(rest):
+            if isinstance(outcome, Done):
+                state.handed_over(outcome)
     if interrupted:
         raise interrupted
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.results import CellResult, Identity, State
-from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted, WorkerLost
 from verification.reporting.tally import counts, tally
 
 
@@ -21,6 +21,7 @@ class Summary:
         self.endings: list[RunEnded] = []
         self.failures: list[Failure] = []
         self.faults: list[FaultHunted] = []
+        self.lost: list[WorkerLost] = []
         self._cells: dict[Identity, CellResult] = {}
         for event in events:
             self.receive(event)
@@ -38,6 +39,8 @@ class Summary:
                 self.failures.append(failure)
             case FaultHunted():
                 self.faults.append(event)
+            case WorkerLost():
+                self.lost.append(event)
             case RunEnded():
                 self.endings.append(event)
 
