@@ -30,7 +30,13 @@ Json = Annotated[bool, typer.Option("--json", help="for machines, on standard ou
 Backends = Annotated[
     list[str] | None, typer.Option("--backend", help="an implementation, a planted fault, or module:attribute")
 ]
-Trusted = Annotated[bool, typer.Option("--trusted", help="import and ask other people's backends in our own process: faster, and no protection from them")]
+Trusted = Annotated[
+    bool,
+    typer.Option(
+        "--trusted",
+        help="import and ask other people's backends in our own process: faster, and no protection from them",
+    ),
+]
 CrashAfter = Annotated[float, typer.Option(min=0.1, help="seconds without an answer that count as a crash")]
 Devices = Annotated[list[str] | None, typer.Option("--device", help="cpu, cuda; may be repeated")]
 

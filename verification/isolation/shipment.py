@@ -172,7 +172,6 @@ def make_portable(error: BaseException) -> BaseException:
     return made
 
 
-
 def _pack_one(x: Any, arena: Tensor) -> Any:
     """Return the view that ``x`` is of the arena; ``x`` itself where it is none."""
     if not isinstance(x, Tensor) or x.device != arena.device:

@@ -29,4 +29,3 @@ def test_whatever_a_kernel_prints_goes_elsewhere() -> None:
     assert done.stdout == "before\nours\n"
     for line in ("from Python", "from C, when the process ends", "from the descriptor", "from a child"):
         assert line in done.stderr.splitlines()
-

@@ -169,4 +169,3 @@ def test_what_is_no_reply_is_not_read(sent: object) -> None:
     with pytest.raises(UnreadableReply):
         receive_reply(ours)
     assert "this" not in sys.modules
-

@@ -253,6 +253,7 @@ def test_a_reply_to_another_request_is_a_violation(
     right: Isolated, monkeypatch: pytest.MonkeyPatch, number: int, process: int
 ) -> None:
     """Or one from another process, whoever sent it."""
+
     def altered(connection: Connection) -> Reply:
         reply = receive_reply(connection)
         return replace(reply, number=reply.number + number, process=reply.process + process)
