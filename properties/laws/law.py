@@ -47,8 +47,8 @@ class Asked(Wrapped):
 
     def prepare(self, problem: Problem) -> Call:
         """Prepare a call. Raises OutsideLaw where the contract leaves something about ``problem`` undefined, and where
-        the problem is of another phase and nothing is promised about it there; Crash where the backend raises what is no
-        `Exception`, as SystemExit.
+        the problem is of another phase and nothing is promised about it there;
+        Crash where the backend raises what is no `Exception`, as SystemExit.
         """
         if problem.phase == self.phase and not self.contract.defines(problem):
             raise OutsideLaw(_left_open(self.contract, problem))

@@ -214,7 +214,7 @@ def test_no_reports_of_an_earlier_run_are_left_where_none_begins(tmp_path: Path)
     (tmp_path / "junit.xml").write_text("green")
     refused("fuzz", "--backend", "vllm", "--reports", str(tmp_path))
     assert not (tmp_path / "junit.xml").exists()
-    assert (tmp_path / "earlier" / "junit.xml").read_text() == "green"
+    assert (tmp_path / ".earlier" / "junit.xml").read_text() == "green"
 
 
 def test_usage() -> None:

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from verification.backends.flags import settle
@@ -45,7 +46,7 @@ def start_keeper(source: str, device: str) -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         _hand_over(KEEP, theirs)
-    told = json.dumps([source, device, os.getcwd(), sys.path]).encode()
+    told = json.dumps([source, device, str(Path.cwd()), sys.path]).encode()
     ours.sendall(_LENGTH.pack(len(told)) + told)
     return ours
 

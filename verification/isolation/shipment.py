@@ -20,15 +20,15 @@ from verification.tensors.arena import Bytes, allocate_aligned
 from verification.tensors.materialize import Tensors
 from verification.tensors.observation import Answer
 
-# All that a reply is made of, by module: whatever else one names is not loaded, since that would import its module here.
-_OURS = {
-    "verification.isolation.shipment": {"Reply"},
-    "verification.isolation.declared": {"Opened"},
-    "verification.tensors.observation": {"Answer", "Event"},
-    "numpy": {"ndarray", "dtype"},
-    "ml_dtypes": {"bfloat16"},
-    **dict.fromkeys(("numpy._core.multiarray", "numpy.core.multiarray"), {"_reconstruct", "scalar"}),
-    **dict.fromkeys(("numpy._core.numeric", "numpy.core.numeric"), {"_frombuffer"}),
+# All that a reply is made of, by module. Whatever else it names is not loaded: that would import its module here.
+_OURS: dict[str, tuple[str, ...]] = {
+    "verification.isolation.shipment": ("Reply",),
+    "verification.isolation.declared": ("Opened",),
+    "verification.tensors.observation": ("Answer", "Event"),
+    "numpy": ("ndarray", "dtype"),
+    "ml_dtypes": ("bfloat16",),
+    **dict.fromkeys(("numpy._core.multiarray", "numpy.core.multiarray"), ("_reconstruct", "scalar")),
+    **dict.fromkeys(("numpy._core.numeric", "numpy.core.numeric"), ("_frombuffer",)),
 }
 # Classes of the arguments with which an error is made again; others, subclasses too, may be from anywhere.
 _PLAIN = (str, int, float, bool, type(None))
@@ -124,7 +124,7 @@ class _ReplyReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "builtins":
             found = getattr(builtins, name, None)
-            if isinstance(found, type) and issubclass(found, BaseException | set | frozenset | complex | bytearray):
+            if isinstance(found, type) and issubclass(found, BaseException | set | frozenset):
                 return found
         elif name in _OURS.get(module, ()):
             return super().find_class(module, name)

@@ -17,19 +17,19 @@ from verification.reporting.page import page
 from verification.reporting.summary import Summary
 
 Complain = Callable[[str], None]
-EVENTS, LOCK = "run.jsonl", ".lock"
-EARLIER = "earlier"
+EVENTS, LOCK, EARLIER = "run.jsonl", ".lock", ".earlier"
 AT_THE_END: dict[str, Callable[[Summary], str]] = {"junit.xml": junit, "summary.md": markdown, "index.html": page}
 
 
 class Files:
     """Writes ``run.jsonl`` as the run goes on, and the other reports when it starts and when it ends: what a killed run
-    leaves says that it did not end. Reports of the run before are moved into the folder ``earlier``. ``complain`` gets a line for each file that cannot be written.
+    leaves says that it did not end. Reports of the run before are moved into the hidden folder ``.earlier``.
+    ``complain`` gets a line for each file that cannot be written.
     """
 
     def __init__(self, folder: Path, complain: Complain, step_summary: Path | None = None) -> None:
-        """Move all files of an earlier run away, and make new ones. Raises OSError where one cannot be written, and where another run is
-        writing into the same folder.
+        """Move all files of an earlier run away, and make new ones. Raises OSError where one cannot be written, and
+        where another run is writing into the same folder.
         """
         self._folder, self._complain, self._step_summary = folder, complain, step_summary
         self._summary = Summary()
@@ -77,7 +77,7 @@ class Files:
             (self._folder / name).replace(earlier / name)
 
     def close(self) -> None:
-        """Let another run have the folder, where the run of this one never began: nothing is left that looks like it."""
+        """Let another run have the folder where this one never begins: no report is left that looks like one of it."""
         with suppress(OSError):
             self._stream.close()
             for name in (EVENTS, *AT_THE_END):

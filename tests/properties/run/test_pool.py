@@ -62,10 +62,10 @@ def test_a_worker_that_is_killed_costs_its_round(tmp_path: Path) -> None:
 
 
 def failing(error: BaseException) -> Callable[[Task], Done]:
-    def run_task(task: Task) -> Done:
+    def fails(_: Task) -> Done:
         raise error
 
-    return run_task
+    return fails
 
 
 class Unsendable(ValueError):
@@ -89,7 +89,7 @@ def test_the_error_of_a_task_travels(
     monkeypatch.setattr("properties.run.serve.run_task", failing(error))
     found = _attempt(Task("law", "float16", "attn_core/eager", "cpu"))
     assert (type(found), str(found)) == (kind, said)
-    assert isinstance(found, NotAsked) or "failing" in "".join(getattr(found, "__notes__", []))
+    assert isinstance(found, NotAsked) or "in fails" in "".join(getattr(found, "__notes__", []))
 
 
 def test_a_pool_that_nobody_used_ends() -> None:

@@ -22,7 +22,7 @@ from tests.verification.reporting.samples import (
 )
 from verification.records.results import State
 from verification.reporting.events import RunEnded, RunStarted, read_events, to_line
-from verification.reporting.files import AT_THE_END, LOCK, Files
+from verification.reporting.files import AT_THE_END, EARLIER, LOCK, Files
 from verification.reporting.headline import headline
 from verification.reporting.json_lines import JsonLines
 from verification.reporting.junit import junit
@@ -188,7 +188,7 @@ def test_nothing_stays_of_the_run_before(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     written(folder)
     files = reporter(folder, [])
-    assert {path.read_text() for path in folder.iterdir()} == {""}
+    assert {path.read_text() for path in folder.iterdir() if path.is_file()} == {""}
     files.receive(unreached().runs[0])
     assert "Nothing was verified, not ended" in (folder / "index.html").read_text()
     listed = "not reached, the run did not end: {first,second}-{float16,float32}-cpu-x"
@@ -238,11 +238,11 @@ def test_reports_of_the_run_before_are_moved_away(tmp_path: Path) -> None:
         assert (tmp_path / "run.jsonl").read_text() == ""
         for event in events():
             files.receive(replace(event, seed=seed) if isinstance(event, RunStarted) else event)
-    for folder, seed in ((tmp_path, 3), (tmp_path / "earlier", 2)):
+    for folder, seed in ((tmp_path, 3), (tmp_path / EARLIER, 2)):
         [started] = Summary(read_events(folder / "run.jsonl")).runs
         assert started.seed == seed
         assert {path.name for path in folder.iterdir() if path.is_file()} >= {"run.jsonl", *AT_THE_END}
-    assert f"seed {2}" in (tmp_path / "earlier" / "summary.md").read_text()
+    assert f"seed {2}" in (tmp_path / EARLIER / "summary.md").read_text()
 
 
 def test_a_run_that_never_began_leaves_no_reports(tmp_path: Path) -> None:
@@ -251,6 +251,6 @@ def test_a_run_that_never_began_leaves_no_reports(tmp_path: Path) -> None:
     for event in events():
         files.receive(event)
     Files(tmp_path, pytest.fail).close()
-    assert {path.name for path in tmp_path.iterdir()} == {LOCK, "earlier"}
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, EARLIER}
     Files(tmp_path, pytest.fail).close()
-    assert (tmp_path / "earlier" / "run.jsonl").stat().st_size
+    assert (tmp_path / EARLIER / "run.jsonl").stat().st_size
