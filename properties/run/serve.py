@@ -42,7 +42,9 @@ def _attempt(task: Task) -> Done | BaseException:
     except NotAsked as error:
         return error
     except BaseException as error:  # no Ctrl-C, which a worker ignores
-        made = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+        made: BaseException = (
+            error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+        )
         try:
             pickle.loads(pickle.dumps(made))
         except Exception:

@@ -148,7 +148,7 @@ class Host:
         return NotAsked("the process that keeps a backend is gone: something has killed it")
 
 
-def _crash_of(code: int) -> Exception:
+def _crash_of(code: int) -> BaseException:
     """Return the error for a process that has ended with an exit code; a negative one is a signal."""
     if code == OUR_ERROR:
         return NotAsked("the process of a backend failed before or after the backend was asked")
