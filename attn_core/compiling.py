@@ -22,6 +22,7 @@ def opaque(function: Function) -> Function:
     compiles for itself the parts that are worth it.
     """
 
+    disable: Any = torch.compiler.disable
     hidden: Any = None
 
     @wraps(function)
@@ -29,7 +30,7 @@ def opaque(function: Function) -> Function:
         nonlocal hidden
         if torch.compiler.is_dynamo_compiling():
             # Not before, since it loads the compiler, which takes 2 s and which only those who compile need.
-            hidden = hidden or torch.compiler.disable(function)
+            hidden = hidden or disable(function)
             return hidden(*args, **options)
         return function(*args, **options)
 

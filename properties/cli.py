@@ -7,6 +7,7 @@ that was asked; 130 the run was interrupted before anything was found.
 from __future__ import annotations
 
 import functools
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,13 @@ Json = Annotated[bool, typer.Option("--json", help="for machines, on standard ou
 Backends = Annotated[
     list[str] | None, typer.Option("--backend", help="an implementation, a planted fault, or module:attribute")
 ]
-Trusted = Annotated[bool, typer.Option("--trusted", help="ask other people's backends in our own process: faster")]
+Trusted = Annotated[
+    bool,
+    typer.Option(
+        "--trusted",
+        help="import and ask other people's backends in our own process: faster, and no protection from them",
+    ),
+]
 CrashAfter = Annotated[float, typer.Option(min=0.1, help="seconds without an answer that count as a crash")]
 Devices = Annotated[list[str] | None, typer.Option("--device", help="cpu, cuda; may be repeated")]
 
@@ -39,6 +46,7 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        stdout = sys.stdout
         try:
             # Imported here, so that `--help` and a misspelt option need not wait for torch; Ctrl-C may come meanwhile.
             from properties.commands.errors import EXIT_CODES
@@ -53,6 +61,8 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
         except Exception:  # a bug of ours or of an adapter is no violation, so it must not end with exit code 1
             traceback.print_exc()
             code = 3
+        finally:
+            sys.stdout = stdout
         raise typer.Exit(code)
 
     return run
@@ -146,7 +156,7 @@ def script(
     crash_after: CrashAfter = 30.0,
     trusted: Trusted = False,
 ) -> int:
-    """Write one Python file that shows the violation without us: for an upstream report."""
+    """Write one Python file that shows the violation without us: for an upstream report. Imports the backend here."""
     from properties.commands.script import run_script
 
     return run_script(problem, backend, device, law, output, None if trusted else crash_after)

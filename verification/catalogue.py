@@ -19,6 +19,7 @@ from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
 from verification.backends.contract import Contract
 from verification.backends.kernels import KERNELS
+from verification.backends.observe import is_ctrl_c
 from verification.backends.protocol import Backend, NotPortable
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.oracle.precision import Precision
@@ -40,11 +41,11 @@ class UnknownBackend(LookupError):
 
 
 def implementations() -> dict[str, tuple[str, ...]]:
-    """Return the names of all honest implementations and installed adapters, with the devices that each runs on."""
+    """Return the names of all honest implementations that are ours or torch's, with the devices that each runs on."""
     found: dict[str, tuple[str, ...]] = {}
     for name, device in _makers():
         found[name] = (*found.get(name, ()), device)
-    return found | {name: (_import_backend(where).device,) for name, where in installed().items()}
+    return found
 
 
 @cache
@@ -103,7 +104,7 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
         return _makers()[name, device]()
     if devices := implementations().get(name):
         raise UnknownBackend(f"backend: {name!r} has no implementation on {device} (it runs on {', '.join(devices)})")
-    known = ", ".join(implementations())
+    known = ", ".join([*implementations(), *installed()])
     raise UnknownBackend(f"backend: {name!r} (must be one of {known}, a planted fault, or module:attribute)")
 
 
@@ -148,7 +149,9 @@ def _import_backend(name: str) -> Backend:
         found: Any = getattr(import_module(module), attribute)
         made: Backend = found() if isinstance(found, type) or isfunction(found) else found
         parts = {part: getattr(made, part) for part in _PARTS if hasattr(made, part)}
-    except Exception as error:
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         raise UnknownBackend(f"backend: {name!r} ({_describe_error(error, module)})") from None
     if missing := [part for part in _PARTS if part not in parts]:
         raise UnknownBackend(f"backend: {name!r} is no backend: it has no {', '.join(missing)}")
@@ -159,7 +162,7 @@ def _import_backend(name: str) -> Backend:
     return made
 
 
-def _describe_error(error: Exception, module: str) -> str:
+def _describe_error(error: BaseException, module: str) -> str:
     """Return an error in one line, with file and line if the package of ``module`` raised it."""
     text = " ".join(str(error).split())
     if not isinstance(error, ImportError | AttributeError | ValueError | TypeError | SyntaxError) or not text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from properties.laws.claims import ClaimError
 from properties.run.session import NOT_VERIFIED, WorkerDied
+from verification.backends.protocol import NotAsked
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
 from verification.problem.reading import ProblemError
@@ -21,4 +22,5 @@ EXIT_CODES: dict[type[BaseException], int] = {
     ClaimError: USAGE,
     ScriptError: NOT_VERIFIED,
     WorkerDied: NOT_VERIFIED,
+    NotAsked: NOT_VERIFIED,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from properties.commands.errors import UsageError
+from properties.commands.output import take_stdout
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
@@ -60,8 +61,17 @@ def run_fuzz(
     corpus = corpus or CORPUS
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
     settle()
+    stdout = take_stdout() if json else sys.stdout
+    console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
+    # First of all, so that whatever goes wrong from here on leaves no reports of an earlier run in their place.
+    files = _open_files(reports, console)
+    try:
+        chosen = _choose_cells(cells(backends, devices or DEVICES, crash_after), dtypes, only)
+    except BaseException:
+        files.close()
+        raise
     plan = Plan(
-        cells=_choose_cells(cells(backends, devices or DEVICES), dtypes, only),
+        cells=chosen,
         seed=secrets.randbelow(2**32) if seed is None else seed,
         examples=None if minutes else examples or DEFAULT_EXAMPLES,
         minutes=minutes,
@@ -75,10 +85,8 @@ def run_fuzz(
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
-    console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
-    files = _open_files(reports, console)
     reporters: list[Reporter] = [Terminal(console, began, table), files]
-    code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
+    code = run(plan, [*reporters, JsonLines(stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
 
 

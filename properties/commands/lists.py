@@ -11,8 +11,12 @@ from rich.table import Table
 
 from properties.laws import LAWS
 from properties.laws.law import Law
-from verification.catalogue import backend_named, cannot_run, implementations
+from verification.catalogue import cannot_run, implementations, installed
 from verification.faults import FAULTS
+from verification.isolation.isolated import end_process, find_devices, open_backend
+
+# Seconds without an answer that count as a crash: installed adapters are opened in a process of their own.
+_PATIENCE = 30.0
 
 
 def list_laws(json: bool) -> int:
@@ -34,8 +38,12 @@ def _describe_law(law: Law) -> dict[str, Any]:
 
 
 def list_backends(faults: bool, json: bool) -> int:
-    """Print every implementation with its contract, and the planted faults where ``faults``. Return 0."""
-    rows = [_describe_backend(name, device) for name, devices in implementations().items() for device in devices]
+    """Print every implementation with its contract, and the planted faults where ``faults``. Return 0.
+
+    Raises UnknownBackend for an installed adapter that cannot be opened.
+    """
+    found = implementations() | {name: find_devices(name, _PATIENCE) for name in installed()}
+    rows = [_describe_backend(name, device) for name, devices in found.items() for device in devices]
     planted = [
         {"name": fault.id, "what is wrong": " ".join(fault.sentence.split()), "from": fault.citation}
         for fault in FAULTS.values()
@@ -63,7 +71,8 @@ def list_backends(faults: bool, json: bool) -> int:
 
 def _describe_backend(name: str, device: str) -> dict[str, Any]:
     """Return a backend as data for JSON."""
-    backend = backend_named(name, device)
+    backend = open_backend(name, device, _PATIENCE)
+    end_process(backend)
     contract = {field: _make_plain(value) for field, value in vars(backend.contract).items()}
     contract["by_phase"] = {
         phase: {field: _make_plain(value) for field, value in own} for phase, own in backend.contract.by_phase

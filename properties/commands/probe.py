@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from properties.commands.errors import UsageError
+from properties.commands.output import take_stdout
 from properties.run.probe import Point, probe
 from properties.run.proposal import proposed
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
@@ -25,7 +26,8 @@ def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: 
     Raises UnknownBackend, UsageError and ClaimError.
     """
     settle()
-    found, console = open_backend(backend, device, crash_after), Console()
+    console = Console(file=take_stdout() if json else None)
+    found = open_backend(backend, device, crash_after)
     if reason := cannot_run(found.device):
         raise UsageError(f"device: {found.device!r} ({reason})")
     points = list(probe(found, seed, examples))

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from properties.commands.errors import UsageError
 from properties.commands.given import open_given, read_finding
+from properties.commands.output import take_stdout
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
@@ -28,7 +29,7 @@ def run_replay(
     Raises UsageError, ProblemError, UnknownBackend and ClaimError.
     """
     settle()
-    laws, codes, console = find_laws(names), [], Console()
+    laws, codes, console = find_laws(names), [], Console(file=take_stdout() if json else None)
     for text in given:
         finding = read_finding(text)
         asked = open_given(finding, backend, device, crash_after)

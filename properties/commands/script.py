@@ -8,6 +8,7 @@ from rich.console import Console
 
 from properties.commands.errors import UsageError
 from properties.commands.given import open_given, read_finding
+from properties.commands.output import take_stdout
 from properties.show.recorded import write_script
 from verification.backends.flags import settle
 
@@ -18,10 +19,10 @@ def run_script(given: str, backend: str, device: str, law: str, output: Path | N
     Raises ProblemError, UnknownBackend, ClaimError, ScriptError, and UsageError where the file cannot be written.
     """
     settle()
-    finding = read_finding(given)
+    finding, console = read_finding(given), Console(file=take_stdout() if output is None else None)
     text = write_script(finding, law, open_given(finding, backend, device, crash_after))
     if output is None:
-        Console().out(text, end="", highlight=False)
+        console.out(text, end="", highlight=False)
         return 0
     try:
         output.write_text(text, encoding="utf-8")

@@ -9,8 +9,10 @@ from inspect import getdoc
 from typing import get_args
 
 from verification.backends.contract import Contract
+from verification.backends.observe import find_escape
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
+from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
@@ -46,10 +48,18 @@ class Asked(Wrapped):
         return self.inner.contract.in_phase(self.phase)
 
     def prepare(self, problem: Problem) -> Call:
-        """Prepare a call. Raises OutsideLaw, with the reason, where the contract promises nothing about ``problem``."""
+        """Prepare a call. Raises OutsideLaw, with the reason, where the contract promises nothing about ``problem``;
+        Crash where the backend raises what is no `Exception`, as SystemExit.
+        """
         if reason := self.inner.contract.leaves_out(problem):
             raise OutsideLaw(reason)
-        return super().prepare(problem)
+        try:
+            return super().prepare(problem)
+        except BaseException as error:
+            raised = find_escape(error)
+            if raised is None:
+                raise
+        raise Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
 
 
 Check = Callable[[Asked, Problem], Verdict]

@@ -22,9 +22,9 @@ def threads_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(1 thread) = out(2 threads), of torch's in this process."""
     asked: Backend = backend
     while isinstance(asked, Wrapped):
-        if isinstance(asked, Isolated):  # whose threads are its own
-            raise OutsideLaw("it runs in a process of its own, whose threads are its own (--trusted asks it in ours)")
         asked = asked.inner
+    if isinstance(asked, Isolated):  # whose threads are its own
+        raise OutsideLaw("it runs in a process of its own, whose threads are its own (--trusted asks it in ours)")
     if problem.seed % _ONE_IN:
         raise OutsideLaw(f"one problem in {_ONE_IN} is asked, since a second thread takes so long")
     inputs, before = make_inputs(problem), torch.get_num_threads()

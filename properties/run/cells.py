@@ -9,7 +9,8 @@ from properties.laws import LAWS
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Law
 from verification.backends.protocol import Backend
-from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
+from verification.catalogue import DEVICES, cannot_run
+from verification.isolation.isolated import end_process, find_devices, open_backend
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,20 @@ class Cell:
         return cannot_run(self.backend.device)
 
 
-def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell]:
+def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES, crash_after: float | None = None) -> list[Cell]:
     """Return the cells of these implementations on each of the devices that they have. A law that a contract rules out
-    has no cell. Raises UnknownBackend and ClaimError.
+    has no cell. ``crash_after`` is that of `open_backend`: where it is None foreign modules are imported here.
+
+    Raises UnknownBackend and ClaimError.
     """
     backends = {
-        (source, device): backend_named(source, device)
+        (source, device): open_backend(source, device, crash_after)
         for source in sources
         for device in devices
-        if device in devices_of(source)
+        if device in find_devices(source, crash_after)
     }
     for backend in backends.values():
+        end_process(backend)  # it was needed to know the contract: other processes will ask the backend
         check_bitwise(backend.contract)
     return [
         Cell(law, dtype, backend, source)

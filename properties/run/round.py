@@ -247,7 +247,7 @@ def fuzz(
         digest=0 if after.turn or after.without else tally.digest,
         histogram=histogram(tally.ratios) if any(tally.ratios) else (),
         failure=str(
-            tally.first if tally.broken and tally.broken.law else tally.broken and tally.broken.violation or ""
+            tally.first if tally.broken and tally.broken.law else (tally.broken and tally.broken.violation) or ""
         ),
         reasons=dict(tally.reasons),
     )

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from properties.run.cells import Cell
 from properties.run.known import Known
 from properties.run.plan import Plan, started, tasks
-from properties.run.worker import Done, Task, init_worker, run_task
-from verification.catalogue import is_foreign
+from properties.run.pool import Death, Pool
+from properties.run.worker import Done, Task
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded, RunEnded
+from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded, RunEnded, WorkerLost
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
@@ -32,7 +25,7 @@ _GRACE = 1.0
 
 
 class WorkerDied(RuntimeError):
-    """Raised where a process of the harness is gone: whatever it was trying killed it."""
+    """Raised where two processes of the harness are gone after each other: the task that both had has killed them."""
 
 
 @dataclass
@@ -44,6 +37,7 @@ class _Run:
     known: Known
     summary: Summary = field(default_factory=Summary)
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
+    repeated: set[Task] = field(default_factory=set)
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
@@ -62,6 +56,15 @@ class _Run:
     def has_enough(self) -> bool:
         """Return True if a run that ends at its first finding has one."""
         return self.plan.stop_at_first and bool(self.known.causes)
+
+    def died(self, task: Task, death: Death) -> None:
+        """Tell that a worker died, and that its task is tried again. Raises WorkerDied where it was the second one."""
+        names = {(cell.source, cell.backend.device): cell.backend.name for cell in self.plan.cells}
+        cell = (task.law, task.dtype, task.device, names[task.source, task.device])
+        if task in self.repeated:
+            raise WorkerDied(f"worker {death.process} {death.how}, as another did before, at {'-'.join(cell)}")
+        self.repeated.add(task)
+        self.tell(WorkerLost(*cell, death.process, death.how))
 
     def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
@@ -102,82 +105,47 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
-    context = multiprocessing.get_context(_start_method(plan))
-    stop = context.Event()
-    workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop,))
+    pool = Pool(plan.workers)
     try:
-        _work(state, workers, stop.set)
+        _work(state, pool)
     except KeyboardInterrupt:
         interrupted = True
-    except BrokenProcessPool as error:
-        failed = WorkerDied(str(error))
     except Exception as error:  # of the harness or of an adapter: raised again, after the reports
         failed = error
     finally:
-        stop.set()
-        workers.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        pool.end()
     code = state.end(time.monotonic() - start, interrupted, failed)
     if failed and code != VIOLATION:
         raise failed
     return code
 
 
-def _start_method(plan: Plan) -> str:
-    """Return how workers start: forked, each saves the 5 s in which it would load torch and the laws.
-
-    A forked process may not use CUDA, and other people's modules may have started threads that a fork does not survive.
-    """
-    ours = all(cell.backend.device == "cpu" and not is_foreign(cell.source) for cell in plan.cells)
-    return "fork" if ours and sys.platform == "linux" else "spawn"
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C while a worker may be started. The worker inherits that: a person's Ctrl-C, which goes to the
-    whole group, must not end it before it could say that the session answers.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -> None:
+def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of)
-    pending, interrupted = dict[Future[Done], Task](), None
+    ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of), None
     try:
         while True:
-            # One more than there are workers, so that none of them waits for this process.
-            while len(pending) <= state.plan.workers and (task := next(ahead, None)):
-                with _interrupts_held():
-                    pending[workers.submit(run_task, task)] = task
-            if not pending:
-                return
+            while pool.has_room and (task := next(ahead, None)):
+                pool.give(task)
             rest = state.plan.deadline - time.monotonic()
-            if rest <= 0:
+            if rest <= 0 or not pool.is_busy:
                 break
-            ended, _ = wait(pending, min(rest, 3600), FIRST_COMPLETED)
-            for future in ended:
-                del pending[future]
-                state.handed_over(future.result())
+            for task, outcome in pool.wait(min(rest, 3600)):
+                if isinstance(outcome, Death):
+                    state.died(task, outcome)
+                    pool.give(task)
+                else:
+                    state.handed_over(outcome)
             if state.has_enough:
                 break
     except KeyboardInterrupt as error:
         interrupted = error
-    stop()
-    for future in list(pending):
-        future.cancel()
-    ended, _ = wait(pending, _GRACE)
-    for future in ended:
-        if not future.cancelled():
-            state.handed_over(future.result())
+    pool.stop()
+    until = time.monotonic() + _GRACE
+    while pool.is_busy and (rest := until - time.monotonic()) > 0:
+        for _, outcome in pool.wait(rest):
+            if isinstance(outcome, Done):
+                state.handed_over(outcome)
     if interrupted:
         raise interrupted
 

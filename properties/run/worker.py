@@ -20,8 +20,8 @@ from properties.run.causes import Heard
 from properties.run.first_look import look
 from properties.run.going_on import CellRound
 from properties.run.round import Broken
-from properties.run.telling import failure_of as failure_of  # handed on to those who replay
 from properties.run.telling import asked_again, in_dtype, with_need
+from properties.run.telling import failure_of as failure_of  # handed on to those who replay
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend

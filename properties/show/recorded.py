@@ -18,7 +18,8 @@ from verification.backends.dense import DenseBackend
 from verification.backends.observe import listening, to_numpy
 from verification.backends.protocol import Backend, Call
 from verification.backends.snippet import ScriptError
-from verification.isolation.isolated import Isolated
+from verification.catalogue import backend_named
+from verification.isolation.isolated import Isolated, end_process
 from verification.oracle.judge import Violation, error_ratios
 from verification.oracle.violation import Crash
 from verification.problem import Problem
@@ -68,7 +69,9 @@ def write_script(broken: Finding | Problem, law: Law | str, backend: Backend) ->
     if isinstance(backend, Isolated):
         if said := _find_crash(finding.problem, law, backend):
             return write_crash_script(finding.problem, law, backend.source, backend.device, said, backend.crash_after)
-        finding, backend = replace(finding, backend=backend.source), backend.inner
+        end_process(backend)
+        finding = replace(finding, backend=backend.source)
+        backend = backend_named(backend.source, backend.device)
     backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
     if isinstance(backend, DenseBackend):
         text = _write_kernel_script(finding.problem, law, backend)
@@ -140,7 +143,7 @@ def _write_kernel_script(problem: Problem, law: Law, backend: DenseBackend) -> s
         before = (q.clone(), k.clone(), v.clone())
         try:
             output = backend.dense(q, k, v, causal, scale)
-        except Exception:
+        except BaseException:
             calls.append(KernelCall(*before, causal, scale, None))
             raise
         calls.append(KernelCall(*before, causal, scale, to_numpy(output)))

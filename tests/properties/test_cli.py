@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_replays_for_machines() -> None:
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [each["problem"] for each in found] == [FAULT, str(CORPUS / "table-slides.json")]
     assert all(each["broken"][0]["finding"]["law"] == "agrees_with_reference" for each in found)
+
+
+def test_what_a_kernel_prints_is_no_json() -> None:
+    """Though it runs in the same process; see `tests.properties.commands.test_output` for what C code prints."""
+    backend = ("--backend", "tests.verification.crashing:PRINTS", "--trusted")
+    result = asked("replay", FAULT, *backend, "--json")
+    assert json.loads(result.stdout)["broken"] == []
+    assert "from Python" in result.stderr
+    assert not asked("replay", FAULT, *backend).stdout.startswith("{")
 
 
 def test_a_problem_is_shown() -> None:
@@ -147,7 +157,8 @@ def test_what_is_promised_of_some_arguments_or_phases_is_listed(monkeypatch: pyt
     contract = Contract(("float16",), refuses=frozenset({"q", "k"})).differing("decode", scoring={"window", "scale"})
     theirs = Wrapped(contract=contract)
     monkeypatch.setattr("properties.commands.lists.implementations", lambda: {"theirs": ("cpu",)})
-    monkeypatch.setattr("properties.commands.lists.backend_named", lambda _name, _device: theirs)
+    monkeypatch.setattr("properties.commands.lists.open_backend", lambda _name, _device, _patience: theirs)
+    monkeypatch.setattr("properties.commands.lists.installed", dict)
     [row] = json.loads(asked("backends", "--json").stdout)["implementations"]
     assert row["contract"]["refuses"] == ["k", "q"]
     assert row["contract"]["by_phase"] == {"decode": {"scoring": ["scale", "window"]}}
@@ -195,6 +206,15 @@ def test_claims_and_foreign_modules_are_looked_at_first(command: tuple[str, ...]
     assert "bitwise: 'same_call_same_bit' (must be a law that can hold to the bit; the nearest is" in line
     line = refused(*command, "--backend", "tests.properties.misspelt_kernel:Kernel")
     assert "misspelt_kernel.py, line 10: blind: 'zero' (must be one of 'zeros', " in line
+    assert "tests.properties.misspelt_kernel" not in sys.modules
+
+
+def test_no_reports_of_an_earlier_run_are_left_where_none_begins(tmp_path: Path) -> None:
+    """They are in a folder of their own."""
+    (tmp_path / "junit.xml").write_text("green")
+    refused("fuzz", "--backend", "vllm", "--reports", str(tmp_path))
+    assert not (tmp_path / "junit.xml").exists()
+    assert (tmp_path / ".earlier" / "junit.xml").read_text() == "green"
 
 
 def test_usage() -> None:

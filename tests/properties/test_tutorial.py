@@ -79,7 +79,6 @@ def test_an_installed_one_is_asked_by_its_name(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(catalogue, "installed", cache(lambda: {"theirs": "my_kernel:MyKernel"}))
     assert backend_named("theirs").name == "my/kernel"
     assert devices_of("theirs") == ("cpu",)
-    assert catalogue.implementations()["theirs"] == ("cpu",)
 
 
 class Paged(PagedAdapter):

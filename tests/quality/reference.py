@@ -37,6 +37,8 @@ one may be a copy. A contract that takes contiguous tensors alone names `"layout
 _HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
 a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
 _ADAPTERS = """`--backend` takes one as `module:Class`, with the module in the current folder, or by an entry point.
+It is imported in a process of its own, from which name, contract and precision come as plain data. `--trusted`,
+`script`, `check_kernel` and the pytest plugin import it in theirs, and nothing protects them from what it does then.
 
 A kernel that has no cache, as a varlen one, is a `PagedAdapter` too: with `phases=("prefill",)` and
 `undefined={"cache: own dtype", "cache: float16", "cache: bfloat16"}`. One whose cache has another layout converts ours,

@@ -33,6 +33,18 @@ def loop_for_ever(_: Tensors) -> None:
         pass
 
 
+def say_and_loop(_: Tensors) -> None:
+    """Whoever reads standard error knows that it was asked."""
+    os.write(2, b"asked\n")
+    loop_for_ever(_)
+
+
+def say_and_hold_python(_: Tensors) -> None:
+    """No other thread of the process gets a turn."""
+    os.write(2, b"asked\n")
+    ctypes.PyDLL(None).sleep(600)
+
+
 def write_far_outside(_: Tensors) -> None:
     ctypes.memset(0, 1, 1)
 
@@ -63,6 +75,47 @@ class OddError(Exception):
 
 def raise_odd(_: Tensors) -> None:
     raise OddError(1, 2)
+
+
+def interrupt(_: Tensors) -> None:
+    raise KeyboardInterrupt
+
+
+def leave(_: Tensors) -> None:
+    raise SystemExit(3)
+
+
+def close_generator(_: Tensors) -> None:
+    raise GeneratorExit("from nowhere")
+
+
+def fork(_: Tensors) -> None:
+    """Both halves go on, and answer."""
+    os.fork()
+
+
+def fork_in_c(_: Tensors) -> None:
+    """Python does not hear of it."""
+    ctypes.CDLL(None).fork()
+
+
+def die_after_a_fork(_: Tensors) -> None:
+    """The half that was not asked goes on."""
+    if os.fork():
+        os._exit(5)
+
+
+def leave_a_fork_behind(_: Tensors) -> None:
+    """It never ends by itself, whoever else does."""
+    if not os.fork():
+        time.sleep(600)
+
+
+def print_a_line(_: Tensors) -> None:
+    """From Python, from C, which keeps it in a buffer, and straight to the descriptor."""
+    print("from Python")  # noqa: T201
+    ctypes.CDLL(None).puts(b"from C")
+    os.write(1, b"from the descriptor\n")
 
 
 def be_slow(_: Tensors) -> None:
@@ -137,12 +190,24 @@ ABORTS_EARLY = Crashing("aborts-early", abort, wide_heads, early=True)
 ABORTS_ALWAYS = Crashing("aborts-always", abort, always)
 LOOPS = Crashing("loops", loop_for_ever, wide_heads)
 LOOPS_ALWAYS = Crashing("loops-always", loop_for_ever, always)
+SAYS_AND_LOOPS = Crashing("says-and-loops", say_and_loop, always)
+HOLDS_PYTHON = Crashing("holds-python", say_and_hold_python, always)
 WRITES_OUTSIDE = Crashing("writes-outside", write_before_q, two_sequences)
 SEGFAULTS = Crashing("segfaults", write_far_outside, wide_heads)
 EXITS = Crashing("exits", exit_with_nine, always)
 REFUSES = Crashing("refuses", refuse, always)
 ODD = Crashing("odd", raise_odd, always)
 SLOW = Crashing("slow", be_slow, always)
+INTERRUPTS = Crashing("interrupts", interrupt, always)
+INTERRUPTS_EARLY = Crashing("interrupts-early", interrupt, always, early=True)
+LEAVES = Crashing("leaves", leave, always)
+LEAVES_EARLY = Crashing("leaves-early", leave, always, early=True)
+CLOSES = Crashing("closes", close_generator, always)
+FORKS = Crashing("forks", fork, always)
+FORKS_IN_C = Crashing("forks-in-c", fork_in_c, always)
+DIES_AFTER_A_FORK = Crashing("dies-after-a-fork", die_after_a_fork, always)
+LEAVES_A_FORK = Crashing("leaves-a-fork", leave_a_fork_behind, always)
+PRINTS = Crashing("prints", print_a_line, always)
 RIGHT = Crashing("right", raise_nothing, always)
 
 ON_DEVICE = replace(RIGHT, device="cuda")

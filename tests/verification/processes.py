@@ -13,13 +13,23 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no
 
 def in_session(session: int) -> list[int]:
     """Its processes."""
+    return _with_field(3, session)
+
+
+def in_group(group: int) -> list[int]:
+    """Its processes."""
+    return _with_field(2, group)
+
+
+def _with_field(field: int, value: int) -> list[int]:
+    """Those that have this value there in their `stat`, behind the name."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # gone meanwhile
             continue
-        if int(fields[3]) == session and fields[0] != "Z":
+        if int(fields[field]) == value and fields[0] != "Z":
             found.append(int(folder.name))
     return found
 

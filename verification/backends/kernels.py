@@ -125,14 +125,16 @@ def _on_cuda() -> dict[str, Callable[[], DenseBackend]]:
     every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
-    kernels = {
+    kernels: dict[str, tuple[Any, ...]] = {
         "sdpa/flash": (sdpa_flash, halves, FLASH_2, "cuda", _spell_call("FLASH_ATTENTION")),
         "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")),
         "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
         "sdpa/math": (sdpa_math, every, MATH, "cuda", _spell_call("MATH"), True),
         "flex/compiled": (flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
     }
-    made = {name: partial(DenseBackend, name, *parts) for name, parts in kernels.items()}
+    made: dict[str, Callable[[], DenseBackend]] = {
+        name: partial(DenseBackend, name, *parts) for name, parts in kernels.items()
+    }
     return made | {"flex/eager": partial(_make_flex_eager, "cuda")}
 
 

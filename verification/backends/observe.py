@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from verification.backends.captured_events import captured_events
-from verification.backends.protocol import Backend, Call
+from verification.backends.protocol import Backend, Call, Escape, NotAsked
 from verification.backends.returned import check_returned
 from verification.oracle.violation import Crash
 from verification.problem import Problem
@@ -63,18 +64,35 @@ def observe_call(call: Call, arena: Arena) -> Observation:
 def ask(call: Call, tensors: Tensors) -> Answer:
     """Return the answer to one call, without shapes. Raises Crash where the backend's process gave no answer.
 
-    Any other exception is part of the answer, since only the judge knows whether an error was owed.
+    Any other exception is part of the answer, SystemExit too, since only the judge knows whether an error was owed.
+    Raises KeyboardInterrupt where a person ends the process.
     """
     outputs: dict[str, NDArray[Any]] = {}
-    error = None
+    error: BaseException | None = None
     with captured_events() as events, torch.inference_mode():
         try:
             outputs = {name: to_numpy(x) for name, x in _name_outputs(call(tensors)).items()}
-        except Crash:
+        except (Crash, NotAsked):
             raise
-        except Exception as raised:
-            error = raised
+        except BaseException as raised:
+            if is_ctrl_c(raised):
+                raise
+            error = find_escape(raised) or raised
     return Answer(outputs, tensors.arena.cpu().numpy().copy(), tuple(events), error)
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return True if a person may have raised an error. Where a process ignores Ctrl-C, a backend has."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def find_escape(error: BaseException) -> BaseException | None:
+    """Return the exception that a backend raised if it is no `Exception`, as SystemExit; None where a person pressed
+    Ctrl-C and where the backend is not to blame.
+    """
+    if isinstance(error, Escape):
+        return error.raised
+    return None if isinstance(error, Exception | NotAsked) or is_ctrl_c(error) else error
 
 
 def _name_outputs(returned: Any) -> Mapping[str, torch.Tensor]:

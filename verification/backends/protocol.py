@@ -22,6 +22,24 @@ class NotPortable(LookupError):
     """Raised for a backend on another device, where its name stands for another implementation, or for none."""
 
 
+class NotAsked(BaseException):
+    """Raised where a backend could not be asked, and is not to blame for it; the message is one line.
+
+    No `Exception`: neither Hypothesis nor a law may take it for a failure of the backend.
+    """
+
+
+class Escape(Exception):
+    """Carries an exception that a backend raised and that is none of `Exception`, as SystemExit or KeyboardInterrupt.
+
+    Raised as itself it would end whoever asks the backend.
+    """
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(f"{type(raised).__name__}: {raised}")
+        self.raised = raised
+
+
 class Backend(Protocol):
     """An implementation under test: its name, its promises, and a call for each problem.
 

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from verification.isolation.keeper import ENDED, KILL, OUR_ERROR, START, STATUS
-from verification.isolation.shipment import Reply, Request, receive, send
+from verification.backends.protocol import NotAsked
+from verification.isolation.declared import Opened
+from verification.isolation.keeper import ENDED, KILL, START, STATUS
+from verification.isolation.nursery import start_keeper
+from verification.isolation.served import OUR_ERROR
+from verification.isolation.shipment import Reply, Request, UnreadableReply, receive_reply, send
 from verification.oracle.violation import Crash, Hang
 
-# The program of a keeper, on the search path of this process, whatever has been done to that.
-_KEEP = """\
-import json, socket, sys
-source, device, path, control = sys.argv[1:]
-sys.path[:] = json.loads(path)
-from verification.isolation.keeper import keep
-keep(source, device, socket.socket(fileno=int(control)))
-"""
 # Seconds in which a new process must be ready: loading torch and a backend is slow, and no problem is to blame for it.
 _LOADING = 300.0
 # A hurried look waits for `_TIMES` times as long as the slowest answer so far took, and for at least `_LEAST` seconds.
 _TIMES, _LEAST = 10.0, 0.5
+# Numbers of requests. The first reply of a process has 0.
+_NUMBERS = count(1)
 
 
 class Host:
@@ -39,15 +36,28 @@ class Host:
         self.patience = patience
         self._source, self._device = source, device
         self._slowest = 0.0
-        self._keeper: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._connection: Connection | None = None
+        self._process = 0
+
+    def open(self) -> Opened:
+        """Return what a new process says of the backend. Raises Crash where it dies of that, and NotAsked."""
+        if self._connection is not None:
+            self._reap(KILL)
+        opened = self._start_process()
+        if opened.plain is None:
+            self.close()
+        return opened
 
     def ask(self, request: Request) -> Reply:
-        """Return the reply to a request. Raises Crash where there is none; the next request gets another process."""
-        connection = self._connection or self._start_process()
+        """Return the reply to a request. The next request gets another process where this one raises an error.
+
+        Raises Crash where there is no reply, or more than one, and NotAsked where the backend is not to blame for it.
+        """
+        if self._connection is None and (refused := self._start_process().refused):
+            raise NotAsked(refused)
         start = time.monotonic()
-        reply = self._receive(connection, self.patience, request)
+        reply = self._receive(self.patience, replace(request, number=next(_NUMBERS)))
         self._slowest = max(self._slowest, time.monotonic() - start)
         return reply
 
@@ -67,53 +77,55 @@ class Host:
             self._reap(ENDED)
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
-        for end in (self._connection, self._control):
-            if end is not None:
-                end.close()
+        """End the processes, whatever they are doing. The next request starts others."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._control is not None:
+            with self._control as control, suppress(OSError):
+                control.shutdown(socket.SHUT_WR)
+                while control.recv(1):  # until the keeper is gone
+                    pass
         self._connection = self._control = None
-        if self._keeper is not None:
-            self._keeper.wait()
 
-    def _receive(self, connection: Connection, patience: float, request: Request | None = None) -> Reply:
+    def _receive(self, patience: float, request: Request | None = None) -> Reply:
         """Send ``request``, if any, and return the reply. Raises Hang where it is late, and Crash where none comes."""
+        connection = self._connection
+        assert connection is not None
         try:
             if request is not None:
                 send(connection, request)
             if not connection.poll(patience):
                 self._reap(KILL)
                 raise Hang(f"the backend did not answer within {patience:g} s")
-            reply: Reply = receive(connection)
+            reply = receive_reply(connection)
+        except UnreadableReply as error:
+            self._reap(KILL)
+            raise Crash(f"the backend's process sent no answer: {error}") from None
         except (EOFError, OSError):
             raise _crash_of(os.waitstatus_to_exitcode(self._reap(ENDED))) from None
+        if (reply.number, reply.process) != (request.number if request else 0, self._process):
+            self._reap(KILL)
+            raise Crash(f"the backend answered twice: process {reply.process} did, and {self._process} was asked")
         if reply.lost:
             self._reap(ENDED)
-            raise Crash(f"the backend's device is lost: {reply.lost}")
+            raise Crash(reply.lost)
         return reply
 
-    def _start_process(self) -> Connection:
-        """Return the connection to a new process that is ready to be asked."""
-        if self._control is None:
-            self._control = self._start_keeper()
-        ours, theirs = Pipe()
-        socket.send_fds(self._control, [START], [theirs.fileno()])
-        theirs.close()
-        self._connection = ours
-        self._receive(ours, _LOADING)
-        return ours
-
-    def _start_keeper(self) -> socket.socket:
-        """Return the socket on which a new keeper takes commands."""
-        ours, theirs = socket.socketpair()
-        arguments = (self._source, self._device, json.dumps(sys.path), str(theirs.fileno()))
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-c", _KEEP, *arguments],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # to stderr: a backend's prints must not mix with reports
-        )
-        theirs.close()
-        return ours
+    def _start_process(self) -> Opened:
+        """Start a process and return what it says first: that it is ready to be asked, or why there is no backend."""
+        try:
+            if self._control is None:
+                self._control = start_keeper(self._source, self._device)
+            ours, theirs = Pipe()
+            socket.send_fds(self._control, [START], [theirs.fileno()])
+            theirs.close()
+            self._connection = ours
+            self._process = self._read_status()
+        except OSError:
+            raise self._lose_keeper() from None
+        opened = self._receive(_LOADING).opened
+        assert opened is not None
+        return opened
 
     def _reap(self, wish: bytes) -> int:
         """Send ``wish``, `ENDED` or `KILL`, and return the exit status of the process that is gone then."""
@@ -121,16 +133,29 @@ class Host:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._control.sendall(wish)
+        try:
+            self._control.sendall(wish)
+            return self._read_status()
+        except OSError:
+            raise self._lose_keeper() from None
+
+    def _read_status(self) -> int:
+        """Return the number that the keeper sends: of a process, or an exit status. Raises OSError where none comes."""
+        assert self._control is not None
         status = self._control.recv(STATUS.size)
         if len(status) < STATUS.size:
-            raise RuntimeError("the process that keeps a backend is gone")
+            raise ConnectionResetError
         return int(STATUS.unpack(status)[0])
 
+    def _lose_keeper(self) -> NotAsked:
+        """Forget the keeper, which is gone, and return the error that says so."""
+        self.close()
+        return NotAsked("the process that keeps a backend is gone: something has killed it")
 
-def _crash_of(code: int) -> Exception:
+
+def _crash_of(code: int) -> BaseException:
     """Return the error for a process that has ended with an exit code; a negative one is a signal."""
     if code == OUR_ERROR:
-        return RuntimeError("the process of a backend failed before or after the backend was asked")
+        return NotAsked("the process of a backend failed before or after the backend was asked")
     how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended its process with exit code {code}"
     return Crash(f"the backend {how}")

@@ -1,8 +1,8 @@
-"""The keeper, which has loaded torch once and forks the process of a backend, so that a new one takes a moment.
+"""The keeper of a backend, which forks its process, so that a new one takes a moment, and ends it.
 
-Commands arrive on a socket. `START` with a file descriptor: fork a process that serves requests on the descriptor.
-`ENDED`: wait until that process has ended by itself, kill it if it takes too long, and reply with its exit status.
-`KILL`: kill it at once, and reply likewise. End of file: kill it and exit.
+Commands arrive on a socket. `START` with a file descriptor: fork a process that serves requests on the descriptor, and
+reply with its number. `ENDED`: wait until that process has ended by itself, kill it if it takes too long, and reply
+with its exit status. `KILL`: kill it at once, and reply likewise. End of file: whoever asks is gone; kill it and exit.
 """
 
 from __future__ import annotations
@@ -11,126 +11,60 @@ import os
 import signal
 import socket
 import struct
-import sys
 import time
-import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from select import select
 
-import torch
-
-from verification.backends.flags import settle
-from verification.backends.observe import ask
-from verification.backends.protocol import Backend, Call
-from verification.catalogue import backend_named
-from verification.isolation.shipment import Reply, Request, make_answer_portable, make_portable, receive, send, unpack
+from verification.isolation.served import run_process
 
 START, ENDED, KILL = b"s", b"e", b"k"
 STATUS = struct.Struct("i")
-# Exit code of a process that failed in our own code, which is no crash of a backend: any that backends do not use.
-OUR_ERROR = 113
-# Prepared calls that a process remembers. A law needs one at a time, and a forgotten one is prepared again.
-_KEPT = 8
 # Seconds that a process has to end by itself once its connection is closed.
 _LAST_SECONDS = 5.0
 
 
 def keep(source: str, device: str, control: socket.socket) -> None:
-    """Obey the commands on ``control`` until it is closed.
-
-    Nothing here, nor any module that is loaded here, may use CUDA: a fork cannot go on with an open device.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session answers Ctrl-C
-    settle()
+    """Obey the commands on ``control`` until it is closed."""
     while True:
-        wish, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        try:
+            wish, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except ConnectionError:
+            return
         if not wish:
             return
         process = os.fork()
         if not process:
             control.close()
-            _run_process(source, device, Connection(descriptors[0]))
+            run_process(source, device, Connection(descriptors[0]))
         os.close(descriptors[0])
-        wish = control.recv(1)
-        status = _wait_for(process, _LAST_SECONDS if wish == ENDED else 0.0)
+        try:
+            control.sendall(STATUS.pack(process))
+            wish = control.recv(1)
+        except ConnectionError:
+            wish = b""
+        status = _end(process, _LAST_SECONDS if wish == ENDED else 0.0, control)
         if not wish:
             return
-        control.sendall(STATUS.pack(status))
+        with suppress(ConnectionError):  # which the next command tells
+            control.sendall(STATUS.pack(status))
 
 
-def _wait_for(process: int, seconds: float) -> int:
-    """Return the exit status of ``process``, which is killed if it has not ended within ``seconds``."""
+def _end(process: int, seconds: float, control: socket.socket) -> int:
+    """Return the exit status of ``process``, which is killed if it has not ended within ``seconds``, or if nobody waits
+    for it any more. Whatever it has forked is killed with it.
+    """
     deadline = time.monotonic() + seconds
-    while True:
-        found, status = os.waitpid(process, os.WNOHANG)
-        if found:
-            return status
-        if time.monotonic() >= deadline:
-            os.kill(process, signal.SIGKILL)
-            return os.waitpid(process, 0)[1]
-        time.sleep(0.001)
-
-
-def _run_process(source: str, device: str, connection: Connection) -> None:
-    """Serve requests and exit. Never returns: the code after the fork belongs to the keeper."""
-    code = OUR_ERROR
-    try:
-        _no_core_file()
-        _serve(source, device, connection)
-        code = 0
-    except (EOFError, ConnectionError):  # nobody asks any more
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code & 0xFF)
-
-
-def _serve(source: str, device: str, connection: Connection) -> None:
-    """Reply to requests until the device is lost. Raises EOFError when nobody asks any more."""
-    backend = backend_named(source, device)
-    calls: dict[int, Call] = {}
-    # This also wakes a device that sleeps, so that no problem has to wait for it.
-    send(connection, Reply(lost=_lost_device(device)))
-    reply = Reply()
-    while not reply.lost:
-        reply = _answer(backend, calls, receive(connection))
-        send(connection, reply)
-
-
-def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
-    """Return the reply to a request. ``calls`` are those that are prepared, by number."""
-    try:
-        if request.number not in calls:
-            calls[request.number] = backend.prepare(request.problem)
-    except Exception as error:
-        return Reply(error=make_portable(error), lost=_lost_device(backend.device))
-    if len(calls) > _KEPT:
-        del calls[next(iter(calls))]
-    if request.shipment is None:
-        return Reply()
-    try:
-        answer = ask(calls[request.number], unpack(request.shipment, backend.device))
-        return Reply(make_answer_portable(answer))
-    except Exception:  # the arena's memory could not be read
-        if lost := _lost_device(backend.device):
-            return Reply(lost=lost)
-        raise
-
-
-def _lost_device(device: str) -> str:
-    """Return the CUDA error that stays until the process ends; empty where there is none."""
-    try:
-        if device == "cuda":
-            torch.cuda.synchronize()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
-
-
-def _no_core_file() -> None:
-    import resource  # which not every system has
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while time.monotonic() < deadline:
+        if not hasattr(os, "waitid"):  # on macOS before Python 3.13, where its forks are left to themselves
+            found, status = os.waitpid(process, os.WNOHANG)
+            if found:
+                return status
+        elif os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
+        if select([control], [], [], 0.001)[0]:  # closed: no other command comes before the reply
+            break
+    for kill in (os.kill, os.killpg):  # as long as it is not waited for, its number is nobody else's
+        with suppress(ProcessLookupError, PermissionError):
+            kill(process, signal.SIGKILL)
+    return os.waitpid(process, 0)[1]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from traceback import FrameSummary, extract_tb
+from typing import TypeVar
 
 import torch
 
 from verification.oracle.violation import BadOutput
 
+Error = TypeVar("Error", bound=BaseException)
 _ROOT = Path(__file__).parents[2]
 _HARNESS = (_ROOT / "verification", _ROOT / "properties", Path(torch.__file__).parent)
 # Folders of the harness whose code is under test itself.
@@ -33,7 +35,7 @@ def own_frames(error: BaseException) -> tuple[str, ...]:
     return tuple(map(_tell, own[-_MOST:]))
 
 
-def keep_frames(error: Exception, frames: tuple[str, ...]) -> Exception:
+def keep_frames(error: Error, frames: tuple[str, ...]) -> Error:
     """Return ``error``, which has ``frames`` from now on: a traceback does not travel between processes."""
     setattr(error, _KEPT, frames)
     return error

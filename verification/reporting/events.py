@@ -104,6 +104,28 @@ class FaultHunted:
 
 
 @dataclass(frozen=True)
+class WorkerLost:
+    """Told when a process of the run died before its round ended. The round is tried again, in another process."""
+
+    law: str
+    """Name of the law that it tried."""
+    dtype: str
+    """Format of q, k and v."""
+    device: str
+    """Where it ran."""
+    implementation: str
+    """Name of the backend."""
+    process: int
+    """Number of the process."""
+    how: str
+    """How it died, as "died of SIGKILL"."""
+
+    def __str__(self) -> str:
+        cell = "-".join((self.law, self.dtype, self.device, self.implementation))
+        return f"worker {self.process} {self.how}: its round of {cell} is tried again"
+
+
+@dataclass(frozen=True)
 class CellEnded:
     """Told of every cell when the run ends: what it came to over all its rounds, so that whoever reads the lines need
     not add them up.
@@ -143,7 +165,7 @@ class RunEnded:
     """It ended at its first finding, as was asked, with cells that had no turn."""
 
 
-Event = RunStarted | RoundEnded | LawBroken | CauseSpread | FaultHunted | CellEnded | RunEnded
+Event = RunStarted | RoundEnded | LawBroken | CauseSpread | FaultHunted | WorkerLost | CellEnded | RunEnded
 
 
 class Reporter(Protocol):
@@ -256,12 +278,14 @@ def _state(where: str, value: Any) -> State:
 
 
 _CELL: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "why"), text), "state": _state}
+_LOST: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "how"), text), "process": _COUNT}
 _NAMES = {
     RunStarted: "run_started",
     RoundEnded: "round_ended",
     LawBroken: "law_broken",
     CauseSpread: "cause_spread",
     FaultHunted: "fault_hunted",
+    WorkerLost: "worker_lost",
     CellEnded: "cell_ended",
     RunEnded: "run_ended",
 }
@@ -271,6 +295,7 @@ _READ: dict[str, Reader] = {
     "law_broken": lambda where, data: LawBroken(record(Failure, FAILURE_READERS, where, data)),
     "cause_spread": lambda where, data: record(CauseSpread, _SPREAD, where, data),
     "fault_hunted": lambda where, data: record(FaultHunted, _HUNTED, where, data),
+    "worker_lost": lambda where, data: record(WorkerLost, _LOST, where, data),
     "cell_ended": lambda where, data: record(CellEnded, _CELL, where, data),
     "run_ended": lambda where, data: record(RunEnded, _ENDED, where, data),
 }

@@ -17,18 +17,19 @@ from verification.reporting.page import page
 from verification.reporting.summary import Summary
 
 Complain = Callable[[str], None]
-EVENTS, LOCK = "run.jsonl", ".lock"
+EVENTS, LOCK, EARLIER = "run.jsonl", ".lock", ".earlier"
 AT_THE_END: dict[str, Callable[[Summary], str]] = {"junit.xml": junit, "summary.md": markdown, "index.html": page}
 
 
 class Files:
     """Writes ``run.jsonl`` as the run goes on, and the other reports when it starts and when it ends: what a killed run
-    leaves says that it did not end. ``complain`` gets a line for each file that cannot be written.
+    leaves says that it did not end. Reports of the run before are moved into the hidden folder ``.earlier``.
+    ``complain`` gets a line for each file that cannot be written.
     """
 
     def __init__(self, folder: Path, complain: Complain, step_summary: Path | None = None) -> None:
-        """Empty all files of an earlier run. Raises OSError where one cannot be written, and where another run is
-        writing into the same folder.
+        """Move all files of an earlier run away, and make new ones. Raises OSError where one cannot be written, and
+        where another run is writing into the same folder.
         """
         self._folder, self._complain, self._step_summary = folder, complain, step_summary
         self._summary = Summary()
@@ -40,6 +41,7 @@ class Files:
         except Timeout:
             raise BlockingIOError(EWOULDBLOCK, "another run is writing there; name another folder") from None
         try:
+            self._move_away()
             for name in AT_THE_END:
                 (folder / name).open("w").close()
             self._stream = (folder / EVENTS).open("w", encoding="utf-8")
@@ -62,6 +64,25 @@ class Files:
                 self._write(self._folder / name, report(self._summary))
         if isinstance(event, RunEnded):
             self._end()
+
+    def _move_away(self) -> None:
+        names, earlier = (EVENTS, *AT_THE_END), self._folder / EARLIER
+        present = [name for name in names if (self._folder / name).is_file()]
+        if not present:
+            return
+        earlier.mkdir(exist_ok=True)
+        for name in names:
+            (earlier / name).unlink(missing_ok=True)
+        for name in present:
+            (self._folder / name).replace(earlier / name)
+
+    def close(self) -> None:
+        """Let another run have the folder where this one never begins: no report is left that looks like one of it."""
+        with suppress(OSError):
+            self._stream.close()
+            for name in (EVENTS, *AT_THE_END):
+                (self._folder / name).unlink()
+        self._lock.release()
 
     def _end(self) -> None:
         with suppress(OSError):  # said already

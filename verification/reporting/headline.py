@@ -102,6 +102,7 @@ def _notes(summary: Summary) -> list[str]:
     notes = [
         (bool(summary.error), f"The run died: {summary.error}"),
         (bool(summary.error), f"The run died: {summary.error}"),
+        *((True, f"W{str(lost)[1:]}.") for lost in summary.lost),
         (summary.interrupted, "A person ended the run before its budget was spent."),
         (summary.unended > 0, f"{_count(summary.unended, 'run')} did not end: what is missing here may have broken."),
         (not summary.verified and not summary.faults, "No problem was verified, so this says nothing of the kernel."),

@@ -19,6 +19,7 @@ def markdown(summary: Summary) -> str:
     verdict = f"{len(failures)} broken: {_laws(failures)}" if failures else _plain(found.text)
     lines = [f"## Attention laws: {verdict}", "", _plain(summary.totals()), "", *_matrix(summary.results)]
     others = [f"- {each.state}, {_plain(each.why)}: {_plain(' '.join(each.names))}" for each in found.others]
+    others += [f"- {_plain(str(lost))}" for lost in summary.lost]
     lines += ["", *others] if others else []
     for failure in failures:
         lines += ["", *_finding(failure)]

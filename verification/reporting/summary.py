@@ -16,6 +16,7 @@ from verification.reporting.events import (
     RoundEnded,
     RunEnded,
     RunStarted,
+    WorkerLost,
 )
 from verification.reporting.tally import counts, tally
 
@@ -30,6 +31,7 @@ class Summary:
         self.endings: list[RunEnded] = []
         self.failures: list[Failure] = []
         self.faults: list[FaultHunted] = []
+        self.lost: list[WorkerLost] = []
         self._cells: dict[Identity, CellResult] = {}
         for event in events:
             self.receive(event)
@@ -51,6 +53,8 @@ class Summary:
                 self._spread(event)
             case FaultHunted():
                 self.faults.append(event)
+            case WorkerLost():
+                self.lost.append(event)
             case RunEnded():
                 self.endings.append(event)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from verification.records.failure import Failure
 from verification.records.results import CellResult, State
 from verification.reporting.broken import render_failure
-from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted, WorkerLost
 from verification.reporting.headline import headline
 from verification.reporting.pace import Pace
 from verification.reporting.summary import Summary
@@ -44,6 +44,8 @@ class Terminal:
             case LawBroken(failure):
                 self._pace.findings += 1
                 self._console.print(_line(failure))
+            case WorkerLost():
+                self._say(str(event))
             case RunEnded():
                 self._ended(event)
 

@@ -68,7 +68,7 @@ def script_for(case: Case, backend: Backend, about: About) -> str:
         has_cache=problem.num_blocks > 0,
         watched=[names[name] for name in case.watched],
         given=f"given = dict({', '.join(f'{name}={names[name]}' for name in case.watched)})",
-        raised=case.steps[-1].observation.error is not None,
+        raised=_class_to_catch(case.steps[-1].observation.error),
         rows=list(case.rows),
         other_rows=list(case.other_rows),
         argument=MISUSES[problem.misuse].argument if case.kind == "refusal" else "",
@@ -115,11 +115,16 @@ def kernel_script(
         asked=list(TOKENS),
         has_cache=False,
         watched=[],
-        raised=call.output is None,
+        raised="Exception" if call.output is None else "",
         axes=("head", "query", "dim"),
         exact=_exact(kernel=True, causal=call.causal, scale=repr(call.scale)),
         **write_bound(expectation, literals),
     )
+
+
+def _class_to_catch(error: BaseException | None) -> str:
+    """Return the class with which a script catches an error; empty where there is none."""
+    return "" if error is None else "Exception" if isinstance(error, Exception) else "BaseException"
 
 
 def _page(about: About, snippet: Snippet, literals: Literals, **parts: Any) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 import numpy as np
 
 from verification.backends.captured_events import INDEX_LOG, RANGE_LOG, captured_events
+from verification.backends.observe import is_ctrl_c
 from verification.backends.snippet import ScriptError
 
 
@@ -21,7 +22,9 @@ def failure_of(text: str) -> str:
             exec(compile(text, "script.py", "exec"), {"__name__": "__main__"})
         except AssertionError as error:
             return str(error) or "assert"
-        except Exception as error:
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ScriptError(f"the script itself fails with {said}") from error
     return ""

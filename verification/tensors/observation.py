@@ -39,7 +39,7 @@ class Answer:
     memory: Bytes
     """The arena's bytes after the call."""
     events: tuple[Event, ...]
-    error: Exception | None
+    error: BaseException | None
     """The exception that the call raised; None where it returned."""
 
 

@@ -28,12 +28,19 @@ from verification.reporting.summary import Summary
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device, so all cells run")
 # One that says nothing where a law asks for long contexts, which it makes of blocks of 256; and one that never answers.
 ADAPTERS = """
-import time
+import os, time
 from dataclasses import replace
 from verification.backends.attn_core import AttnCore
 
+print("printed when imported")
+
 class Small(AttnCore):
     name = "small"
+
+    def prepare(self, problem):
+        print("printed in a call")
+        os.write(1, b"and past Python\n")
+        return super().prepare(problem)
 
 class Slow(AttnCore):
     name = "slow"
@@ -133,7 +140,8 @@ def test_in_the_terminal() -> None:
 
 def test_in_json_lines() -> None:
     """A line for each cell, and the counts in the last."""
-    stdout, _, reports = run()
+    stdout, terminal, reports = run()
+    assert all(line in terminal for line in ("printed when imported", "printed in a call", "and past Python"))
     assert (reports / "run.jsonl").read_text() == stdout
     lines = [json.loads(line) for line in stdout.splitlines()]
     cells = [line for line in lines if line["event"] == "cell_ended"]

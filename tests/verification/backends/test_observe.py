@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.verification.samples import DECODE, PREFILL
 from verification.backends.captured_events import RANGE_LOG
 from verification.backends.contract import Contract
 from verification.backends.observe import observe, to_numpy
-from verification.backends.protocol import Call
+from verification.backends.protocol import Call, Escape, NotAsked
 from verification.oracle.judge import Violation, successful_outputs
 from verification.oracle.precision import Precision
 from verification.problem import Problem
@@ -152,3 +153,29 @@ def test_to_numpy_keeps_every_bit(fmt: Format) -> None:
         array = to_numpy(tensor)
         assert array.dtype == fmt.numpy
         assert array.tobytes() == tensor.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit("x"), KeyboardInterrupt(), Escape(SystemExit(3))])
+def test_what_would_end_a_process_is_an_error_like_any_other(error: BaseException) -> None:
+    """In a process that ignores Ctrl-C, as workers do; another isolated one hands it over in an Escape."""
+
+    def ends(_: Tensors) -> Tensor:
+        raise error
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = observe(Fake(ends), make_inputs(PREFILL)).error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found is (error.raised if isinstance(error, Escape) else error)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, NotAsked])
+def test_what_is_not_the_backends_doing_is_raised(error: type[BaseException]) -> None:
+    """A person's Ctrl-C, and that nobody could be asked."""
+
+    def ends(_: Tensors) -> Tensor:
+        raise error
+
+    with pytest.raises(error):
+        observe(Fake(ends), make_inputs(PREFILL))

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from properties.laws import LAWS
 from tests.verification import crashing
-from tests.verification.processes import NEEDS_PROC, in_session, until
+from tests.verification.processes import NEEDS_PROC, in_group, in_session, until
 from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.backends.observe import observe, observe_call, to_numpy, to_torch
-from verification.backends.protocol import Backend
+from verification.backends.protocol import Backend, NotAsked
 from verification.catalogue import backend_named
+from verification.isolation.declared import from_plain
 from verification.isolation.host import Host
 from verification.isolation.isolated import Isolated, hurried, open_backend
-from verification.isolation.shipment import make_portable, pack, unpack
+from verification.isolation.shipment import Reply, make_portable, pack, receive_reply, unpack
 from verification.oracle.judge import Violation, judge_memory, successful_output
 from verification.oracle.violation import Crash, Hang
 from verification.problem import Problem
@@ -33,6 +37,7 @@ from verification.problem.table import TENSORS
 from verification.tensors.inputs import make_inputs
 from verification.tensors.materialize import Arena, apply_misuse, materialize
 
+AGREES = next(law for law in LAWS if law.name == "agrees_with_reference")
 ROOT = Path(__file__).parents[3]
 LARGE = replace(PREFILL, poison=("nan", "large"), score_fill="huge", layout="fused", cache_layout="interleaved")
 LEFT_OUT = replace(DECODE, block_tables=((99, 0), (1, 99)))
@@ -43,11 +48,13 @@ EMPTY = one_head(queries=0, keys=0)
 def isolated(name: str, patience: float = 60.0) -> Iterator[Isolated]:
     """One of `crashing`, and nothing of it afterwards."""
     source = f"tests.verification.crashing:{name}"
-    backend = Isolated(backend_named(source), source, patience, Host(source, "cpu", patience))
+    host = Host(source, "cpu", patience)
     try:
-        yield backend
+        plain = host.open().plain
+        assert plain is not None
+        yield Isolated(source, patience, from_plain(plain), host)
     finally:
-        backend.host.close()
+        host.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +112,7 @@ def test_a_refusal_is_a_refusal(right: Isolated) -> None:
 
 
 def test_errors_that_do_not_travel() -> None:
-    """Come as the nearest built-in one, which says what it was."""
+    """Come as the nearest built-in one, which says what it was, with the same notes."""
     assert make_portable(ValueError("q")).args == ("q",)
     found = make_portable(crashing.OddError(1, 2))
     assert (type(found), str(found)) == (Exception, "OddError: 1 and 2")
@@ -113,7 +120,12 @@ def test_errors_that_do_not_travel() -> None:
     class Local(ValueError):
         pass
 
-    assert (type(make_portable(Local("q"))), str(make_portable(Local("q")))) == (ValueError, "Local: q")
+    local = Local("q")
+    local.add_note("at line 3")
+    found = make_portable(local)
+    assert (type(found), str(found), found.__notes__) == (ValueError, "Local: q", ["at line 3"])
+    assert type(make_portable(KeyError("x"))) is KeyError
+    assert type(make_portable(UnicodeDecodeError("utf-8", b"", 0, 1, "bad"))) is UnicodeError
 
 
 @pytest.mark.parametrize(
@@ -133,6 +145,57 @@ def test_a_death_is_a_violation(name: str, said: str) -> None:
                 successful_output(observe(backend, make_inputs(PREFILL)))
             if name != "EXITS":
                 successful_output(observe(backend, make_inputs(EMPTY)))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("INTERRUPTS", "raised KeyboardInterrupt"),
+        ("LEAVES", "raised SystemExit: 3"),
+        ("CLOSES", "raised GeneratorExit: from nowhere"),
+        ("INTERRUPTS_EARLY", "the backend raised KeyboardInterrupt while it prepared a call"),
+        ("LEAVES_EARLY", "the backend raised SystemExit while it prepared a call: 3"),
+    ],
+)
+def test_what_would_end_a_process_is_a_violation(name: str, said: str) -> None:
+    """It is called by its name, and the process goes on."""
+    with isolated(name) as backend:
+        for _ in range(2):
+            with pytest.raises(Violation, match=said):
+                AGREES.ask(backend, PREFILL)
+
+
+@pytest.mark.parametrize("name", ["FORKS", "FORKS_IN_C"])
+def test_a_fork_that_comes_back_is_a_violation(name: str) -> None:
+    """Its answer is never taken for that of the next call. One of which Python does not hear may come back late."""
+
+    def forked() -> bool:
+        try:
+            successful_output(observe(backend, make_inputs(PREFILL)))
+        except Crash as crash:
+            assert "answered twice" in str(crash)  # noqa: PT017
+            return True
+        return False
+
+    with isolated(name) as backend:
+        until(forked)
+        until(forked)  # in another process
+
+
+def test_a_fork_answers_for_nobody() -> None:
+    """Where the process that was asked is gone, it died."""
+    with isolated("DIES_AFTER_A_FORK") as backend, pytest.raises(Crash, match="ended its process with exit code 5"):
+        observe(backend, make_inputs(PREFILL))
+
+
+@NEEDS_PROC
+def test_a_fork_ends_with_its_process() -> None:
+    """Though it does not end by itself."""
+    with isolated("LEAVES_A_FORK") as backend:
+        successful_output(observe(backend, make_inputs(PREFILL)))
+        group = backend.host._process
+        assert len(in_group(group)) == 2
+    until(lambda: not in_group(group))
 
 
 def test_a_hang_is_a_violation() -> None:
@@ -185,6 +248,37 @@ def test_memory_is_handed_on_from_call_to_call(right: Isolated) -> None:
     assert not np.array_equal(arenas[1].tensors.arena.numpy(), arenas[1].before)
 
 
+@pytest.mark.parametrize(("number", "process"), [(-1, 0), (0, 1)])
+def test_a_reply_to_another_request_is_a_violation(
+    right: Isolated, monkeypatch: pytest.MonkeyPatch, number: int, process: int
+) -> None:
+    """Or one from another process, whoever sent it."""
+
+    def altered(connection: Connection) -> Reply:
+        reply = receive_reply(connection)
+        return replace(reply, number=reply.number + number, process=reply.process + process)
+
+    successful_output(observe(right, make_inputs(PREFILL)))
+    with monkeypatch.context() as patch:
+        patch.setattr("verification.isolation.host.receive_reply", altered)
+        with pytest.raises(Crash, match="answered twice"):
+            observe(right, make_inputs(PREFILL))
+    successful_output(observe(right, make_inputs(PREFILL)))
+
+
+@NEEDS_PROC
+def test_a_keeper_that_is_killed_is_nobodys_violation() -> None:
+    """The next request has another."""
+    with isolated("RIGHT") as backend:
+        process = backend.host._process
+        keeper = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(keeper, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{process}").exists())  # Linux ends it with its keeper
+        with pytest.raises(NotAsked, match="something has killed it"):
+            observe(backend, make_inputs(PREFILL))
+        successful_output(observe(backend, make_inputs(PREFILL)))
+
+
 def test_who_is_isolated() -> None:
     """Not what is ours, nor what is trusted."""
     assert open_backend("attn_core/eager", "cpu", 1.0) is backend_named("attn_core/eager", "cpu")
@@ -224,7 +318,7 @@ def test_nothing_outlives_who_asked() -> None:
     )
     assert asks.stdout is not None
     asks.stdout.readline()
-    until(lambda: len(in_session(asks.pid)) == 3)  # who asks, the keeper, and the backend
+    until(lambda: len(in_session(asks.pid)) == 4)  # who asks, the nursery, the keeper, and the backend
     asks.kill()
     asks.wait()
     asks.stdout.close()

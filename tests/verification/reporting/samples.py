@@ -16,7 +16,16 @@ from verification.records.failure import Failure
 from verification.records.findings import Finding
 from verification.records.histogram import BINS, histogram
 from verification.records.results import CellResult, Identity, State
-from verification.reporting.events import CellEnded, Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import (
+    CellEnded,
+    Event,
+    FaultHunted,
+    LawBroken,
+    RoundEnded,
+    RunEnded,
+    RunStarted,
+    WorkerLost,
+)
 from verification.reporting.summary import Summary
 
 HOSTILE = """<script>document.title='hacked'</script>"'&<img src=http://x.invalid/ onerror=alert(1)>"""
@@ -109,7 +118,8 @@ def events() -> list[Event]:
     states: dict[str, int] = {State.HELD: 4, State.BROKEN: 2, State.NOT_RUN: 6}
     ended = replace(ENDED, coverage=coverage((0, 5), (9, 40), (30, 60)), states=states)
     started = replace(STARTED, cells=cells)
-    return [started, *rounds, *map(LawBroken, found), killed, survivor, *told, ended]
+    lost = WorkerLost("cache_is_exact", "float16", "cpu", "attn_core/eager", 4711, "died of SIGKILL")
+    return [started, *rounds, *map(LawBroken, found), lost, killed, survivor, *told, ended]
 
 
 def summary() -> Summary:
@@ -195,6 +205,7 @@ def hostile() -> Summary:
             LawBroken(Failure(finding, HOSTILE, off, *[(HOSTILE,)] * 3, HOSTILE, HOSTILE)),
             FaultHunted(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, words=HOSTILE),
             FaultHunted(HOSTILE, HOSTILE, HOSTILE),
+            WorkerLost(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE),
             replace(ENDED, error=HOSTILE),
         ]
     )

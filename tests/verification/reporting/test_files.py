@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,11 +21,13 @@ from tests.verification.reporting.samples import (
     unreached,
 )
 from verification.records.results import State
-from verification.reporting.events import RunEnded, read_events, to_line
-from verification.reporting.files import AT_THE_END, Files
+from verification.reporting.events import RunEnded, RunStarted, read_events, to_line
+from verification.reporting.files import AT_THE_END, EARLIER, LOCK, Files
+from verification.reporting.headline import headline
 from verification.reporting.json_lines import JsonLines
 from verification.reporting.junit import junit
 from verification.reporting.markdown import markdown
+from verification.reporting.page import page
 from verification.reporting.summary import Summary
 
 
@@ -185,7 +188,7 @@ def test_nothing_stays_of_the_run_before(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     written(folder)
     files = reporter(folder, [])
-    assert {path.read_text() for path in folder.iterdir()} == {""}
+    assert {path.read_text() for path in folder.iterdir() if path.is_file()} == {""}
     files.receive(unreached().runs[0])
     assert "Nothing was verified, not ended" in (folder / "index.html").read_text()
     listed = "not reached, the run did not end: {first,second}-{float16,float32}-cpu-x"
@@ -216,3 +219,38 @@ def test_lines_are_out_at_once() -> None:
 def test_every_failure_is_kept_somewhere() -> None:
     """Or said not to be."""
     assert all(failure.kept or failure.not_kept for failure in failures())
+
+
+LOST = "worker 4711 died of SIGKILL: its round of cache_is_exact-float16-cpu-attn_core/eager is tried again"
+
+
+def test_a_worker_that_was_lost_is_told() -> None:
+    """In Markdown and on the page, though its round was tried again."""
+    assert f"- {LOST}" in markdown(summary()).replace("\\", "")
+    assert f"W{LOST[1:]}." in headline(summary()).notes
+    assert f"W{LOST[1:]}." in page(summary())
+
+
+def test_reports_of_the_run_before_are_moved_away(tmp_path: Path) -> None:
+    """All together, into a folder of their own that holds one run; no report of theirs is among the new ones."""
+    for seed in (1, 2, 3):
+        files = Files(tmp_path, pytest.fail)
+        assert (tmp_path / "run.jsonl").read_text() == ""
+        for event in events():
+            files.receive(replace(event, seed=seed) if isinstance(event, RunStarted) else event)
+    for folder, seed in ((tmp_path, 3), (tmp_path / EARLIER, 2)):
+        [started] = Summary(read_events(folder / "run.jsonl")).runs
+        assert started.seed == seed
+        assert {path.name for path in folder.iterdir() if path.is_file()} >= {"run.jsonl", *AT_THE_END}
+    assert f"seed {2}" in (tmp_path / EARLIER / "summary.md").read_text()
+
+
+def test_a_run_that_never_began_leaves_no_reports(tmp_path: Path) -> None:
+    """Neither its own nor, in their place, those of the run before; and its folder is free."""
+    files = Files(tmp_path, pytest.fail)
+    for event in events():
+        files.receive(event)
+    Files(tmp_path, pytest.fail).close()
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, EARLIER}
+    Files(tmp_path, pytest.fail).close()
+    assert (tmp_path / EARLIER / "run.jsonl").stat().st_size

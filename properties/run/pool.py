@@ -1,0 +1,155 @@
+"""A pool of worker processes. One that dies costs the task that it had, and another takes its place."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection as connections
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from properties.run.serve import serve
+from properties.run.worker import Done, Task
+from verification.backends.protocol import NotAsked
+from verification.isolation.nursery import share_nursery
+
+# Seconds between two looks at whether a worker is still there: a fork that a kernel has made may hold its connection.
+_LOOK = 1.0
+# Seconds that a worker has to end once it is told to.
+_LAST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker process before it handed over its task."""
+
+    process: int
+    how: str
+    """As "died of SIGKILL"."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    task: Task | None = None
+
+
+class Pool:
+    """Up to ``count`` processes, each started when there is a task for it. None of them outlives this process."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
+        self._stop = self._context.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Return True if a process is free, or may be started."""
+        return sum(worker.task is not None for worker in self._workers) < self._count
+
+    @property
+    def is_busy(self) -> bool:
+        """Return True if a process has a task."""
+        return any(worker.task for worker in self._workers)
+
+    def give(self, task: Task) -> None:
+        """Give a task to a free process."""
+        worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
+        worker.task = task
+        with suppress(OSError):  # it is dead, which `wait` tells
+            worker.connection.send(task)
+
+    def wait(self, seconds: float) -> Iterator[tuple[Task, Done | Death]]:
+        """Yield the tasks that ended within so many seconds, as soon as one has, each with what came of it.
+
+        Raises the exception that a task raised.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            busy = [worker for worker in self._workers if worker.task]
+            rest = min(_LOOK, max(0.0, deadline - time.monotonic()))
+            ready = connections.wait([worker.connection for worker in busy], rest)
+            ended = [worker for worker in busy if worker.connection in ready or not worker.process.is_alive()]
+            if ended or time.monotonic() >= deadline:
+                yield from map(self._take, ended)
+                return
+
+    def stop(self) -> None:
+        """Tell all processes to hand over what they have."""
+        self._stop.set()
+
+    def end(self) -> None:
+        """End all processes, whatever they are doing."""
+        self.stop()
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            _await_end(worker.process)
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        nursery = share_nursery()
+        process = self._context.Process(target=serve, args=(theirs, self._stop, nursery))
+        with _interrupts_held():
+            process.start()
+        theirs.close()
+        if nursery is not None:
+            nursery.close()
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+    def _take(self, worker: _Worker) -> tuple[Task, Done | Death]:
+        """Return the task of a worker and its outcome. Raises the exception that the task raised."""
+        task = worker.task
+        assert task is not None
+        try:
+            if not worker.connection.poll():  # it is dead, and something of it still holds the connection
+                raise EOFError
+            outcome = worker.connection.recv()
+        except (EOFError, OSError):
+            self._workers.remove(worker)
+            worker.connection.close()
+            _await_end(worker.process)
+            return task, Death(worker.process.pid or 0, _describe_end(worker.process.exitcode or 0))
+        worker.task = None
+        if isinstance(outcome, NotAsked):
+            return task, Death(worker.process.pid or 0, f"could not ask a backend: {outcome}")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return task, outcome
+
+
+def _await_end(process: BaseProcess) -> None:
+    """Wait until a process has ended, which is killed where that takes too long."""
+    process.join(_LAST_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _describe_end(code: int) -> str:
+    """Return how a process ended, by its exit code; a negative one is a signal."""
+    return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C while a worker may be started. The worker inherits that: a person's Ctrl-C, which goes to the
+    whole group, must not end it before it could say that the session answers.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
