@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any, Literal
 
 from properties.run.serve import serve
 from properties.run.worker import Done, Task
 from verification.backends.protocol import NotAsked
 from verification.isolation.nursery import share_nursery
 
+StartMethod = Literal["fork", "spawn"]
 # Seconds between two looks at whether a worker is still there: a fork that a kernel has made may hold its connection.
 _LOOK = 1.0
 # Seconds that a worker has to end once it is told to.
@@ -40,12 +42,15 @@ class _Worker:
 
 
 class Pool:
-    """Up to ``count`` processes, each started when there is a task for it. None of them outlives this process."""
+    """Up to ``count`` processes, each started when there is a task for it, forked or spawned.
 
-    def __init__(self, count: int) -> None:
+    None of them outlives this process.
+    """
+
+    def __init__(self, count: int, start_method: StartMethod = "spawn") -> None:
         self._count = count
         self._workers: list[_Worker] = []
-        self._context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
+        self._context: Any = multiprocessing.get_context(start_method)
         self._stop = self._context.Event()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from properties.run.known import Known
 from properties.run.plan import Plan, started, tasks
-from properties.run.pool import Death, Pool
+from properties.run.pool import Death, Pool, StartMethod
 from properties.run.worker import Done, Task
+from verification.catalogue import is_foreign
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
@@ -105,7 +107,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
-    pool = Pool(plan.workers)
+    pool = Pool(plan.workers, _start_method(plan))
     try:
         _work(state, pool)
     except KeyboardInterrupt:
@@ -118,6 +120,18 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     if failed and code != VIOLATION:
         raise failed
     return code
+
+
+def _start_method(plan: Plan) -> StartMethod:
+    """Return how workers start: forked, each saves the seconds in which it would load torch and the laws.
+
+    A forked process may not use CUDA, nor has it the threads that other people's modules may have started.
+    """
+    clean = all(
+        cell.backend.device == "cpu" and (plan.crash_after is not None or not is_foreign(cell.source))
+        for cell in plan.cells
+    )
+    return "fork" if clean and sys.platform == "linux" else "spawn"
 
 
 def _work(state: _Run, pool: Pool) -> None:
