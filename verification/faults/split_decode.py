@@ -37,7 +37,8 @@ def attend_part(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
 def merge(one: Part, other: Part) -> Part:
     """Return the output and log-sum-exp of both parts together; two empty parts give zeros and -Inf."""
     total = torch.logaddexp(one[1], other[1])
-    shares = [torch.exp(lse - total).masked_fill(total == -torch.inf, 0.0) for _, lse in (one, other)]
+    # A softmax divides by its sum; exp(lse - total) would add up to 1 only as far as the rounded total is exact.
+    shares = torch.stack([one[1], other[1]]).softmax(dim=0).masked_fill(total == -torch.inf, 0.0)
     return one[0] * shares[0].to(one[0].dtype) + other[0] * shares[1].to(one[0].dtype), total
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attn_core import Attention, attention, cache, eager, notices
-from tests.verification.samples import DECODE, PREFILL
+from tests.verification.samples import DECODE, PREFILL, with_numbers
 from verification import faults
 from verification.backends.observe import observe
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE, Fault
@@ -64,6 +66,17 @@ def test_the_split_decode_is_honest(problem: object) -> None:
     """Within the bound of attn_core's own profile."""
     inputs = make_inputs(problem)  # type: ignore[arg-type]
     judge_output(successful_output(observe(HONEST_SPLIT_DECODE, inputs)), expect(inputs, HONEST_SPLIT_DECODE.precision))
+
+
+def test_the_split_decode_is_honest_where_log_sum_exps_are_large() -> None:
+    """In float64, their own format: shares that are not divided by their sum would be off by ten bounds."""
+    one = replace(DECODE, dtype="float64", num_heads=1, head_dim=1, query_lens=(1,), key_lens=(3,), slot_mapping=(0,))
+    one = replace(one, block_tables=((2, 0),))
+    for score in np.linspace(900, 1000, 40):
+        numbers = {"q": [1], "k": [score], "v": [1], "k_cache": [score] * 8, "v_cache": [1] * 8}
+        inputs = with_numbers(one, **numbers)
+        output = successful_output(observe(HONEST_SPLIT_DECODE, inputs))
+        judge_output(output, expect(inputs, HONEST_SPLIT_DECODE.precision))
 
 
 def test_planting_is_one_function() -> None:
