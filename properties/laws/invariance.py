@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def _with_tame_tails(inputs: Inputs) -> Inputs:
     return _with_paging(inputs, block_tables=tables)
 
 
-def _with_paging(inputs: Inputs, **indices: np.ndarray) -> Inputs:
+def _with_paging(inputs: Inputs, **indices: Any) -> Inputs:
     """Return the inputs with other index tensors, and with a problem that says the same as these."""
     changed = replace(inputs, **indices)
     problem = replace(
