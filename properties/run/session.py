@@ -35,11 +35,17 @@ class _Run:
     """Knowledge of the parent process while a run goes on."""
 
     plan: Plan
+    """The options of the run."""
     reporters: Sequence[Reporter]
+    """All who are told of it."""
     known: Known
+    """Causes that were told, and what each cell goes on without."""
     summary: Summary = field(default_factory=Summary)
+    """What every cell has come to so far."""
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
+    """Features that were tried together."""
     repeated: set[Task] = field(default_factory=set)
+    """Tasks whose worker died once."""
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
