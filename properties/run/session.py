@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from properties.run.cells import Cell
 from properties.run.known import Known
 from properties.run.plan import Plan, started, tasks
 from properties.run.worker import Done, Task, init_worker, run_task
