@@ -50,7 +50,7 @@ DOORS: dict[str, dict[str, set[str]]] = {
         "laws": set(),
         "shrink": {"generate"},
         "run": {"generate", "laws", "shrink"},
-        "show": {"laws"},
+        "show": {"laws", "run"},
         "check": {"generate", "laws", "run"},
         "test_laws": {"check", "run"},
         "commands": {"generate", "laws", "shrink", "run", "show"},

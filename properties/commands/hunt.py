@@ -40,7 +40,8 @@ def run_hunt(
     for found in hunt_each(names, device, seed, seconds, crash_after, workers):
         hunts.append(found)
         verdict = f"killed by {found.law} in {found.dtype}" if found.killed else "SURVIVED"
-        line = f"[{len(hunts)}/{len(names)}] {found.backend}: {verdict}, {found.problems:,} problems, {found.seconds:.1f} s"
+        measured = f"{found.problems:,} problems, {found.seconds:.1f} s"
+        line = f"[{len(hunts)}/{len(names)}] {found.backend}: {verdict}, {measured}"
         (errors if json else console).print(line, markup=False, highlight=False)
     killed = sum(found.killed for found in hunts)
     if json:

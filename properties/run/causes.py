@@ -57,12 +57,16 @@ class Heard:
         return Heard(self.without | other.without, self.raised | other.raised, causes, self.ended or other.ended)
 
 
+NOTHING_HEARD = Heard()
+
+
 def same_cause(one: Failure, other: Failure) -> bool:
     """Return True if two failures of one backend are of one bug, as far as they tell.
 
     They are where the same line raised the same exception; where one breaks on nearly every problem, so that nothing
-    else can be told before it is mended; where neither stands alone in a fresh process; where both need the same feature, or the smallest problem of each has what the
-    other needs; or where one mistake would explain both numbers and one of them has what the other needs.
+    else can be told before it is mended; where neither stands alone in a fresh process; where both need the same
+    feature, or the smallest problem of each has what the other needs; or where one mistake would explain both numbers
+    and one of them has what the other needs.
     """
     if one.raised == other.raised != "" or (one.raised and one.everywhere):
         return True
@@ -95,9 +99,10 @@ def known_cause(
         if violation.raised or cause.raised:
             if violation.raised == cause.raised:
                 return cause
-        elif not cause.need or cause.need in features(problem):
-            if (same := cast(cause.finding.problem, problem.dtype)) and _breaks(law, backend, same):
-                return cause
+            continue
+        same = cast(cause.finding.problem, problem.dtype)
+        if same and (not cause.need or cause.need in features(problem)) and _breaks(law, backend, same):
+            return cause
     return None
 
 

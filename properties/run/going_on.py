@@ -10,7 +10,7 @@ from hypothesis.errors import Unsatisfiable
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.run.afresh import History
-from properties.run.causes import Heard, known_cause, same_cause
+from properties.run.causes import NOTHING_HEARD, Heard, known_cause, same_cause
 from properties.run.round import After, Broken, fuzz
 from properties.run.telling import tell_failure
 from verification.backends.protocol import Backend
@@ -41,7 +41,7 @@ class CellRound:
     """Returns True once somebody wants the round to end."""
     causes: list[Failure] = field(default_factory=list)
     """Causes that are known of the backend."""
-    heard: Heard = Heard()
+    heard: Heard = NOTHING_HEARD
     """What the cell goes on without."""
     found: list[Failure] = field(default_factory=list)
     """Failures of causes that were not known."""

@@ -21,7 +21,7 @@ from verification.problem.json_io import to_json
 
 @dataclass(frozen=True)
 class Hunted:
-    """What became of one backend."""
+    """Fate of one backend."""
 
     backend: str
     """Name under which the catalogue has it."""

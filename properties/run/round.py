@@ -16,6 +16,9 @@ from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Law, OutsideLaw
+from properties.run.broken import ALONE as ALONE
+from properties.run.broken import After as After
+from properties.run.broken import Broken as Broken
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
 from properties.shrink.minimise import simplify_numbers
@@ -38,38 +41,6 @@ _NEAR = 400
 
 class Stopped(BaseException):
     """Somebody wants the round to end. No `Exception`: neither Hypothesis nor a backend may take it for a failure."""
-
-
-@dataclass(frozen=True)
-class Broken:
-    """Smallest problem on which a law broke, how it broke, and the lines that `read_lines_run` tells of."""
-
-    problem: Problem
-    violation: Violation
-    lines: tuple[str, ...] = ()
-    tried: tuple[tuple[Problem, bool], ...] = ()
-    """The last problems that were tried, each with whether the law broke."""
-    law: Law | None = None
-    """The law that broke, where it is a simpler one than was asked (`After.simpler`)."""
-
-
-@dataclass(frozen=True)
-class After:
-    """Knowledge of earlier violations, after which a round of the cell goes on."""
-
-    without: frozenset[str] = frozenset()
-    """Features (`properties.shrink.features`) that no problem has."""
-    raised: frozenset[str] = frozenset()
-    """Exceptions, by `Violation.raised`, that are told already: a problem on which one is raised says nothing new."""
-    turn: int = 0
-    """How often the round was broken off: each turn tries other problems."""
-    simpler: tuple[Law, ...] = ()
-    """Laws that are simpler to understand: the first that breaks on the problem too takes the law's place."""
-    knows: Callable[[Law, Problem, Violation], bool] = lambda *_: False
-    """Returns True where the violation is of a known cause, so that its problem need not be made small."""
-
-
-ALONE = After()
 
 
 class Round(NamedTuple):
@@ -156,6 +127,13 @@ class _Tally:
             raise self._break(problem, broke)
         if counting:
             self.reasons["it raises there, as is told already"] += 1
+
+    @property
+    def failure(self) -> str:
+        """Return how the law that is asked broke; on the smallest problem, unless a simpler law took its place."""
+        if self.broken is None:
+            return ""
+        return str(self.first if self.broken.law else self.broken.violation)
 
     @property
     def simplest(self) -> Law:
@@ -246,9 +224,7 @@ def fuzz(
         found_after=tally.found - start if tally.found else 0.0,
         digest=0 if after.turn or after.without else tally.digest,
         histogram=histogram(tally.ratios) if any(tally.ratios) else (),
-        failure=str(
-            tally.first if tally.broken and tally.broken.law else (tally.broken and tally.broken.violation) or ""
-        ),
+        failure=tally.failure,
         reasons=dict(tally.reasons),
     )
     broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None

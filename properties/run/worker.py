@@ -16,7 +16,7 @@ from pathlib import Path
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
 from properties.run.afresh import History, call_before
-from properties.run.causes import Heard
+from properties.run.causes import NOTHING_HEARD, Heard
 from properties.run.first_look import look
 from properties.run.going_on import CellRound
 from properties.run.round import Broken
@@ -64,7 +64,7 @@ class Task:
     """Seconds in which a backend that is not ours answers, or has crashed; None where all are trusted."""
     causes: tuple[Failure, ...] = ()
     """Causes of failures of the backend that are known by now."""
-    heard: Heard = Heard()
+    heard: Heard = NOTHING_HEARD
     """What the cell goes on without."""
 
 
@@ -73,12 +73,14 @@ class Done:
     """Results of a task."""
 
     result: CellResult
+    """Counts of what was tried."""
     failures: tuple[Failure, ...]
     """Broken laws, one for each cause that was not known."""
     coverage: Coverage
+    """Features that the problems had."""
     met: tuple[Failure, ...] = ()
     """Known causes by which the cell broke."""
-    heard: Heard = Heard()
+    heard: Heard = NOTHING_HEARD
     """What the cell goes on without."""
     cannot_run: Failure | None = None
     """The failure of a backend that raises on every problem."""
@@ -127,7 +129,7 @@ def run_task(task: Task) -> Done:
 
 
 @cache
-def _history_of(source: str, device: str) -> History:
+def _history_of(source: str, device: str) -> History:  # noqa: ARG001 (one for each)
     """Return the calls that this process has made of a backend."""
     return History()
 

@@ -33,10 +33,15 @@ class Finding:
     """
 
     problem: Problem
+    """The problem, as small as it got."""
     law: str = ""
+    """Name of the law."""
     backend: str = ""
+    """Name under which the catalogue has the backend."""
     device: str = ""
+    """Where it was asked."""
     message: str = ""
+    """How the law broke."""
     before: tuple[Problem, ...] = ()
     """Calls that must come before it: in a fresh process the law holds without them."""
 

@@ -53,7 +53,8 @@ def _verdict(summary: Summary) -> tuple[str, str]:
     unreached, cells = summary.states[State.NOT_REACHED], len(summary.results)
     problems = _count(summary.verified, "problem")
     if broken:
-        found = f"{_count(len(summary.failures), 'finding')}, " if summary.failures else ""
+        findings = len(summary.failures)  # one may be that of many laws
+        found = f"{_count(findings, 'finding')}, " if 0 < findings < len(broken) else ""
         return "bad", f"{found}{_count(len(broken), 'law')} broken"
     if summary.error:
         return "bad", f"The run died after {_count(summary.verified, 'verified problem')}: {summary.error}"

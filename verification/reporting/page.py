@@ -31,11 +31,17 @@ class Shown:
     """Failure as the page shows it."""
 
     failure: Failure
+    """The failure itself."""
     message: str
+    """How it broke, without the worst element."""
     words: str
+    """The problem in words."""
     drawn: Picture | None
+    """The problem as a picture."""
     commands: list[str]
+    """Commands that replay it and that write its script."""
     cause: list[str]
+    """Lines about its cause."""
 
     @property
     def census(self) -> str:

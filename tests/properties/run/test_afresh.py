@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
+import pytest
 from torch import Tensor
 
 from properties.laws import LAWS
@@ -81,12 +82,8 @@ def test_a_finding_with_calls_before_it_is_kept_replayed_and_scripted() -> None:
 
 def test_calls_before_are_read_as_problems_are() -> None:
     text = Finding(TWO_PAGES, before=(ONE_PAGE,)).to_json().replace('"before": [', '"before": [3, ')
-    try:
+    with pytest.raises(ProblemError, match="problem"):
         read(text)
-    except ProblemError as error:
-        assert "problem" in str(error)
-    else:
-        raise AssertionError
 
 
 def test_the_history_is_left_as_it_was() -> None:
