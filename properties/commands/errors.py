@@ -6,6 +6,7 @@ from properties.laws.claims import ClaimError
 from properties.run.session import NOT_VERIFIED, WorkerDied
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
+from verification.problem.printable import printable
 from verification.problem.reading import ProblemError
 
 
@@ -22,3 +23,8 @@ EXIT_CODES: dict[type[BaseException], int] = {
     ScriptError: NOT_VERIFIED,
     WorkerDied: NOT_VERIFIED,
 }
+
+def told(error: BaseException) -> str:
+    """Return the line that a person sees of an error: it may quote what a foreign module says."""
+    return f"error: {printable(str(error))}"
+

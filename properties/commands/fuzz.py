@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from properties.commands.console import open_console
 from properties.commands.errors import UsageError
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
@@ -24,8 +25,6 @@ from verification.reporting.json_lines import JsonLines
 from verification.reporting.terminal import Terminal
 
 DEFAULT_EXAMPLES = 500
-# Seconds of the budget that are kept for the end: for the problems that are being checked by then, and for the reports.
-_RESERVE = 1.5
 
 
 def run_fuzz(
@@ -64,7 +63,7 @@ def run_fuzz(
         seed=secrets.randbelow(2**32) if seed is None else seed,
         examples=None if minutes else examples or DEFAULT_EXAMPLES,
         minutes=minutes,
-        deadline=began + 60 * minutes - _RESERVE if minutes else float("inf"),
+        began=began,
         workers=workers or cores(),
         findings=findings,
         corpus=corpus,
@@ -73,7 +72,7 @@ def run_fuzz(
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
-    console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
+    console = open_console(stderr=json)
     files = _open_files(reports, console)
     reporters: list[Reporter] = [Terminal(console, began, table), files]
     code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)

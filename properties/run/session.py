@@ -20,12 +20,16 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import CellEnded, Event, LawBroken, Reporter, RoundEnded, RunEnded
+from verification.reporting.events import CellEnded, Event, LawBroken, Reporter, RoundEnded, RunEnded, RunReady, tell
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
 # How long the workers may take to hand over what they have, once they are told to stop.
 _GRACE = 1.0
+# Seconds of a budget that are kept for its end: for the problems that are being checked by then, and for the reports.
+_RESERVE = 1.5
+# Seconds between two looks at whether a worker is ready, and the longest start: a budget of minutes is spent after it.
+_GLANCE, _LONGEST_START = 0.1, 600.0
 
 
 class WorkerDied(RuntimeError):
@@ -41,11 +45,19 @@ class _Run:
     summary: Summary = field(default_factory=Summary)
     found: set[str] = field(default_factory=set)
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
+    is_ready: bool = False
+    deadline: float = float("inf")
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
-        for reporter in (self.summary, *self.reporters):
-            reporter.receive(event)
+        tell(event, (self.summary, *self.reporters))
+
+    def ready(self) -> None:
+        """Tell that the first problem can be asked. A budget of minutes begins here."""
+        now, self.is_ready = time.monotonic(), True
+        if self.plan.minutes:
+            self.deadline = now + 60 * self.plan.minutes - _RESERVE
+        self.tell(RunReady(now - self.plan.began))
 
     def is_broken(self, cell: Cell) -> bool:
         """Return whether the law of the cell broke in an earlier round."""
@@ -62,13 +74,14 @@ class _Run:
                 self.found.add(failure.finding.file_name)
                 self.tell(LawBroken(_saved(failure, self.plan.findings)))
 
-    def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
+    def end(self, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
         code = exit_code(self.plan, self.summary, interrupted, failed)
         error = f"{type(failed).__name__}: {failed}".splitlines()[0] if failed else ""
         for result in self.summary.results:
             self.tell(CellEnded(*result.cell, result.state, result.why))
         states = {str(state): count for state, count in self.summary.states.items()}
+        seconds = time.monotonic() - self.plan.began
         self.tell(RunEnded(seconds, code, interrupted, self.coverage, error, states))
         return code
 
@@ -92,17 +105,17 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     Raises WorkerDied where a worker died, and whatever else the harness failed with, after the reports; where a law was
     broken by then its exit code says more.
     """
-    start, state, interrupted = time.monotonic(), _Run(plan, reporters), False
+    state, interrupted = _Run(plan, reporters), False
     failed: Exception | None = None
     state.tell(started(plan))
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
     context = multiprocessing.get_context("spawn")  # a forked process may not use CUDA
-    stop = context.Event()
-    workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop,))
+    stop, ready = context.Event(), context.Event()
+    workers = ProcessPoolExecutor(plan.workers, context, init_worker, (stop, ready))
     try:
-        _work(state, workers, stop.set)
+        _work(state, workers, stop.set, ready.is_set)
     except KeyboardInterrupt:
         interrupted = True
     except BrokenProcessPool as error:
@@ -114,7 +127,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
         workers.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
-    code = state.end(time.monotonic() - start, interrupted, failed)
+    code = state.end(interrupted, failed)
     if failed and code != VIOLATION:
         raise failed
     return code
@@ -135,9 +148,13 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -> None:
+def _work(
+    state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None], is_ready: Callable[[], bool]
+) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead, pending, interrupted = tasks(state.plan, state.is_broken), dict[Future[Done], Task](), None
+    if state.plan.minutes:
+        state.deadline = time.monotonic() + _LONGEST_START
     try:
         while True:
             # One more than there are workers, so that none of them waits for this process.
@@ -146,10 +163,12 @@ def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None]) -
                     pending[workers.submit(run_task, task)] = task
             if not pending:
                 return
-            rest = state.plan.deadline - time.monotonic()
+            rest = state.deadline - time.monotonic()
             if rest <= 0:
                 break
-            ended, _ = wait(pending, min(rest, 3600), FIRST_COMPLETED)
+            ended, _ = wait(pending, min(rest, 3600 if state.is_ready else _GLANCE), FIRST_COMPLETED)
+            if not state.is_ready and is_ready():
+                state.ready()
             for future in ended:
                 del pending[future]
                 state.handed_over(future.result())

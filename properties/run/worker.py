@@ -20,7 +20,7 @@ from properties.run.round import Broken, fuzz
 from properties.shrink.explain import find_indifferent
 from verification.backends.flags import settle
 from verification.backends.protocol import Backend
-from verification.isolation.isolated import open_backend
+from verification.isolation.isolated import open_backend, wake
 from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang
@@ -78,15 +78,28 @@ class _Stop:
         return cls.event is not None and cls.event.is_set()
 
 
-def init_worker(stop: Event) -> None:
+class _Ready:
+    """Tells the session that a problem can be asked here."""
+
+    event: Event | None = None
+
+    @classmethod
+    def set(cls) -> None:
+        if cls.event is not None and not cls.event.is_set():
+            cls.event.set()
+
+
+def init_worker(stop: Event, ready: Event) -> None:
     """Make a process a worker. It ignores Ctrl-C, which the session answers and tells of."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Stop.event = stop
+    _Stop.event, _Ready.event = stop, ready
     settle()
 
 
 def run_task(task: Task) -> Done:
     backend = open_backend(task.source, task.device, task.crash_after)
+    wake(backend)
+    _Ready.set()
     if task.corpus is not None:
         return _replayed(task, backend, task.corpus)
     law = _BY_NAME[task.law]

@@ -43,6 +43,11 @@ class Host:
         self._control: socket.socket | None = None
         self._connection: Connection | None = None
 
+    def wake(self) -> None:
+        """Start the process where there is none. Raises Crash where it does not come up."""
+        if self._connection is None:
+            self._start_process()
+
     def ask(self, request: Request) -> Reply:
         """Return the reply to a request. Raises Crash where there is none; the next request gets another process."""
         connection = self._connection or self._start_process()

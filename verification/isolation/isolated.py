@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -17,6 +17,7 @@ from verification.backends.protocol import Backend, Call, NotPortable, Returned,
 from verification.catalogue import UnknownBackend, backend_named, is_foreign
 from verification.isolation.host import Host
 from verification.isolation.shipment import Request, pack
+from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
@@ -73,6 +74,15 @@ def open_backend(source: str, device: str, crash_after: float | None) -> Backend
     if crash_after is None or not is_foreign(source) or not hasattr(os, "fork"):
         return backend
     return Isolated(backend, source, crash_after, Host(source, device, crash_after))
+
+
+def wake(backend: Backend) -> None:
+    """Start the process of a backend that has one of its own, so that no problem has to wait for it. Where it does not
+    come up, the first problem tells.
+    """
+    if isinstance(backend, Isolated):
+        with suppress(Crash):
+            backend.host.wake()
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from shlex import quote
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from verification.oracle.difference import Difference
 from verification.problem.describe import describe
 from verification.records.failure import Failure
 from verification.reporting.draw import draw_problem
+from verification.reporting.tables import folding
 
 # More reasons than these are none.
 _MOST_REASONS = 4
@@ -42,7 +43,7 @@ def render_failure(failure: Failure) -> RenderableType:
 
 def _worst(found: Difference) -> Table:
     worst = found.worst
-    table = Table(Column("worst element", no_wrap=True), "got", "exact", "off by", "allowed")
+    table = folding("worst element", "got", "exact", "off by", "allowed")
     off = abs(worst.got - worst.exact)
     allowed = f"{worst.bound:.3g}" if worst.bound else "nothing"
     table.add_row(
@@ -80,7 +81,7 @@ def _hints(failure: Failure) -> Iterator[str]:
 
 def _next(failure: Failure) -> Iterator[Text]:
     yield Text("Replay it:", style="bold")
-    yield Text(f"  {replay_command(failure)}", no_wrap=True)
+    yield Text(f"  {replay_command(failure)}")
     if failure.not_kept:
         yield Text(f"NOT KEPT in {failure.not_kept}; this is all there is of it", style="bold red")
     else:

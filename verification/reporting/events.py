@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from verification.problem.printable import printable_in
 from verification.problem.reading import (
     INT64,
     ProblemError,
@@ -51,8 +53,19 @@ class RunStarted:
     """The cells that can run here, in order; empty where they are not known, as in files of version 1."""
     machine: dict[str, str] = field(default_factory=dict)
     """What it runs on: versions, devices, switches, and what lies outside a contract."""
+    left_out: tuple[tuple[str, ...], ...] = ()
+    """For each kind of call that is asked, a phase of a backend, the labels that no problem of it can have, since its
+    contract or the choice of cells leaves them out; empty where that is not known."""
     version: int = VERSION
     """Version of these events."""
+
+
+@dataclass(frozen=True)
+class RunReady:
+    """Told once a backend can be asked its first problem, which is when a budget of minutes begins."""
+
+    seconds: float
+    """Wall time of the start: the process, its workers, torch and the backend were loaded in it."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ class RunEnded:
     """Told when a run ends, by its budget, by a person or by an error."""
 
     seconds: float
-    """Wall time, without the start of the process."""
+    """Wall time, the start of the process included."""
     exit_code: int
     """The exit code of the command."""
     interrupted: bool = False
@@ -131,13 +144,22 @@ class RunEnded:
     """How many cells came to each `State`."""
 
 
-Event = RunStarted | RoundEnded | LawBroken | FaultHunted | CellEnded | RunEnded
+Event = RunStarted | RunReady | RoundEnded | LawBroken | FaultHunted | CellEnded | RunEnded
 
 
 class Reporter(Protocol):
     """Hears of a run by its events. It knows nothing of laws or backends."""
 
     def receive(self, event: Event) -> None: ...
+
+
+def tell(event: Event, reporters: Iterable[Reporter]) -> None:
+    """Let every reporter hear of an event. Its texts may come from foreign code, so they are made printable here, and no
+    reporter need do that.
+    """
+    event = printable_in(event)
+    for reporter in reporters:
+        reporter.receive(event)
 
 
 def to_line(event: Event) -> str:
@@ -221,7 +243,9 @@ _STARTED: dict[str, Reader] = {
     "minutes": optional(finite),
     "examples": optional(_COUNT),
     "machine": mapping_of(text),
+    "left_out": tuple_of(tuple_of(text)),
 }
+_READY: dict[str, Reader] = {"seconds": finite}
 _HUNTED: dict[str, Reader] = {
     **dict.fromkeys(("id", "sentence", "citation", "law", "dtype", "words"), text),
     **dict.fromkeys(("problems", "tokens"), _COUNT),
@@ -245,6 +269,7 @@ def _state(where: str, value: Any) -> State:
 _CELL: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "why"), text), "state": _state}
 _NAMES = {
     RunStarted: "run_started",
+    RunReady: "run_ready",
     RoundEnded: "round_ended",
     LawBroken: "law_broken",
     FaultHunted: "fault_hunted",
@@ -253,6 +278,7 @@ _NAMES = {
 }
 _READ: dict[str, Reader] = {
     "run_started": lambda where, data: record(RunStarted, _STARTED, where, data),
+    "run_ready": lambda where, data: record(RunReady, _READY, where, data),
     "round_ended": lambda where, data: RoundEnded(record(CellResult, _RESULT, where, data)),
     "law_broken": lambda where, data: LawBroken(record(Failure, FAILURE_READERS, where, data)),
     "fault_hunted": lambda where, data: record(FaultHunted, _HUNTED, where, data),
