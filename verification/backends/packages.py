@@ -14,12 +14,22 @@ from pathlib import Path
 _NOT_FOLLOWED = {*sys.stdlib_module_names, "torch", "numpy", "attn_core", "verification", "properties"}
 
 
+def is_installed(package: str) -> bool:
+    """Return True if a package, by the name that is imported, comes with Python or was installed."""
+    return package in sys.stdlib_module_names or package in _owners()
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
 @cache
 def installed_packages(module: str) -> dict[str, str]:
     """Return the version of each installed package that a module belongs to, or that it or a module which is not
     installed, such as a file beside it, imports.
     """
-    owners, found = packages_distributions(), set[str]()
+    owners, found = _owners(), set[str]()
     waiting, seen = [module], set[str]()
     while waiting:
         name = waiting.pop()
