@@ -24,7 +24,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     WorkerDied: NOT_VERIFIED,
 }
 
+
 def told(error: BaseException) -> str:
     """Return the line that a person sees of an error: it may quote what a foreign module says."""
     return f"error: {printable(str(error))}"
-

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from properties.commands.console import open_console
 from properties.commands.errors import UsageError
-from properties.run.probe import Point, probe
+from properties.run.point import Point
+from properties.run.probe import probe
 from properties.run.proposal import holds_only_if, proposed, replay_of, unmeasured, weakened
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract

@@ -113,7 +113,7 @@ def _packages(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _left_out(cells: Sequence[Cell]) -> tuple[tuple[str, ...], ...]:
-    """Return for each kind of call that some cell is asked with, a phase of a backend, the labels that it cannot have."""
+    """Return for each kind of call that is asked, a phase of a backend, the labels that no problem of it can have."""
     found = []
     for name, device in dict.fromkeys((cell.backend.name, cell.backend.device) for cell in cells):
         mine = [cell for cell in cells if (cell.backend.name, cell.backend.device) == (name, device)]

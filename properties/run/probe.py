@@ -5,29 +5,23 @@ A point that holds on so many problems may still be no promise; one that breaks 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-from hypothesis.errors import Flaky
+from functools import wraps
+from typing import Any
 
 from properties.generate.options import HEAD_DIMS
-from properties.generate.profile import try_each
-from properties.generate.strategies import MASKS, can_misuse, problems_within
+from properties.generate.strategies import MASKS, can_misuse
 from properties.laws import LAWS
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Asked, Law, OutsideLaw
-from properties.shrink.reduce import reduce_problem
+from properties.run.point import Point, try_law
 from verification.backends.contract import Contract
 from verification.backends.promises import ARGUMENTS
 from verification.backends.protocol import Backend, Wrapped
-from verification.oracle.judge import Verdict, Violation
-from verification.oracle.violation import Hang
+from verification.oracle.judge import Verdict
 from verification.problem import Problem
 from verification.problem.formats import DTYPES
-from verification.problem.json_io import to_json
 from verification.problem.labels import NAMES, labels
 from verification.problem.scoring import FEATURES
 from verification.problem.visibility import has_blind_rows
@@ -61,43 +55,6 @@ LABELS: dict[str, frozenset[str]] = {
 _SIZES = ("H/G", "block size", "cache layout")
 _WITH_BLIND_ROWS = {"keys: 0", "queries and keys: no keys", "queries and keys: Lq > Lk", "slots: -1"}
 _DENSE = ("H/G", "layout", "queries and keys: 1", "queries and keys: Lq")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One promise that was tried."""
-
-    field: str
-    """Field of the contract; "defines" stands for a label that is not ``undefined``."""
-    value: str
-    """Part of the field that was tried, as a dtype or a law; empty for all of it."""
-    declared: bool
-    """True if the contract promises it."""
-    problems: int
-    """Number of problems of which it says something."""
-    broken: str = ""
-    """The violation, in one line; empty where it held."""
-    phase: str = ""
-    """The phase that was tried, where the contract differs from phase to phase; empty stands for all of them."""
-    law: str = ""
-    """The law that broke."""
-    problem: Problem | None = None
-    """The problem on which it broke: a small one where the contract promises the point."""
-
-    @property
-    def holds(self) -> bool:
-        return bool(self.problems) and not self.broken
-
-    @property
-    def title(self) -> str:
-        """Return field and value, and the phase where contracts differ."""
-        name = f"{self.field} {self.value}".rstrip()
-        return f"{name} in {self.phase}" if self.phase else name
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON."""
-        held = {name: value for name, value in vars(self).items() if name != "problem"}
-        return held | {"problem": json.loads(to_json(self.problem)) if self.problem else None}
 
 
 @dataclass(frozen=True)
@@ -138,7 +95,7 @@ def _points(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     least = replace(declared, dtypes=DTYPES, head_dims=(), **nothing)
 
     def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str, times: int = 1) -> Point:
-        return _try(law, Promising(backend, contract), dtype, seed, times * examples, owed).point(field, value, owed)
+        return try_law(law, Promising(backend, contract), dtype, seed, times * examples, owed).point(field, value, owed)
 
     dims = () if declared.compiled_sizes else declared.head_dims[:1] or (64,)
     dtypes = []
@@ -225,7 +182,7 @@ def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: 
     # So many more as few of them have it.
     for name, times in (("agrees_with_reference", 4), ("cache_is_exact", 2), ("poison_is_invisible", 2)):
         law = _only(BY_NAME[name], lambda problem: NAMES[label] in labels(problem))
-        tried = _try(law, backend, dtype, seed, times * examples, promised)
+        tried = try_law(law, backend, dtype, seed, times * examples, promised)
         count += tried.problems
         if tried.broken:
             return replace(tried.point("defines", label, promised), problems=count)
@@ -235,12 +192,13 @@ def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: 
 def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:
     """On problems with rows that see nothing."""
     law = _only(AGREES, has_blind_rows)
-    return _try(law, backend, dtype, seed, 4 * examples, promised).point("blind", blind, promised)
+    return try_law(law, backend, dtype, seed, 4 * examples, promised).point("blind", blind, promised)
 
 
 def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
     """The law of such problems alone."""
 
+    @wraps(law.check)
     def check(backend: Asked, problem: Problem) -> Verdict:
         if not wanted(problem):
             raise OutsideLaw("the problem does not have what is probed")
@@ -255,43 +213,3 @@ def _scored(feature: str) -> Law:
 
 # Where queries and keys are as many, both alignments are one.
 _UNEQUAL = _only(AGREES, lambda problem: problem.query_lens != problem.key_lens)
-
-
-class _Tried(NamedTuple):
-    """Result of trying a law: of how many problems it said something, and how it broke on which."""
-
-    problems: int
-    broken: str = ""
-    law: str = ""
-    problem: Problem | None = None
-
-    def point(self, field: str, value: str, declared: bool) -> Point:
-        """Return the point of a contract that was tried."""
-        return Point(field, value, declared, self.problems, self.broken, law=self.law, problem=self.problem)
-
-
-def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int, shrink: bool) -> _Tried:
-    """Try a law on problems of a contract. Where ``shrink``, the one on which it breaks is made small."""
-    said, broken, hangs = 0, list[tuple[Problem, str]](), False
-
-    def check(problem: Problem) -> None:
-        nonlocal said, hangs
-        try:
-            law.ask(backend, problem)
-        except OutsideLaw:
-            return
-        except Violation as violation:
-            broken.append((problem, str(violation).splitlines()[0]))
-            hangs = isinstance(violation, Hang)
-            raise
-        said += 1
-
-    # What breaks now and then, as memory that nobody has written does, is broken all the same.
-    with suppress(Violation, Flaky):
-        try_each(problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input), check, seed, examples)
-    if not broken:
-        return _Tried(said)
-    problem, message = broken[0]
-    if shrink and not hangs:  # every look at a hang takes its time
-        problem = reduce_problem(problem, lambda other: backend.contract.speaks_of(other) and law.breaks(backend, other))
-    return _Tried(said + 1, message, law.name, problem)

@@ -8,7 +8,8 @@ from shlex import quote
 from typing import Any
 
 from properties.generate.options import HEAD_DIMS
-from properties.run.probe import Point, of_phases
+from properties.run.point import Point
+from properties.run.probe import of_phases
 from verification.backends.contract import Contract
 from verification.backends.promises import Differing
 from verification.backends.protocol import Backend
@@ -99,7 +100,8 @@ def holds_only_if(point: Point) -> str:
     """Return the one line that goes with a weakened point: the proposal never passes off a defect as a contract."""
     condition = _ONLY_IF[point.field].format(point.value)
     phase = f" in a {point.phase}" if point.phase else ""
-    return f"{point.title}: the proposal holds only if {condition}{phase}: if your documentation promises it, this is a finding"
+    only_if = f"the proposal holds only if {condition}{phase}"
+    return f"{point.title}: {only_if}: if your documentation promises it, this is a finding"
 
 
 def replay_of(point: Point, source: str, device: str) -> str:

@@ -41,12 +41,19 @@ class _Run:
     """Knowledge of the parent process while a run goes on."""
 
     plan: Plan
+    """The options of the run."""
     reporters: Sequence[Reporter]
+    """Whoever hears of it."""
     summary: Summary = field(default_factory=Summary)
+    """What it came to so far."""
     found: set[str] = field(default_factory=set)
+    """Names of the files of all findings."""
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
+    """Which features were tried together."""
     is_ready: bool = False
+    """True once the first problem can be asked."""
     deadline: float = float("inf")
+    """When the workers stop, by `time.monotonic`."""
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
@@ -148,9 +155,7 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(
-    state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None], is_ready: Callable[[], bool]
-) -> None:
+def _work(state: _Run, workers: ProcessPoolExecutor, stop: Callable[[], None], is_ready: Callable[[], bool]) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead, pending, interrupted = tasks(state.plan, state.is_broken), dict[Future[Done], Task](), None
     if state.plan.minutes:

@@ -47,7 +47,7 @@ class Coverage:
         return Coverage(self.problems + other.problems, self.counts + other.counts)
 
     def untried(self, left_out: LeftOut = ()) -> list[tuple[str, str]]:
-        """Return the pairs that are possible and that no problem had, but for those that every kind of call leaves out."""
+        """Return the possible pairs that no problem had, without those that all kinds of calls leave out."""
         names = list(NAMES)
         nobody_had = (self.counts == 0) & can_be_asked(left_out)
         pairs = POSSIBLE[nobody_had[tuple(POSSIBLE.T)]].tolist()

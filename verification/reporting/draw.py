@@ -20,8 +20,9 @@ from verification.reporting.values import list_values
 
 # What fits on a screen. More is cut, and said to be.
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
-# Columns beside the marks of a row: lengths, lines, the query's number, what is said of it; and the fewest marks.
-_BESIDE, _FEWEST = 52, 6
+# Columns beside the marks of a row: lengths, lines, the query's number, what is said of it; the fewest marks; and the
+# width from which on lengths have columns of their own.
+_BESIDE, _FEWEST, _WIDE = 52, 6, 96
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,9 @@ class _Drawing:
     problem: Problem
     wrong: Element | None
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:  # noqa: ARG002
-        keys = max(_FEWEST, min(_KEYS, options.max_width - _BESIDE))
-        problem = self.problem
-        yield _paged(problem, self.wrong) if problem.reads_cache else _prefill(problem, self.wrong, keys)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        problem, width = self.problem, options.max_width
+        yield _paged(problem, self.wrong) if problem.reads_cache else _prefill(problem, self.wrong, width)
         if problem.num_blocks and problem.slot_mapping:
             yield _stored(problem)
         yield from map(Text, list_values(problem))
@@ -43,9 +43,10 @@ def draw_problem(problem: Problem, wrong: Element | None = None) -> _Drawing:
     return _Drawing(problem, wrong)
 
 
-def _prefill(problem: Problem, wrong: Element | None, most_keys: int) -> Table:
-    head = head_drawn(problem, wrong)
-    table = folding("sequence", f"who sees what ({describe_marks(problem, head)})", show_lines=True)
+def _prefill(problem: Problem, wrong: Element | None, width: int) -> Table:
+    head, lengths = head_drawn(problem, wrong), ["queries", "keys"] if width >= _WIDE else []
+    most_keys = max(_FEWEST, min(_KEYS, width - _BESIDE - 8 * len(lengths)))
+    table = folding("sequence", *lengths, f"who sees what ({describe_marks(problem, head)})", show_lines=True)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
         grid, rows = Text(), range(min(queries, _ROWS))
         for row, sight in enumerate(list_sights(problem, i, head, rows, range(min(keys, most_keys)))):
@@ -56,7 +57,8 @@ def _prefill(problem: Problem, wrong: Element | None, most_keys: int) -> Table:
         if queries > _ROWS:
             grid.append(f"... {queries - _ROWS} more queries\n", style="dim")
         grid.rstrip()
-        table.add_row(f"{i}\n{_counted(queries, 'query', 'queries')}\n{_counted(keys, 'key', 'keys')}", grid)
+        said = (str(i), str(queries), str(keys)) if lengths else (f"{i}\n{queries} queries\n{keys} keys",)
+        table.add_row(*said, grid)
     return table
 
 
@@ -89,7 +91,7 @@ def _paged(problem: Problem, wrong: Element | None) -> Table:
 
 
 def _block(problem: Problem, block: int, hidden: int, seen: int) -> Text:
-    """Return where the slots of a block lie: the first ``hidden`` ones behind the window, those up to ``seen`` in sight."""
+    """Return a line of the slots of a block: the first ``hidden`` lie behind the window, those up to ``seen`` in it."""
     size = problem.block_size
     if not 0 <= block < problem.num_blocks:
         return Text(f"block {block}: not in the cache, its tokens are not seen", style="yellow")
@@ -125,7 +127,3 @@ def _stored(problem: Problem) -> Table:
 
 def _range(first: int, end: int) -> str:
     return str(first) if end - first == 1 else f"{first}-{end - 1}"
-
-
-def _counted(number: int, noun: str, plural: str) -> str:
-    return f"{number} {noun if number == 1 else plural}"

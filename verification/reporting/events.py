@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from verification.problem.labels import FULL_NAMES
 from verification.problem.printable import printable_in
 from verification.problem.reading import (
     INT64,
@@ -154,7 +155,7 @@ class Reporter(Protocol):
 
 
 def tell(event: Event, reporters: Iterable[Reporter]) -> None:
-    """Let every reporter hear of an event. Its texts may come from foreign code, so they are made printable here, and no
+    """Let every reporter hear of an event. Its texts may come from foreign code, so they are made printable here: no
     reporter need do that.
     """
     event = printable_in(event)
@@ -243,7 +244,7 @@ _STARTED: dict[str, Reader] = {
     "minutes": optional(finite),
     "examples": optional(_COUNT),
     "machine": mapping_of(text),
-    "left_out": tuple_of(tuple_of(text)),
+    "left_out": tuple_of(tuple_of(one_of(FULL_NAMES))),
 }
 _READY: dict[str, Reader] = {"seconds": finite}
 _HUNTED: dict[str, Reader] = {

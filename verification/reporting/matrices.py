@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from verification.records.results import CellResult, State
 from verification.reporting.tally import counts
 
-
 Key = Callable[[CellResult], str]
 
 
@@ -102,5 +101,7 @@ def _grid(title: str, results: Sequence[CellResult], row_of: Key, column_of: Key
     for result in results:
         places.setdefault((row_of(result), column_of(result)), []).append(result)
     columns = list(dict.fromkeys(map(column_of, results)))
-    rows = {row: [Place(places.get((row, name), [])) for name in columns] for row in dict.fromkeys(map(row_of, results))}
+    rows = {
+        row: [Place(places.get((row, name), [])) for name in columns] for row in dict.fromkeys(map(row_of, results))
+    }
     return Grid(title, columns, rows, [Place([r for r in results if column_of(r) == name]) for name in columns])

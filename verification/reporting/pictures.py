@@ -49,7 +49,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Slot:
-    """Slot of a `Block`: ``kind`` is seen, behind (the window) or tail; ``new`` says that a token of this call is stored here."""
+    """Slot of a `Block`: ``kind`` is seen, behind (the window) or tail; ``new`` says that this call stores a token."""
 
     text: str
     kind: str
@@ -159,8 +159,8 @@ def _place(problem: Problem, slot: int) -> str:
 
 
 def _block(problem: Problem, block: int, hidden: int, left: int) -> Block:
-    """Return a block; ``left`` positions of the context lie in it and those behind it, the first ``hidden`` of them out of
-    the window.
+    """Return a block; ``left`` positions of the context lie in it and those behind it, the first ``hidden`` of them out
+    of the window.
     """
     valid, size = 0 <= block < problem.num_blocks, problem.block_size
     if not valid or left <= 0:

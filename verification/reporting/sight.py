@@ -12,7 +12,7 @@ from verification.problem import Problem
 from verification.problem.visibility import visible_keys
 from verification.tensors.fill_masks import make_masks
 
-SEEN, HIDDEN, MASKED = "■", "·", "×"
+SEEN, HIDDEN, MASKED = "■", "·", "□"
 
 
 class Sight(NamedTuple):

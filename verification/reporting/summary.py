@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def left_out(self) -> LeftOut:
-        """Return for each kind of call that a run asked the labels that it cannot have; empty where a run does not tell."""
+        """Return for each kind of call that was asked the labels that it cannot have; empty where that is not known."""
         if not all(run.left_out for run in self.runs):
             return ()
         return tuple(dict.fromkeys(labels for run in self.runs for labels in run.left_out))

@@ -77,10 +77,10 @@ class Terminal:
             self._say(f"the run died: {end.error}")
         self._say(self._summary.totals())
         started = self._pace.start_up is not None
-        start = f"{self._pace.start_up:.0f} of them start-up" if started else "not started by then"
+        start = f"{self._pace.start_up:.0f} of them start-up, " if started else ""
         rate = self._summary.problems / max(end.seconds, 0.1)
         spent = f"{rate:.0f} problems/s" if self._summary.problems else "no problem finished by then"
-        pace = f"{end.seconds:.0f} s, {start}, {spent}"
+        pace = f"{end.seconds:.0f} s, {start}{spent}"
         self._say(f"{headline(self._summary).text}; exit code {end.exit_code}; {pace}")
 
     def _tables(self) -> None:

@@ -16,8 +16,8 @@ _RAREST = 20
 
 
 class Square(NamedTuple):
-    """Square of the triangle; ``kind`` is a class of the style sheet: never tried, left out, impossible, same feature, or
-    a power of ten.
+    """Square of the triangle; ``kind`` is a class of the style sheet: never tried, left out, impossible, same feature,
+    or a power of ten.
     """
 
     kind: str

@@ -116,8 +116,7 @@ def _follow(asked: Sequence[_Place], without: str) -> _Parts:
 def _name_all(
     asked: Sequence[_Place], parts: _Parts, more_imports: Sequence[str], taken: Taken
 ) -> dict[_Place | Imported, str]:
-    """Return the name in the script of each thing that is defined or imported; those that are ``asked`` keep theirs first.
-    """
+    """Return the name in the script of each thing that is defined or imported; what is ``asked`` keeps its own first."""
     bound = {line.split()[-1]: line for line in more_imports}
     wanted: dict[_Place | Imported, str] = {at: at[1] for at in asked}
     for at in parts.sources:
@@ -219,10 +218,10 @@ def _used(node: ast.stmt, without: str) -> set[str]:
         at = waiting.pop()
         if isinstance(at, ast.Name) and isinstance(at.ctx, ast.Load) and at.id not in vars(builtins):
             names.add(at.id)
-        for field, value in ast.iter_fields(at):
-            if field not in ("annotation", "returns"):
+        for name, value in ast.iter_fields(at):
+            if name not in ("annotation", "returns"):
                 kept = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, ast.AST)]
-                waiting += [x for x in kept if field != "decorator_list" or not _is_call_of(x, without)]
+                waiting += [x for x in kept if name != "decorator_list" or not _is_call_of(x, without)]
     return names
 
 
@@ -240,7 +239,11 @@ def _source(module: str, node: ast.stmt, without: str, new: Mapping[str, str]) -
         named = (new.get(base, base) for base in map(ast.unparse, node.bases))
         bases = f"({', '.join(named)})" if node.bases else ""
         parts = chain.from_iterable(_with_comments(lines, part, without) for part in node.body)
-        found = [*lines[_first(node, without) - 1 : node.lineno - 1], f"class {new.get(node.name, node.name)}{bases}:", *parts]
+        found = [
+            *lines[_first(node, without) - 1 : node.lineno - 1],
+            f"class {new.get(node.name, node.name)}{bases}:",
+            *parts,
+        ]
     return "\n".join(re.sub(r"\s+# (noqa|type: ignore).*$", "", line) for line in found).rstrip()
 
 

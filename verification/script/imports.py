@@ -47,10 +47,12 @@ def read_import(node: ast.Import | ast.ImportFrom, name: str, module: str) -> Im
 
 def find_sibling(module: str, kernel: str) -> str:
     """Return the file or folder that a reader of a script lacks where it imports ``module``: one that no installed
-    package has, by its place beside the file of the module ``kernel``. Return an empty text where a reader lacks nothing.
+    package has, by its place beside the file of the module ``kernel``; an empty text where a reader lacks nothing.
     """
     top = module.partition(".")[0]
-    found = getattr(sys.modules.get(top), "__file__", None) or next(iter(getattr(sys.modules.get(top), "__path__", [])), "")
+    found = getattr(sys.modules.get(top), "__file__", None) or next(
+        iter(getattr(sys.modules.get(top), "__path__", [])), ""
+    )
     if is_installed(top) or not found:
         return ""
     path, own = Path(found), Path(str(sys.modules[kernel].__file__))

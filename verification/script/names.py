@@ -52,8 +52,8 @@ def find_free(name: str, used: Iterable[str], taken: Taken, line: str) -> str:
 
 
 def rename(lines: list[str], node: ast.stmt, names: Mapping[str, str]) -> list[str]:
-    """Return the lines of a module with the mentions of global ``names`` in the statement ``node`` replaced; ``node`` is
-    a function, a class or an assignment at its top.
+    """Return the lines of a module with the mentions of global ``names`` in the statement ``node`` replaced; ``node`` is a
+    function, a class or an assignment at its top.
     """
     if not names:
         return lines

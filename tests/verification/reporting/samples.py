@@ -16,7 +16,16 @@ from verification.records.failure import Failure
 from verification.records.findings import Finding
 from verification.records.histogram import BINS, histogram
 from verification.records.results import CellResult, Identity, State
-from verification.reporting.events import CellEnded, Event, FaultHunted, LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import (
+    CellEnded,
+    Event,
+    FaultHunted,
+    LawBroken,
+    RoundEnded,
+    RunEnded,
+    RunReady,
+    RunStarted,
+)
 from verification.reporting.summary import Summary
 
 HOSTILE = """<script>document.title='hacked'</script>"'&<img src=http://x.invalid/ onerror=alert(1)>"""
@@ -109,7 +118,7 @@ def events() -> list[Event]:
     states: dict[str, int] = {State.HELD: 4, State.BROKEN: 2, State.NOT_RUN: 6}
     ended = replace(ENDED, coverage=coverage((0, 5), (9, 40), (30, 60)), states=states)
     started = replace(STARTED, cells=cells)
-    return [started, *rounds, *map(LawBroken, found), killed, survivor, *told, ended]
+    return [started, RunReady(8.0), *rounds, *map(LawBroken, found), killed, survivor, *told, ended]
 
 
 def summary() -> Summary:
