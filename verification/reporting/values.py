@@ -17,8 +17,8 @@ _MEANING = {"bool": "1 shows a key", "float": "added to the scores"}
 
 
 def list_values(problem: Problem) -> list[str]:
-    """Return a line for mask and sinks, and one for each of q, k, v and the seen slots of the caches whose numbers differ
-    and are not spelled out by the problem. A tensor that is too large to be read has none.
+    """Return a line for mask and sinks, and one for each of q, k, v and the seen slots of the caches whose numbers are
+    not one and the same, nor spelled out by the problem. A tensor that is too large to be read has none.
     """
     names = [name for name in given_to(problem) if name in NUMBERED or name in ("mask", "sinks")]
     shapes = {name: TENSORS[name].shape(problem) for name in names}

@@ -70,7 +70,7 @@ def extract_source(
     """Return the source of functions and classes with all that they use in their modules.
 
     Annotations are not followed. Decorators named ``without`` are left out, and so are the attributes that describe an
-    adapter to us. Where two things have one name, or the script has one that is ``taken``, one of them gets another name.
+    adapter to us. Where two things have one name, or one that is ``taken`` by the script, one of them gets another.
     Raises ScriptError where a source cannot be found.
     """
     asked = [(function.__module__, function.__name__) for function in functions]
@@ -116,7 +116,7 @@ def _follow(asked: Sequence[_Place], without: str) -> _Parts:
 def _name_all(
     asked: Sequence[_Place], parts: _Parts, more_imports: Sequence[str], taken: Taken
 ) -> dict[_Place | Imported, str]:
-    """Return the name in the script of each thing that is defined or imported; what is ``asked`` keeps its own first."""
+    """Return the name in the script of each thing that is defined or imported. What is ``asked`` chooses first."""
     bound = {line.split()[-1]: line for line in more_imports}
     wanted: dict[_Place | Imported, str] = {at: at[1] for at in asked}
     for at in parts.sources:

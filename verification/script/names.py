@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain, count
 
 from verification.backends.snippet import ScriptError
 from verification.problem.table import TENSORS
@@ -41,18 +42,16 @@ def nothing_taken(name: str, line: str) -> bool:  # noqa: ARG001 (the signature 
     return False
 
 
-def find_free(name: str, used: Iterable[str], taken: Taken, line: str) -> str:
-    """Return ``name``, or that with a number behind it, so that it is neither ``used`` nor ``taken``."""
+def find_free(name: str, used: Collection[str], taken: Taken, line: str) -> str:
+    """Return ``name``, or one made of it that is neither ``used`` nor ``taken``."""
     if name not in used and not taken(name, line):
         return name
-    number = 2
-    while f"{name}_{number}" in used or taken(f"{name}_{number}", ""):
-        number += 1
-    return f"{name}_{number}"
+    numbered = chain([f"kernel_{name}"], (f"kernel_{name}_{number}" for number in count(2)))
+    return next(new for new in numbered if new not in used and not taken(new, ""))
 
 
 def rename(lines: list[str], node: ast.stmt, names: Mapping[str, str]) -> list[str]:
-    """Return the lines of a module with the mentions of global ``names`` in the statement ``node`` replaced; ``node`` is a
+    """Return the lines of a module with the mentions of global ``names`` in the statement ``node`` replaced; that is a
     function, a class or an assignment at its top.
     """
     if not names:
@@ -71,8 +70,12 @@ def rename(lines: list[str], node: ast.stmt, names: Mapping[str, str]) -> list[s
     return found
 
 
-def _mentions(node: ast.AST, names: frozenset[str], hidden: frozenset[str]) -> Iterator[ast.Name]:
-    """Yield the mentions of ``names`` that mean the module's own: no parameter or local variable hides them."""
+def _mentions(
+    node: ast.AST, names: frozenset[str], hidden: frozenset[str], around: frozenset[str] = frozenset()
+) -> Iterator[ast.Name]:
+    """Yield the mentions of ``names`` that mean the module's own: no parameter or local variable hides them. ``around``
+    are the names of a class, which hide others in the defaults of its methods and not in their bodies.
+    """
     if isinstance(node, ast.Name) and node.id in names - hidden:
         yield node
     inside: list[ast.AST] = []
@@ -81,16 +84,18 @@ def _mentions(node: ast.AST, names: frozenset[str], hidden: frozenset[str]) -> I
         inside = list(node.body) if isinstance(node.body, list) else [node.body]
         within = hidden | _bound(inside) | {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
     elif isinstance(node, ast.ClassDef):
-        # A method does not see the names of its class.
-        inside = [part for part in node.body if not isinstance(part, ast.FunctionDef)]
-        within = hidden | _bound(list(node.body))
+        own = _bound(list(node.body))
+        for part in node.body:
+            is_method = isinstance(part, ast.FunctionDef)
+            yield from _mentions(part, names, hidden if is_method else hidden | own, own if is_method else frozenset())
     elif isinstance(node, _COMPREHENSIONS):
         inside, within = list(ast.iter_child_nodes(node)), hidden | _bound([node], into_comprehensions=True)
-    for child in ast.iter_child_nodes(node):
-        if child not in inside:
-            yield from _mentions(child, names, hidden)
     for child in inside:
         yield from _mentions(child, names, within)
+    done = [*inside, *(node.body if isinstance(node, ast.ClassDef) else ())]
+    for child in ast.iter_child_nodes(node):
+        if child not in done:
+            yield from _mentions(child, names, hidden | around)
 
 
 def _bound(nodes: list[ast.AST], into_comprehensions: bool = False) -> frozenset[str]:
