@@ -52,7 +52,7 @@ def _prefill(problem: Problem, wrong: Element | None, width: int) -> Table:
         for row, sight in enumerate(list_sights(problem, i, head, rows, range(min(keys, most_keys)))):
             here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
             grid.append(f"q{row:<3} {sight.marks}")
-            grid.append("..." if keys > most_keys else "").append(f"  sees {sight.count} of {keys}", style="dim")
+            grid.append("..." if keys > most_keys else "").append(f"  sees {sight.num_seen} of {keys}", style="dim")
             grid.append("  <- wrong" if here else "", style="bold red").append("\n")
         if queries > _ROWS:
             grid.append(f"... {queries - _ROWS} more queries\n", style="dim")

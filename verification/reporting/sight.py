@@ -20,7 +20,7 @@ class Sight(NamedTuple):
 
     marks: str
     """One of `SEEN`, `HIDDEN` (by causality or a window) and `MASKED` for each key that is drawn."""
-    count: int
+    num_seen: int
     """How many keys it sees, drawn or not."""
 
 

@@ -33,7 +33,7 @@ def _line(inputs: Inputs, name: str) -> str:
     """Return the name of a tensor, its shape and its numbers; empty where they are many, or one and the same."""
     problem = inputs.problem
     if name in CACHES:
-        slots = inputs.seen_slots if problem.reads_cache else []
+        slots = inputs.seen_slots.tolist() if problem.reads_cache else []
         numbers, where = rows_of(inputs, name)[slots], f" in the slots {', '.join(map(str, slots))}"
     else:
         numbers, where = getattr(inputs, name), ""

@@ -46,9 +46,9 @@ def test_a_masked_key_is_not_seen(kind: str) -> None:
             causal = [key <= query + 1 for key in range(4)]
             wanted = ["·" if not c else SEEN if shown[0, head, query, k] else MASKED for k, c in enumerate(causal)]
             assert sight.marks == "".join(wanted)
-            assert sight.count == wanted.count(SEEN)
+            assert sight.num_seen == wanted.count(SEEN)
             hidden += MASKED in wanted
-            assert f"q{query}   {sight.marks}  sees {sight.count} of 4" in drawn(problem, wrong=at(head))
+            assert f"q{query}   {sight.marks}  sees {sight.num_seen} of 4" in drawn(problem, wrong=at(head))
     assert hidden
     assert "□ hidden by the mask; head 1" in drawn(problem, wrong=at(1))
 
