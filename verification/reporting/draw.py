@@ -57,7 +57,8 @@ def _prefill(problem: Problem, wrong: Element | None, width: int) -> Table:
         if queries > _ROWS:
             grid.append(f"... {queries - _ROWS} more queries\n", style="dim")
         grid.rstrip()
-        said = (str(i), str(queries), str(keys)) if lengths else (f"{i}\n{queries} queries\n{keys} keys",)
+        counted = f"{queries} {'query' if queries == 1 else 'queries'}", f"{keys} {'key' if keys == 1 else 'keys'}"
+        said = (str(i), str(queries), str(keys)) if lengths else ("\n".join((str(i), *counted)),)
         table.add_row(*said, grid)
     return table
 
