@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-# --minutes counts from here, since a person waits while torch is loaded.
+# The wall time of a run counts from here, since a person waits while torch is loaded.
 BEGAN = time.monotonic()
 
 app = typer.Typer(
@@ -49,17 +49,19 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
         stdout = sys.stdout
         try:
             # Imported here, so that `--help` and a misspelt option need not wait for torch; Ctrl-C may come meanwhile.
-            from properties.commands.errors import EXIT_CODES
+            from properties.commands.errors import EXIT_CODES, told
 
             try:
                 code = command(*args, **kwargs)
             except tuple(EXIT_CODES) as error:
-                typer.echo(f"error: {error}", err=True)
+                typer.echo(told(error), err=True)
                 code = EXIT_CODES[type(error)]
         except KeyboardInterrupt:
             code = 130
         except Exception:  # a bug of ours or of an adapter is no violation, so it must not end with exit code 1
-            traceback.print_exc()
+            from verification.problem.printable import printable
+
+            typer.echo(printable(traceback.format_exc()), err=True, nl=False)
             code = 3
         finally:
             sys.stdout = stdout
@@ -71,7 +73,7 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
 @app.command()
 @exit_with_code
 def fuzz(
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="wall time, start to end")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="time from the first problem to the end")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="problems a cell (default 500)")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="repeats a run; by default fresh, and printed")] = None,
     only: Annotated[

@@ -41,7 +41,7 @@ DOORS: dict[str, dict[str, set[str]]] = {
         "adapters": {"adapter"},
         "faults": {"problem", "tensors", "oracle", "backends"},
         "script": {"problem", "tensors", "oracle", "backends", "adapter"},
-        "reporting": {"problem", "oracle", "records"},
+        "reporting": {"problem", "tensors", "oracle", "records"},
         "catalogue": {"problem", "oracle", "backends", "faults"},
         "isolation": {"problem", "tensors", "oracle", "backends", "catalogue"},
     },

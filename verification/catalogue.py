@@ -20,6 +20,7 @@ from verification.backends.captured import Compiled, Replayed
 from verification.backends.contract import Contract
 from verification.backends.kernels import KERNELS
 from verification.backends.observe import is_ctrl_c
+from verification.backends.packages import installed_packages
 from verification.backends.protocol import Backend, NotPortable
 from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.oracle.precision import Precision
@@ -113,6 +114,12 @@ def make_anew(name: str, device: str = "cpu") -> Backend:
     return backend_named.__wrapped__(name, device)
 
 
+def packages_of(name: str) -> dict[str, str]:
+    """Return the versions of the installed packages that a foreign backend stands on, without importing its module."""
+    module, colon, _ = installed().get(name, name).partition(":")
+    return installed_packages(module) if colon else {}
+
+
 def devices_of(name: str) -> tuple[str, ...]:
     """Return the devices that a backend runs on, whether this machine has them or not. Raises UnknownBackend."""
     where = installed().get(name, name)
@@ -159,6 +166,8 @@ def _import_backend(name: str) -> Backend:
         kind, rule = _PARTS[part]
         if not isinstance(value, kind):
             raise UnknownBackend(f"backend: {name!r} ({told(part, value, rule)})")
+        if isinstance(value, str) and not value.isprintable():
+            raise UnknownBackend(f"backend: {name!r} ({told(part, value, 'be a text that prints')})")
     return made
 
 

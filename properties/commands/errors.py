@@ -7,6 +7,7 @@ from properties.run.session import NOT_VERIFIED, WorkerDied
 from verification.backends.protocol import NotAsked
 from verification.backends.snippet import ScriptError
 from verification.catalogue import UnknownBackend
+from verification.problem.printable import printable
 from verification.problem.reading import ProblemError
 
 
@@ -24,3 +25,8 @@ EXIT_CODES: dict[type[BaseException], int] = {
     WorkerDied: NOT_VERIFIED,
     NotAsked: NOT_VERIFIED,
 }
+
+
+def told(error: BaseException) -> str:
+    """Return the line that a person sees of an error: it may quote what a foreign module says."""
+    return f"error: {printable(str(error))}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from properties.commands.console import open_console
 from properties.commands.errors import UsageError
 from properties.commands.output import take_stdout
 from properties.run.cells import Cell, cells
@@ -25,8 +26,6 @@ from verification.reporting.json_lines import JsonLines
 from verification.reporting.terminal import Terminal
 
 DEFAULT_EXAMPLES = 500
-# Seconds of the budget that are kept for the end: for the problems that are being checked by then, and for the reports.
-_RESERVE = 1.5
 
 
 def run_fuzz(
@@ -62,7 +61,7 @@ def run_fuzz(
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
     settle()
     stdout = take_stdout() if json else sys.stdout
-    console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
+    console = open_console(stderr=json)
     # First of all, so that whatever goes wrong from here on leaves no reports of an earlier run in their place.
     files = _open_files(reports, console)
     try:
@@ -75,7 +74,7 @@ def run_fuzz(
         seed=secrets.randbelow(2**32) if seed is None else seed,
         examples=None if minutes else examples or DEFAULT_EXAMPLES,
         minutes=minutes,
-        deadline=began + 60 * minutes - _RESERVE if minutes else float("inf"),
+        began=began,
         workers=workers or cores(),
         findings=findings,
         corpus=corpus,

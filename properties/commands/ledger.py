@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json as json_lib
-import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from properties.commands.console import open_console
 from properties.run.ledger import Row, State, exit_code, reviewed
 from verification.backends.flags import settle
 from verification.records.entries import entries
 from verification.records.findings import LEDGER
+from verification.reporting.tables import folding
 
 _STYLES = {State.FIXED: "bold green", State.UNJUDGED: "bold red", State.NOT_INSTALLED: "dim", State.NOT_RUN: "dim"}
 
@@ -25,7 +25,7 @@ def run_ledger(folder: Path | None, crash_after: float, json: bool) -> int:
     """
     settle()
     rows = list(reviewed(entries(folder or LEDGER), crash_after))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = open_console()
     if json:
         console.out(json_lib.dumps([row.to_dict() for row in rows], indent=1), highlight=False)
     else:
@@ -36,7 +36,7 @@ def run_ledger(folder: Path | None, crash_after: float, json: bool) -> int:
 
 
 def _make_table(rows: list[Row]) -> Table:
-    table = Table("entry", "package", "seen in", "here", "state", "what was said")
+    table = folding("entry", "package", "seen in", "here", "state", "what was said")
     for row in rows:
         entry, said = row.entry, row.why
         if row.broken is not None:

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from properties.commands.console import open_console
 from properties.laws import LAWS
 from properties.laws.law import Law
 from verification.catalogue import cannot_run, implementations, installed
 from verification.faults import FAULTS
 from verification.isolation.isolated import end_process, find_devices, open_backend
+from verification.reporting.tables import folding
 
 # Seconds without an answer that count as a crash: installed adapters are opened in a process of their own.
 _PATIENCE = 30.0
@@ -23,11 +24,11 @@ def list_laws(json: bool) -> int:
     """Print every law with its needs: it has no cell for a backend that lacks one of them. Return 0."""
     if json:
         return _print_json([_describe_law(law) for law in LAWS])
-    table = Table("law", "what must hold", show_lines=True)
+    table = folding("law", "what must hold", show_lines=True)
     for law in LAWS:
         needs = [f"needs: {'; '.join(law.requirements())}"] if law.requirements() else []
         table.add_row(law.name, "\n".join([law.statement, *needs]))
-    Console().print(table, markup=False)
+    open_console().print(table, markup=False)
     return 0
 
 
@@ -50,23 +51,27 @@ def list_backends(faults: bool, json: bool) -> int:
     ]
     if json:
         return _print_json({"implementations": rows, "faults": planted} if faults else {"implementations": rows})
-    table = Table("implementation", "device", "runs here", "dtypes", "head_dims", "promises")
+    table = folding("implementation", "what its contract has", show_lines=True)
     for row in rows:
-        contract = row["contract"]
-        promises = [name for name in ("range_events", "nonfinite") if contract[name]]
-        if refused := contract["refuses"]:
-            promises.insert(0, "refuses" if refused is True else f"refuses {', '.join(refused)}")
-        promises += [f"others in {phase}" for phase in contract["by_phase"]]
-        bits = [f"{len(contract['bitwise'])} laws to the bit"] if contract["bitwise"] else []
-        dims = ", ".join(map(str, contract["head_dims"])) or "any"
-        here = row["cannot_run"] or "yes"
-        table.add_row(row["name"], row["device"], here, ", ".join(contract["dtypes"]), dims, ", ".join(promises + bits))
-    console = Console()
+        here = row["cannot_run"] or "runs here"
+        table.add_row(f"{row['name']}\n{row['device']}: {here}", _list_promises(row["contract"]))
+    console = open_console()
     console.print(table, markup=False)
     if faults:
         for fault in planted:
             console.print(f"{fault['name']}: {fault['what is wrong']}", markup=False, highlight=False)
     return 0
+
+
+def _list_promises(contract: dict[str, Any]) -> str:
+    """Return in two lines what a backend takes, and what it promises."""
+    promises = [name for name in ("range_events", "nonfinite") if contract[name]]
+    if refused := contract["refuses"]:
+        promises.insert(0, "refuses" if refused is True else f"refuses {', '.join(refused)}")
+    promises += [f"others in {phase}" for phase in contract["by_phase"]]
+    promises += [f"{len(contract['bitwise'])} laws to the bit"] if contract["bitwise"] else []
+    dims = ", ".join(map(str, contract["head_dims"])) or "any"
+    return f"{', '.join(contract['dtypes'])}; head_dim {dims}\n{', '.join(promises) or 'nothing else'}"
 
 
 def _describe_backend(name: str, device: str) -> dict[str, Any]:

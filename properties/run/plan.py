@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from properties.run.causes import Heard
 from properties.run.cells import Cell
-from properties.run.worker import CORPUS, FIRST_LOOK, Task, in_dtype
+from properties.run.telling import in_dtype
+from properties.run.worker import CORPUS, FIRST_LOOK, Task
 from verification.backends.flags import recorded_flags
+from verification.backends.left_out import labels_left_out
+from verification.catalogue import packages_of
 from verification.records.failure import Failure
 from verification.records.findings import load_folder
 from verification.records.results import Identity
@@ -28,15 +32,15 @@ class Plan:
     """Options of a run."""
 
     cells: Sequence[Cell]
-    """All that is to be tried: in each ``examples`` problems, or as many as fit before ``deadline``."""
+    """All that is to be tried: in each ``examples`` problems, or as many as fit into so many ``minutes``."""
     seed: int
     """The number that repeats the run."""
     examples: int | None = None
     """How many problems a cell has; None where time is the budget."""
     minutes: float | None = None
-    """The budget in minutes, as it is told; None where problems are."""
-    deadline: float = float("inf")
-    """When the workers stop, by `time.monotonic`."""
+    """The budget in minutes, from the moment when the first problem can be asked; None where problems are."""
+    began: float = field(default_factory=time.monotonic)
+    """When the process began, by `time.monotonic`."""
     workers: int = 1
     """How many processes try problems."""
     findings: Path = Path("findings")
@@ -127,8 +131,28 @@ def started(plan: Plan) -> RunStarted:
         plan.examples,
         plan.workers,
         cells=(*_replays(plan), *(cell.identity for cell in _able(plan))),
-        machine=recorded_flags() | _outside(plan.cells),
+        machine=recorded_flags() | _packages(plan.cells) | _outside(plan.cells),
+        left_out=_left_out(_able(plan)),
     )
+
+
+def _packages(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return the versions of the installed packages that the kernels stand on."""
+    found: dict[str, str] = {}
+    for source in dict.fromkeys(cell.source for cell in cells):
+        found |= packages_of(source)
+    return found
+
+
+def _left_out(cells: Sequence[Cell]) -> tuple[tuple[str, ...], ...]:
+    """Return for each kind of call that is asked, a phase of a backend, the labels that no problem of it can have."""
+    found = []
+    for name, device in dict.fromkeys((cell.backend.name, cell.backend.device) for cell in cells):
+        mine = [cell for cell in cells if (cell.backend.name, cell.backend.device) == (name, device)]
+        contract, dtypes = mine[0].backend.contract, {cell.dtype for cell in mine}
+        asked = [phase for phase in contract.phases if any(phase in cell.law.phases for cell in mine)]
+        found += [labels_left_out(contract, phase, dtypes) for phase in asked]
+    return tuple(dict.fromkeys(found))
 
 
 def _outside(cells: Sequence[Cell]) -> dict[str, str]:

@@ -51,12 +51,17 @@ class Pool:
         self._count = count
         self._workers: list[_Worker] = []
         self._context: Any = multiprocessing.get_context(start_method)
-        self._stop = self._context.Event()
+        self._stop, self._ready = self._context.Event(), self._context.Event()
 
     @property
     def has_room(self) -> bool:
         """Return True if a process is free, or may be started."""
         return sum(worker.task is not None for worker in self._workers) < self._count
+
+    @property
+    def is_ready(self) -> bool:
+        """Return True once a process can ask a backend its first problem."""
+        return bool(self._ready.is_set())
 
     @property
     def is_busy(self) -> bool:
@@ -102,7 +107,7 @@ class Pool:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         nursery = share_nursery()
-        process = self._context.Process(target=serve, args=(theirs, self._stop, nursery))
+        process = self._context.Process(target=serve, args=(theirs, self._stop, self._ready, nursery))
         with _interrupts_held():
             process.start()
         theirs.close()

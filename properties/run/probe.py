@@ -6,22 +6,20 @@ A point that holds on so many problems may still be no promise; one that breaks 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
-from hypothesis.errors import Flaky
-
 from properties.generate.options import HEAD_DIMS
-from properties.generate.profile import try_each
-from properties.generate.strategies import MASKS, can_misuse, problems_within
+from properties.generate.strategies import MASKS, can_misuse
 from properties.laws import LAWS
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Asked, Law, OutsideLaw
+from properties.run.point import Point, try_law
 from verification.backends.contract import Contract
 from verification.backends.promises import ARGUMENTS
 from verification.backends.protocol import Backend, Wrapped
-from verification.oracle.judge import Verdict, Violation
+from verification.oracle.judge import Verdict
 from verification.problem import Problem
 from verification.problem.formats import DTYPES
 from verification.problem.labels import NAMES, labels
@@ -58,28 +56,6 @@ LABELS: dict[str, frozenset[str]] = {
 _SIZES = ("H/G", "block size", "cache layout")
 _WITH_BLIND_ROWS = {"keys: 0", "queries and keys: no keys", "queries and keys: Lq > Lk", "slots: -1"}
 _DENSE = ("H/G", "layout", "queries and keys: 1", "queries and keys: Lq")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One promise that was tried."""
-
-    field: str
-    """Field of the contract; "defines" stands for a label that is not ``undefined``."""
-    value: str
-    """Part of the field that was tried, as a dtype or a law; empty for all of it."""
-    declared: bool
-    """True if the contract promises it."""
-    problems: int
-    """Number of problems of which it says something."""
-    broken: str = ""
-    """The violation, in one line; empty where it held."""
-    phase: str = ""
-    """The phase that was tried, where the contract differs from phase to phase; empty stands for all of them."""
-
-    @property
-    def holds(self) -> bool:
-        return bool(self.problems) and not self.broken
 
 
 @dataclass(frozen=True)
@@ -120,7 +96,7 @@ def _points(backend: Backend, seed: int, examples: int) -> Iterator[Point]:
     least = replace(declared, dtypes=DTYPES, head_dims=(), **nothing)
 
     def tried(field: str, value: str, owed: bool, law: Law, contract: Contract, dtype: str, times: int = 1) -> Point:
-        return Point(field, value, owed, *_try(law, Promising(backend, contract), dtype, seed, times * examples))
+        return try_law(law, Promising(backend, contract), dtype, seed, times * examples, owed).point(field, value, owed)
 
     dims = () if declared.compiled_sizes else declared.head_dims[:1] or (64,)
     dtypes = []
@@ -207,21 +183,23 @@ def _with_label(backend: Backend, label: str, promised: bool, dtype: str, seed: 
     # So many more as few of them have it.
     for name, times in (("agrees_with_reference", 4), ("cache_is_exact", 2), ("poison_is_invisible", 2)):
         law = _only(BY_NAME[name], lambda problem: NAMES[label] in labels(problem))
-        said, broken = _try(law, backend, dtype, seed, times * examples)
-        count += said
-        if broken:
-            return Point("defines", label, promised, count, broken)
+        tried = try_law(law, backend, dtype, seed, times * examples, promised)
+        count += tried.problems
+        if tried.broken:
+            return replace(tried.point("defines", label, promised), problems=count)
     return Point("defines", label, promised, count)
 
 
 def _blindly(backend: Backend, blind: str, promised: bool, dtype: str, seed: int, examples: int) -> Point:
     """On problems with rows that see nothing."""
-    return Point("blind", blind, promised, *_try(_only(AGREES, has_blind_rows), backend, dtype, seed, 4 * examples))
+    law = _only(AGREES, has_blind_rows)
+    return try_law(law, backend, dtype, seed, 4 * examples, promised).point("blind", blind, promised)
 
 
 def _only(law: Law, wanted: Callable[[Problem], bool]) -> Law:
     """The law of such problems alone."""
 
+    @wraps(law.check)
     def check(backend: Asked, problem: Problem) -> Verdict:
         if not wanted(problem):
             raise OutsideLaw("the problem does not have what is probed")
@@ -236,24 +214,3 @@ def _scored(feature: str) -> Law:
 
 # Where queries and keys are as many, both alignments are one.
 _UNEQUAL = _only(AGREES, lambda problem: problem.query_lens != problem.key_lens)
-
-
-def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tuple[int, str]:
-    """On how many problems it said something, and how it broke."""
-    said, broken = 0, ""
-
-    def check(problem: Problem) -> None:
-        nonlocal said, broken
-        try:
-            law.ask(backend, problem)
-        except OutsideLaw:
-            return
-        except Violation as violation:
-            broken = broken or str(violation).splitlines()[0]
-            raise
-        said += 1
-
-    # What breaks now and then, as memory that nobody has written does, is broken all the same.
-    with suppress(Violation, Flaky):
-        try_each(problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input), check, seed, examples)
-    return said + bool(broken), broken

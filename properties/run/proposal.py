@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 from properties.generate.options import HEAD_DIMS
-from properties.run.probe import Point, of_phases
+from properties.run.point import Point
+from properties.run.probe import of_phases
 from verification.backends.contract import Contract
 from verification.backends.promises import Differing
 from verification.backends.protocol import Backend
 from verification.problem.formats import DTYPES
+from verification.records.findings import Finding
 
 
 def proposed(backend: Backend, points: list[Point]) -> Contract | None:
@@ -65,3 +69,42 @@ def _refused(points: list[Point]) -> bool | frozenset[str]:
     asked = [point for point in points if point.field == "refuses" and point.problems]
     refused = frozenset(point.value for point in asked if point.holds)
     return bool(asked) if len(refused) == len(asked) else refused
+
+
+# What has to be so where a field of the proposal is weaker than the declared one, by field of a `Point`.
+_ONLY_IF = {
+    "dtypes": "no call is in {}",
+    "head_dims": "no head has {} numbers",
+    "alignments": "no prefill has its diagonal at {}",
+    "scoring": "no call has {}",
+    "defines": "no call has '{}'",
+    "blind": "nobody relies on {} in rows that see no key",
+    "refuses": "{} is never bad",
+    "range_events": "nobody relies on its warnings",
+    "bitwise": "nobody relies on the bits of {}",
+}
+
+
+def weakened(points: Sequence[Point]) -> list[Point]:
+    """Return the declared points that the proposal leaves out since they broke: each may be a defect."""
+    return [point for point in points if point.declared and point.broken]
+
+
+def unmeasured(points: Sequence[Point]) -> list[Point]:
+    """Return the declared points that the proposal leaves out since no problem told anything about them."""
+    kept = ("defines", "alignments")  # which are declared still where nothing was measured
+    return [point for point in points if point.declared and not point.problems and point.field not in kept]
+
+
+def holds_only_if(point: Point) -> str:
+    """Return the one line that goes with a weakened point: the proposal never passes off a defect as a contract."""
+    condition = _ONLY_IF[point.field].format(point.value)
+    phase = f" in a {point.phase}" if point.phase else ""
+    only_if = f"the proposal holds only if {condition}{phase}"
+    return f"{point.title}: {only_if}: if your documentation promises it, this is a finding"
+
+
+def replay_of(point: Point, source: str, device: str) -> str:
+    """Return the argument of `attn-verify replay` and `attn-verify script` that shows how a point broke."""
+    assert point.problem is not None
+    return quote(Finding(point.problem, point.law, source, device).to_line())

@@ -17,7 +17,7 @@ from verification.isolation.nursery import adopt
 from verification.isolation.shipment import make_portable
 
 
-def serve(connection: Connection, stop: Event, nursery: socket | None) -> None:
+def serve(connection: Connection, stop: Event, ready: Event, nursery: socket | None) -> None:
     """Do the tasks that arrive, until nobody gives any more. The reply to one is `Done`, or the error that it raised.
 
     ``nursery`` is the one that the session shares, if it has any. The process ends when the session is killed.
@@ -25,7 +25,7 @@ def serve(connection: Connection, stop: Event, nursery: socket | None) -> None:
     leave_with_parent()
     os.dup2(2, 1)  # whatever a kernel prints, of C too, goes to standard error: standard output is for reports
     adopt(nursery)
-    init_worker(stop)
+    init_worker(stop, ready)
     process = os.getpid()
     with suppress(EOFError, ConnectionError):
         while True:

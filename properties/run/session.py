@@ -18,12 +18,25 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded, RunEnded, WorkerLost
+from verification.reporting.events import (
+    CellEnded,
+    Event,
+    Reporter,
+    RoundEnded,
+    RunEnded,
+    RunReady,
+    WorkerLost,
+    tell,
+)
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
 # How long the workers may take to hand over what they have, once they are told to stop.
 _GRACE = 1.0
+# Seconds of a budget that are kept for its end: for the problems that are being checked by then, and for the reports.
+_RESERVE = 1.5
+# Seconds between two looks at whether a worker is ready, and the longest start: a budget of minutes is spent after it.
+_GLANCE, _LONGEST_START = 0.1, 600.0
 
 
 class WorkerDied(RuntimeError):
@@ -46,11 +59,21 @@ class _Run:
     """Features that were tried together."""
     repeated: set[Task] = field(default_factory=set)
     """Tasks whose worker died once."""
+    is_ready: bool = False
+    """True once the first problem can be asked."""
+    deadline: float = float("inf")
+    """When the workers stop, by `time.monotonic`."""
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
-        for reporter in (self.summary, *self.reporters):
-            reporter.receive(event)
+        tell(event, (self.summary, *self.reporters))
+
+    def ready(self) -> None:
+        """Tell that the first problem can be asked. A budget of minutes begins here."""
+        now, self.is_ready = time.monotonic(), True
+        if self.plan.minutes:
+            self.deadline = now + 60 * self.plan.minutes - _RESERVE
+        self.tell(RunReady(now - self.plan.began))
 
     def handed_over(self, outcome: Done) -> None:
         """Tell what a worker brought. A round that was stopped before its first problem is none."""
@@ -74,13 +97,14 @@ class _Run:
         self.repeated.add(task)
         self.tell(WorkerLost(*cell, death.process, death.how))
 
-    def end(self, seconds: float, interrupted: bool, failed: Exception | None) -> int:
+    def end(self, interrupted: bool, failed: Exception | None) -> int:
         """Tell what every cell came to, and that the run is over. Return the exit code."""
         code = exit_code(self.plan, self.summary, interrupted, failed)
         error = f"{type(failed).__name__}: {failed}".splitlines()[0] if failed else ""
         for result in self.summary.results:
             self.tell(CellEnded(*result.cell, result.state, result.why))
         states = {str(state): count for state, count in self.summary.states.items()}
+        seconds = time.monotonic() - self.plan.began
         at_first = self.has_enough and bool(self.summary.states[State.NOT_REACHED])
         self.tell(RunEnded(seconds, code, interrupted, self.coverage, error, states, at_first))
         return code
@@ -107,7 +131,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     """
     announced = started(plan)
     known = Known(plan.cells, lambda failure: _saved(failure, plan.findings), announced.cells)
-    start, state, interrupted = time.monotonic(), _Run(plan, reporters, known), False
+    state, interrupted = _Run(plan, reporters, known), False
     failed: Exception | None = None
     state.tell(announced)
     for cell in plan.cells:
@@ -122,7 +146,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
         failed = error
     finally:
         pool.end()
-    code = state.end(time.monotonic() - start, interrupted, failed)
+    code = state.end(interrupted, failed)
     if failed and code != VIOLATION:
         raise failed
     return code
@@ -143,14 +167,19 @@ def _start_method(plan: Plan) -> StartMethod:
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of), None
+    if state.plan.minutes:
+        state.deadline = time.monotonic() + _LONGEST_START
     try:
         while True:
             while pool.has_room and (task := next(ahead, None)):
                 pool.give(task)
-            rest = state.plan.deadline - time.monotonic()
+            rest = state.deadline - time.monotonic()
             if rest <= 0 or not pool.is_busy:
                 break
-            for task, outcome in pool.wait(min(rest, 3600)):
+            ended = pool.wait(min(rest, 3600 if state.is_ready else _GLANCE))
+            if not state.is_ready and pool.is_ready:
+                state.ready()
+            for task, outcome in ended:
                 if isinstance(outcome, Death):
                     state.died(task, outcome)
                     pool.give(task)

@@ -25,7 +25,7 @@ from properties.run.telling import failure_of as failure_of  # handed on to thos
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
-from verification.isolation.isolated import open_backend
+from verification.isolation.isolated import open_backend, wake
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang
 from verification.problem import Problem
@@ -96,15 +96,28 @@ class _Stop:
         return cls.event is not None and cls.event.is_set()
 
 
-def init_worker(stop: Event) -> None:
+class _Ready:
+    """Tells the session that a problem can be asked here."""
+
+    event: Event | None = None
+
+    @classmethod
+    def set(cls) -> None:
+        if cls.event is not None and not cls.event.is_set():
+            cls.event.set()
+
+
+def init_worker(stop: Event, ready: Event) -> None:
     """Make a process a worker. It ignores Ctrl-C, which the session answers and tells of."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Stop.event = stop
+    _Stop.event, _Ready.event = stop, ready
     settle()
 
 
 def run_task(task: Task) -> Done:
     backend = open_backend(task.source, task.device, task.crash_after)
+    wake(backend)
+    _Ready.set()
     history = _history_of(task.source, task.device)
     with listening(history):
         if task.law == FIRST_LOOK:

@@ -17,7 +17,7 @@ from tests.verification.reporting.samples import events
 from tests.verification.samples import DECODE, PREFILL
 from verification.backends.attn_core import AttnCore
 from verification.backends.contract import Contract
-from verification.catalogue import UnknownBackend, backend_named
+from verification.catalogue import UnknownBackend, backend_named, implementations
 from verification.faults import FAULTS
 from verification.problem.json_io import to_json
 from verification.records import findings
@@ -150,6 +150,27 @@ def test_laws_and_backends_are_listed() -> None:
     assert {row["name"] for row in listed["faults"]} == set(FAULTS)
     assert "sdpa/math" in asked("backends").output
     assert "mask-one-future: " in asked("backends", "--faults").output
+
+
+@pytest.mark.parametrize("width", ["60", "80"])
+def test_lists_are_whole_on_a_narrow_screen(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name is cut, and nothing that goes with it."""
+    monkeypatch.setenv("COLUMNS", width)
+    for command, names in (("backends", implementations()), ("laws", [law.name for law in LAWS])):
+        output = asked(command).output
+        assert "…" not in output
+        assert all(len(line) <= int(width) for line in output.splitlines())
+        columns = ["".join(line.split("│")[1].split()) for line in output.splitlines() if line.startswith("│")]
+        assert all("".join(name.split()) in "".join(columns) for name in names)
+
+
+def test_an_error_of_a_foreign_module_is_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says while it is imported."""
+    (tmp_path / "loud_kernel.py").write_text("raise ValueError('\\x1b[31m\\x00 \\ud800')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = refused("replay", FAULT, "--backend", "loud_kernel:Kernel")
+    assert "\\x1b[31m\\x00 \\ud800" in line
+    assert line.isprintable()
 
 
 def test_what_is_promised_of_some_arguments_or_phases_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,13 +117,22 @@ class Scored(PagedAdapter):
         return (out + self.wrong).to(tensors.q.dtype)
 
 
-def partial(x: Tensor) -> Tensor:
-    """A script has another of this name."""
+# A script has others of these names.
+q = 1
+wrong: float = q
+
+
+def exact(x: Tensor) -> Tensor:
     return x[..., :1]
+
+
+def partial(x: Tensor, same: float) -> Tensor:
+    same = [call * 1 for call in (x, same)]
+    return same[0] + same[1]
 
 
 class OfTwoNames(Honest):
     name = "somebody/names"
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
-        return super().attend(problem, tensors) + partial(tensors.q)
+        return super().attend(problem, tensors) + partial(exact(tensors.q), same=wrong) + q

@@ -47,6 +47,8 @@ class Snippet:
     own."""
     library: Library | None = None
     """The package under the call, where a reader cannot install it."""
+    siblings: tuple[str, ...] = ()
+    """Files beside the kernel's that ``imports`` need: no package that a reader could install has them."""
 
 
 @runtime_checkable

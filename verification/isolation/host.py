@@ -49,6 +49,11 @@ class Host:
             self.close()
         return opened
 
+    def wake(self) -> None:
+        """Start the process where there is none. Raises Crash where it does not come up."""
+        if self._connection is None:
+            self._start_process()
+
     def ask(self, request: Request) -> Reply:
         """Return the reply to a request. The next request gets another process where this one raises an error.
 

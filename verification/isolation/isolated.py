@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -109,6 +109,15 @@ def end_process(backend: Backend) -> None:
     """End the process of an isolated backend, until it is asked again."""
     if isinstance(backend, Isolated):
         backend.host.close()
+
+
+def wake(backend: Backend) -> None:
+    """Start the process of a backend that has one of its own, so that no problem has to wait for it. Where it does not
+    come up, the first problem tells.
+    """
+    if isinstance(backend, Isolated):
+        with suppress(Crash):
+            backend.host.wake()
 
 
 @contextmanager

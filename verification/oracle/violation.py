@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verification.oracle.difference import Difference
+from verification.problem.printable import printable
 
 
 class BadOutput(TypeError):
@@ -12,17 +13,18 @@ class BadOutput(TypeError):
 class Violation(AssertionError):
     """A law broken by a backend on a problem. ``difference`` says how an output is wrong, if one is.
 
-    Where the kernel raised, ``raised`` names the exception and its line, as `frames.name_error` does, and ``frames``
-    are the kernel's own. Where it returned something else than tensors, ``raised`` is what is said of that.
+    The message may quote what foreign code says: here it becomes `printable`. Where the kernel raised, ``raised`` names
+    the exception and its line, as `frames.name_error` does, and ``frames`` are the kernel's own. Where it returned
+    something else than tensors, ``raised`` is what is said of that.
     """
 
     def __init__(
         self, message: str, difference: Difference | None = None, *, raised: str = "", frames: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(message if difference is None else f"{message}\n  {difference.worst}")
+        super().__init__(printable(message if difference is None else f"{message}\n  {difference.worst}"))
         self.difference = difference
-        self.raised = raised
-        self.frames = frames
+        self.raised = printable(raised)
+        self.frames = tuple(map(printable, frames))
 
 
 class Crash(Violation):

@@ -8,6 +8,8 @@ from math import isfinite
 from sys import float_info
 from typing import Any
 
+from verification.problem.printable import printable
+
 # Integers of 64 bits lie in [-INT64, INT64).
 INT64 = 2**63
 # Longer texts are refused unread: `json.loads` has no limit of its own.
@@ -91,9 +93,10 @@ def number(where: str, value: Any) -> float:
 
 
 def text(where: str, value: Any) -> str:
+    """Read a text, which becomes `printable`."""
     if not isinstance(value, str):
         raise ProblemError(f"{where}: {shortened(value)} (must be a text)")
-    return value
+    return printable(value)
 
 
 def flag(where: str, value: Any) -> bool:
@@ -124,7 +127,7 @@ def mapping_of(read_item: Reader) -> Reader:
     def read(where: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ProblemError(f"{where}: {shortened(value)} (must be an object)")
-        return {name: read_item(f"{where}.{shortened(name)}", item) for name, item in value.items()}
+        return {printable(name): read_item(f"{where}.{shortened(name)}", item) for name, item in value.items()}
 
     return read
 

@@ -70,6 +70,12 @@ def counts_in_window(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints
     return left
 
 
+def first_in_window(problem: Problem, sequence: int) -> int:
+    """Return the first position of a context that lies in the window of some query of the sequence; 0 without one."""
+    queries, keys, window = problem.query_lens[sequence], problem.key_lens[sequence], problem.scoring.window
+    return max(0, keys - queries - window + 1) if window else 0
+
+
 def has_blind_rows(problem: Problem) -> bool:
     """Return True if some query sees no key. A sink is no key: it makes no row see something."""
     if problem.scoring.blind_rows:

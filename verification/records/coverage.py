@@ -17,6 +17,10 @@ from verification.problem.reading import ProblemError, shortened
 _MOST = 2**53
 
 
+LeftOut = Sequence[Sequence[str]]
+"""For each kind of call that was asked, the labels that it cannot have; empty where all can be had together."""
+
+
 class Matrix(NamedTuple):
     """Counts of how often the labels of two features were tried together; None where they cannot be, and were not."""
 
@@ -42,10 +46,11 @@ class Coverage:
     def __add__(self, other: Coverage) -> Coverage:
         return Coverage(self.problems + other.problems, self.counts + other.counts)
 
-    def untried(self) -> list[tuple[str, str]]:
-        """Return the pairs that are possible and that no problem had."""
+    def untried(self, left_out: LeftOut = ()) -> list[tuple[str, str]]:
+        """Return the possible pairs that no problem had, without those that all kinds of calls leave out."""
         names = list(NAMES)
-        pairs = POSSIBLE[self.counts[tuple(POSSIBLE.T)] == 0].tolist()
+        nobody_had = (self.counts == 0) & can_be_asked(left_out)
+        pairs = POSSIBLE[nobody_had[tuple(POSSIBLE.T)]].tolist()
         return [(names[a], names[b]) for a, b in pairs]
 
     def matrices(self) -> Iterator[Matrix]:
@@ -94,6 +99,14 @@ class Coverage:
         for a, b in np.argwhere(counts > np.minimum.outer(has, has)).tolist():
             raise ProblemError(f"counts: {counts[a, b]} have both {LABELS[a]} and {LABELS[b]} (more than have one)")
         return cls(problems, counts)
+
+
+def can_be_asked(left_out: LeftOut) -> NDArray[np.bool_]:
+    """Return for each pair of labels whether some kind of call can have both."""
+    if not left_out:
+        return np.ones((len(LABELS), len(LABELS)), bool)
+    had = np.array([[name not in labels for name in NAMES] for labels in map(set, left_out)])
+    return (had[:, :, None] & had[:, None, :]).any(axis=0)  # type: ignore[no-any-return]
 
 
 def _is_count(value: Any, most: int) -> bool:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from verification.problem.printable import printable
 from verification.problem.reading import ProblemError, Reader, one_of, parsed, record, tuple_of
 from verification.problem.reading import text as a_text
 from verification.records.findings import Finding, read
@@ -92,6 +93,6 @@ def run_script(entry: Entry, seconds: float) -> Answer:
     start = _STARTS.get(ran.returncode, "got ")
     said = [line for line in ran.stdout.splitlines() if line.startswith(start)]
     if ran.returncode in _STARTS and said:
-        return Answer(ran.returncode, said[-1])
+        return Answer(ran.returncode, printable(said[-1]))
     last = (ran.stderr.strip() or ran.stdout.strip() or "it said nothing").splitlines()[-1]
-    return Answer(None, f"exit code {ran.returncode}: {last}")
+    return Answer(None, printable(f"exit code {ran.returncode}: {last}"))

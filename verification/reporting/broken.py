@@ -10,7 +10,7 @@ from shlex import quote
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from verification.oracle.difference import Difference
@@ -18,6 +18,7 @@ from verification.problem.describe import describe
 from verification.records.failure import Failure
 from verification.reporting.cause import tell_cause
 from verification.reporting.draw import draw_problem
+from verification.reporting.tables import folding
 
 # More reasons than these are none.
 _MOST_REASONS = 4
@@ -43,7 +44,7 @@ def render_failure(failure: Failure) -> RenderableType:
 
 def _worst(found: Difference) -> Table:
     worst = found.worst
-    table = Table(Column("worst element", no_wrap=True), "got", "exact", "off by", "allowed")
+    table = folding("worst element", "got", "exact", "off by", "allowed")
     off = abs(worst.got - worst.exact)
     allowed = f"{worst.bound:.3g}" if worst.bound else "nothing"
     table.add_row(
@@ -81,7 +82,7 @@ def _hints(failure: Failure) -> Iterator[str]:
 
 def _next(failure: Failure) -> Iterator[Text]:
     yield Text("Replay it:", style="bold")
-    yield Text(f"  {replay_command(failure)}", no_wrap=True)
+    yield Text(f"  {replay_command(failure)}")
     if failure.not_kept:
         yield Text(f"NOT KEPT in {failure.not_kept}; this is all there is of it", style="bold red")
     else:

@@ -1,56 +1,79 @@
-"""Drawings of a problem for a terminal: who sees what, where it lies, and where new tokens go."""
+"""Drawings of a problem for a terminal: who sees what, where it lies, where new tokens go, and the numbers of a small
+one.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from verification.oracle.difference import Element
 from verification.problem import Problem
-from verification.problem.visibility import visible_keys
+from verification.problem.visibility import first_in_window
+from verification.reporting.sight import describe_marks, head_drawn, list_sights
+from verification.reporting.tables import folding
+from verification.reporting.values import list_values
 
 # What fits on a screen. More is cut, and said to be.
 _ROWS, _KEYS, _BLOCKS, _TOKENS = 12, 48, 12, 24
+# Columns beside the marks of a row: lengths, lines, the query's number, what is said of it; the fewest marks; and the
+# width from which on lengths have columns of their own.
+_BESIDE, _FEWEST, _WIDE = 52, 6, 96
 
 
-def draw_problem(problem: Problem, wrong: Element | None = None) -> RenderableType:
-    """Return a table of sequences and one of the tokens that are stored; ``wrong`` is marked."""
-    tables = [_paged(problem, wrong) if problem.reads_cache else _prefill(problem, wrong)]
-    if problem.num_blocks and problem.slot_mapping:
-        tables.append(_stored(problem))
-    return Group(*tables)
+@dataclass(frozen=True)
+class _Drawing:
+    problem: Problem
+    wrong: Element | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        problem, width = self.problem, options.max_width
+        yield _paged(problem, self.wrong) if problem.reads_cache else _prefill(problem, self.wrong, width)
+        if problem.num_blocks and problem.slot_mapping:
+            yield _stored(problem)
+        yield from map(Text, list_values(problem))
 
 
-def _prefill(problem: Problem, wrong: Element | None) -> Table:
-    table = Table("sequence", "queries", "keys", "who sees what (■ seen, · hidden)", show_lines=True)
+def draw_problem(problem: Problem, wrong: Element | None = None) -> _Drawing:
+    """Return a table of sequences, one of the tokens that are stored, and numbers; ``wrong`` is marked."""
+    return _Drawing(problem, wrong)
+
+
+def _prefill(problem: Problem, wrong: Element | None, width: int) -> Table:
+    head, lengths = head_drawn(problem, wrong), ["queries", "keys"] if width >= _WIDE else []
+    most_keys = max(_FEWEST, min(_KEYS, width - _BESIDE - 8 * len(lengths)))
+    table = folding("sequence", *lengths, f"who sees what ({describe_marks(problem, head)})", show_lines=True)
     for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
-        grid = Text()
-        for row, seen in islice(enumerate(visible_keys(problem, i)), _ROWS):
+        grid, rows = Text(), range(min(queries, _ROWS))
+        for row, sight in enumerate(list_sights(problem, i, head, rows, range(min(keys, most_keys)))):
             here = wrong is not None and (wrong.sequence, wrong.token) == (i, row)
-            squares = "".join("■" if key in seen else "·" for key in range(min(keys, _KEYS)))
-            grid.append(f"q{row:<3} {squares}")
-            grid.append("..." if keys > _KEYS else "").append(f"  sees {len(seen)} of {keys}", style="dim")
+            grid.append(f"q{row:<3} {sight.marks}")
+            grid.append("..." if keys > most_keys else "").append(f"  sees {sight.num_seen} of {keys}", style="dim")
             grid.append("  <- wrong" if here else "", style="bold red").append("\n")
         if queries > _ROWS:
             grid.append(f"... {queries - _ROWS} more queries\n", style="dim")
         grid.rstrip()
-        table.add_row(str(i), str(queries), str(keys), grid)
+        counted = f"{queries} {'query' if queries == 1 else 'queries'}", f"{keys} {'key' if keys == 1 else 'keys'}"
+        said = (str(i), str(queries), str(keys)) if lengths else ("\n".join((str(i), *counted)),)
+        table.add_row(*said, grid)
     return table
 
 
 def _paged(problem: Problem, wrong: Element | None) -> Table:
     size, chunked = problem.block_size, problem.phase == "chunked"
     queries = ["of it new"] if chunked else []
-    table = Table("sequence", "context", *queries, "block table", show_lines=True)
+    table = folding("sequence", "context", *queries, "block table", show_lines=True)
     for i, (context, row) in enumerate(zip(problem.key_lens, problem.block_tables, strict=True)):
-        needed = -(-context // size)
+        needed, first = -(-context // size), first_in_window(problem, i)
         lines = Text()
         for place, block in islice(enumerate(row[:needed]), _BLOCKS):
             seen = min(size, context - place * size)
-            lines.append(f"[{place}] ").append_text(_block(problem, block, seen)).append("\n")
+            hidden = min(seen, max(0, first - place * size))
+            lines.append(f"[{place}] ").append_text(_block(problem, block, hidden, seen)).append("\n")
         if problem.scoring.window:
             lines.append(f"of these a query sees the last {problem.scoring.window}, its own included\n", style="yellow")
         if needed > _BLOCKS:
@@ -68,19 +91,24 @@ def _paged(problem: Problem, wrong: Element | None) -> Table:
     return table
 
 
-def _block(problem: Problem, block: int, seen: int) -> Text:
+def _block(problem: Problem, block: int, hidden: int, seen: int) -> Text:
+    """Return a line of the slots of a block: the first ``hidden`` lie behind the window, those up to ``seen`` in it."""
     size = problem.block_size
     if not 0 <= block < problem.num_blocks:
         return Text(f"block {block}: not in the cache, its tokens are not seen", style="yellow")
     first = block * size
-    text = Text(f"block {block}: slots {_range(first, first + seen)} seen")
+    text = Text(f"block {block}: slots ")
+    if hidden:
+        text.append(f"{_range(first, first + hidden)} behind the window", style="dim")
+    if hidden < seen:
+        text.append(f"{', ' if hidden else ''}{_range(first + hidden, first + seen)} seen")
     if seen < size:
         text.append(f", {_range(first + seen, first + size)} not", style="dim")
     return text
 
 
 def _stored(problem: Problem) -> Table:
-    table = Table("new token", "slot", "", title="slot_mapping", title_justify="left")
+    table = folding("new token", "slot", "", title="slot_mapping")
     last = {slot: token for token, slot in enumerate(problem.slot_mapping)}
     starts = list(accumulate(problem.query_lens if problem.reads_cache else problem.key_lens, initial=0))
     for token, slot in islice(enumerate(problem.slot_mapping), _TOKENS):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from verification.problem.labels import FULL_NAMES
+from verification.problem.printable import printable_in
 from verification.problem.reading import (
     INT64,
     ProblemError,
@@ -51,8 +54,19 @@ class RunStarted:
     """The cells that can run here, in order; empty where they are not known, as in files of version 1."""
     machine: dict[str, str] = field(default_factory=dict)
     """What it runs on: versions, devices, switches, and what lies outside a contract."""
+    left_out: tuple[tuple[str, ...], ...] = ()
+    """For each kind of call that is asked, a phase of a backend, the labels that no problem of it can have, since its
+    contract or the choice of cells leaves them out; empty where that is not known."""
     version: int = VERSION
     """Version of these events."""
+
+
+@dataclass(frozen=True)
+class RunReady:
+    """Told once a backend can be asked its first problem, which is when a budget of minutes begins."""
+
+    seconds: float
+    """Wall time of the start: the process, its workers, torch and the backend were loaded in it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,7 @@ class RunEnded:
     """Told when a run ends, by its budget, by a person or by an error."""
 
     seconds: float
-    """Wall time, without the start of the process."""
+    """Wall time, the start of the process included."""
     exit_code: int
     """The exit code of the command."""
     interrupted: bool = False
@@ -165,13 +179,22 @@ class RunEnded:
     """It ended at its first finding, as was asked, with cells that had no turn."""
 
 
-Event = RunStarted | RoundEnded | LawBroken | CauseSpread | FaultHunted | WorkerLost | CellEnded | RunEnded
+Event = RunStarted | RunReady | RoundEnded | LawBroken | CauseSpread | FaultHunted | WorkerLost | CellEnded | RunEnded
 
 
 class Reporter(Protocol):
     """Hears of a run by its events. It knows nothing of laws or backends."""
 
     def receive(self, event: Event) -> None: ...
+
+
+def tell(event: Event, reporters: Iterable[Reporter]) -> None:
+    """Let every reporter hear of an event. Its texts may come from foreign code, so they are made printable here: no
+    reporter need do that.
+    """
+    event = printable_in(event)
+    for reporter in reporters:
+        reporter.receive(event)
 
 
 def to_line(event: Event) -> str:
@@ -256,7 +279,9 @@ _STARTED: dict[str, Reader] = {
     "minutes": optional(finite),
     "examples": optional(_COUNT),
     "machine": mapping_of(text),
+    "left_out": tuple_of(tuple_of(one_of(FULL_NAMES))),
 }
+_READY: dict[str, Reader] = {"seconds": finite}
 _HUNTED: dict[str, Reader] = {
     **dict.fromkeys(("id", "sentence", "citation", "law", "dtype", "words"), text),
     **dict.fromkeys(("problems", "tokens"), _COUNT),
@@ -281,6 +306,7 @@ _CELL: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "why"), text), "state":
 _LOST: dict[str, Reader] = {**dict.fromkeys((*_IDENTITY, "how"), text), "process": _COUNT}
 _NAMES = {
     RunStarted: "run_started",
+    RunReady: "run_ready",
     RoundEnded: "round_ended",
     LawBroken: "law_broken",
     CauseSpread: "cause_spread",
@@ -291,6 +317,7 @@ _NAMES = {
 }
 _READ: dict[str, Reader] = {
     "run_started": lambda where, data: record(RunStarted, _STARTED, where, data),
+    "run_ready": lambda where, data: record(RunReady, _READY, where, data),
     "round_ended": lambda where, data: RoundEnded(record(CellResult, _RESULT, where, data)),
     "law_broken": lambda where, data: LawBroken(record(Failure, FAILURE_READERS, where, data)),
     "cause_spread": lambda where, data: record(CauseSpread, _SPREAD, where, data),

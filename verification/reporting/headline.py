@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from verification.records.failure import Failure
 from verification.records.results import CellResult, State
 from verification.reporting.summary import Summary
-from verification.reporting.tally import names, silent, tally
+from verification.reporting.tally import names, silent, tally, without_a_turn
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,15 @@ def duration(seconds: float) -> str:
 def _notes(summary: Summary) -> list[str]:
     outside = summary.problems - summary.verified
     killed = sum(bool(fault.law) for fault in summary.faults)
+    idle = without_a_turn(summary.results)
     notes = [
-        (bool(summary.error), f"The run died: {summary.error}"),
         (bool(summary.error), f"The run died: {summary.error}"),
         *((True, f"W{str(lost)[1:]}.") for lost in summary.lost),
         (summary.interrupted, "A person ended the run before its budget was spent."),
         (summary.unended > 0, f"{_count(summary.unended, 'run')} did not end: what is missing here may have broken."),
         (not summary.verified and not summary.faults, "No problem was verified, so this says nothing of the kernel."),
         (bool(summary.results), f"{tally(summary.results)}."),
+        (bool(idle), f"{_count(len(idle), 'law')} had no turn at all: {', '.join(idle)}."),
         (outside > 0, f"{outside:,} more problems were tried of which their law says nothing."),
         (bool(summary.faults), f"{killed} of {_count(len(summary.faults), 'planted fault')} killed."),
     ]
@@ -135,6 +136,8 @@ def _facts(summary: Summary) -> dict[str, list[str]]:
         facts["problems"] = [f"{summary.problems:,}"]
     if summary.seconds:
         facts["wall time"] = [duration(summary.seconds)]
+        if summary.starts:
+            facts["start-up, of that"] = [duration(summary.start_up)]
         if summary.problems:
             facts["problems per second"] = [f"{summary.problems / summary.seconds:,.0f}"]
     if summary.results:

@@ -24,8 +24,10 @@ def markdown(summary: Summary) -> str:
     for failure in failures:
         lines += ["", *_finding(failure)]
     if summary.coverage:
-        untried = len(summary.coverage.untried())
+        untried = len(summary.coverage.untried(summary.left_out))
         lines += ["", f"Pairs of features never tried: {untried:,}."]
+    machine = dict.fromkeys(f"{name} {value}" for run in summary.runs for name, value in run.machine.items())
+    lines += ["", f"On {_plain(', '.join(machine))}."] if machine else []
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from verification.records.results import CellResult, State
 from verification.reporting.tally import counts
 
+Key = Callable[[CellResult], str]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -63,12 +65,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Grid:
-    """Table of places: a row for each name, a column for each dtype, and what all rows of a dtype came to."""
+    """Table of places: a row and a column for each name, and what all rows of a column came to."""
 
     title: str
-    dtypes: list[str]
+    columns: list[str]
     rows: dict[str, list[Place]]
     totals: list[Place]
+
+
+def verdict_grid(results: Sequence[CellResult]) -> Grid:
+    """Return law x device and implementation, over all dtypes: what became of each law."""
+    return _grid("", results, lambda result: result.law, setting)
 
 
 def device_grid(results: Sequence[CellResult]) -> Grid:
@@ -89,12 +96,12 @@ def setting(result: CellResult) -> str:
     return f"{result.device}: {result.implementation}"
 
 
-def _grid(title: str, results: Sequence[CellResult], row_of: Callable[[CellResult], str]) -> Grid:
+def _grid(title: str, results: Sequence[CellResult], row_of: Key, column_of: Key = lambda result: result.dtype) -> Grid:
     places: dict[tuple[str, str], list[CellResult]] = {}
     for result in results:
-        places.setdefault((row_of(result), result.dtype), []).append(result)
-    dtypes = list(dict.fromkeys(result.dtype for result in results))
+        places.setdefault((row_of(result), column_of(result)), []).append(result)
+    columns = list(dict.fromkeys(map(column_of, results)))
     rows = {
-        row: [Place(places.get((row, dtype), [])) for dtype in dtypes] for row in dict.fromkeys(map(row_of, results))
+        row: [Place(places.get((row, name), [])) for name in columns] for row in dict.fromkeys(map(row_of, results))
     }
-    return Grid(title, dtypes, rows, [Place([r for r in results if r.dtype == dtype]) for dtype in dtypes])
+    return Grid(title, columns, rows, [Place([r for r in results if column_of(r) == name]) for name in columns])

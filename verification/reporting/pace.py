@@ -13,8 +13,8 @@ class Pace:
 
     def __init__(self, began: float) -> None:
         self.findings = 0
-        self.start_up = 0.0
-        """Seconds until a worker began with its first problem; 0 as long as none has handed over a round."""
+        self.start_up: float | None = None
+        """Seconds until the first problem could be asked; None as long as none can."""
         self._began = began
         self._run = RunStarted("", 0)
         self._tried: dict[Identity, CellResult] = {}
@@ -23,12 +23,14 @@ class Pace:
         """Take note of the budget and of the cells that share it."""
         self._run = run
 
+    def ready(self, start_up: float) -> None:
+        """Take note of how long the start took: the budget begins behind it."""
+        self.start_up = start_up
+
     def count(self, result: CellResult) -> None:
         """Take note of a round."""
         if not result.problems:
             return
-        if not self._tried:
-            self.start_up = max(0.0, self._elapsed() - result.seconds)
         before = self._tried.get(result.cell)
         self._tried[result.cell] = before + result if before else result
 
@@ -40,28 +42,27 @@ class Pace:
     def share(self) -> float:
         """Return which part of the budget is spent."""
         if self._run.minutes:
-            return min(1.0, self._elapsed() / (60 * self._run.minutes))
+            return min(1.0, self._spent() / (60 * self._run.minutes))
         left = sum(self._problems_left(cell) for cell in self._run.cells)
         return self.problems / (self.problems + left) if self.problems else 0.0
 
     def line(self) -> str:
         """Return all of it in a few words."""
-        elapsed = self._elapsed()
-        rate = self.problems / max(elapsed - self.start_up, 0.1)
+        rate = self.problems / max(self._spent(), 0.1)
         found = f"{self.findings} finding{'' if self.findings == 1 else 's'}"
-        return f"[{_clock(elapsed)}] {self.problems:,} problems, {rate:.0f}/s, {found}, {self._outlook()}"
+        return f"[{_clock(self._elapsed())}] {self.problems:,} problems, {rate:.0f}/s, {found}, {self._outlook()}"
 
     def _outlook(self) -> str:
-        """Return how long it still takes. What so many problems a cell take is not known before each was reached: cells
-        differ a hundredfold.
+        """Return how long it still takes: what a budget of minutes leaves, and no more. What so many problems a cell
+        take is not known before each was reached: cells differ a hundredfold.
         """
-        if not self._tried:
+        if self.start_up is None:
             return "starting"
         reached = sum(cell in self._tried for cell in self._run.cells)
         waiting = reached < len(self._run.cells)
         said = [f"{reached} of {len(self._run.cells)} cells reached"] if waiting else []
         if self._run.minutes:
-            said.insert(0, f"{_clock(60 * self._run.minutes - self._elapsed())} left")
+            said.insert(0, f"{_clock(60 * self._run.minutes - self._spent())} left")
         elif not waiting:
             said.append(f"{_clock(self._seconds_left())} left")
         return ", ".join(said)
@@ -82,7 +83,17 @@ class Pace:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
+    def _spent(self) -> float:
+        """Return how many seconds of the budget are gone: none before the first problem could be asked."""
+        return 0.0 if self.start_up is None else max(0.0, self._elapsed() - self.start_up)
+
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{rest:02}"
+
+
+def started_in(seconds: float, minutes: float | None) -> str:
+    """Return what a run says once its first problem can be asked."""
+    budget = f"; the {minutes:g} minutes begin here" if minutes else ""
+    return f"started in {seconds:.0f} s{budget}"

@@ -18,7 +18,7 @@ from verification.reporting.broken import replay_command, script_command
 from verification.reporting.cause import tell_cause
 from verification.reporting.figures import DASHES, LINES, ratio_figure
 from verification.reporting.headline import duration, headline, without_finding
-from verification.reporting.matrices import device_grid, law_grids, setting
+from verification.reporting.matrices import device_grid, law_grids, setting, verdict_grid
 from verification.reporting.pictures import Picture, picture
 from verification.reporting.summary import Summary
 from verification.reporting.triangle import triangle
@@ -76,10 +76,11 @@ def page(summary: Summary) -> str:
         headline=headline(summary),
         findings=[_shown(failure, i < _DRAWN) for i, failure in enumerate(summary.failures)],
         bare=without_finding(summary),
+        verdict=verdict_grid(results),
         devices=device_grid(results),
         laws=law_grids([result for result in results if result.state is not State.NOT_RUN]),
         figures=_figures(results),
-        coverage=triangle(summary.coverage) if summary.coverage else None,
+        coverage=triangle(summary.coverage, summary.left_out) if summary.coverage else None,
         faults=sorted(summary.faults, key=lambda fault: bool(fault.law)),  # survivors first
         ended=len(summary.endings) == len(summary.runs),
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from verification.oracle.difference import Element
 from verification.problem import Problem
 from verification.problem.table import CACHES
-from verification.problem.visibility import visible_keys
+from verification.problem.visibility import first_in_window, visible_keys
+from verification.reporting.sight import MASKED, SEEN, Sight, describe_marks, head_drawn, list_sights
+from verification.reporting.values import list_values
 
 _SEQUENCES, _ROWS, _COLUMNS, _BLOCKS, _SLOTS = 6, 16, 24, 12, 16
 
@@ -25,10 +27,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Query:
+    """Row of a `Grid`."""
+
     index: int
     wrong: bool
     planted: str
     sees: list[bool]
+    masked: list[bool]
+    """True for each key that the mask alone hides."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Slot:
-    """Slot of a `Block`: ``kind`` is seen or tail; ``new`` says that a token of this call is stored here."""
+    """Slot of a `Block`: ``kind`` is seen, behind (the window) or tail; ``new`` says that this call stores a token."""
 
     text: str
     kind: str
@@ -78,6 +84,8 @@ class Picture:
 
     grids: list[Grid]
     contexts: list[Context]
+    marks: str
+    numbers: list[str]
     cut: str
 
 
@@ -88,6 +96,8 @@ def picture(problem: Problem, worst: Element | None) -> Picture:
     return Picture(
         grids=[] if paged else [_grid(problem, i, worst) for i in shown],
         contexts=[_context(problem, i, worst) for i in shown] if paged else [],
+        marks="" if paged else describe_marks(problem, head_drawn(problem, worst)),
+        numbers=list_values(problem),
         cut=_cut("sequences", shown, problem.num_sequences),
     )
 
@@ -102,6 +112,7 @@ def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
     first_query, first_key = sum(problem.query_lens[:sequence]), sum(problem.key_lens[:sequence])
     of_keys = _planted(problem, ("k", "v"))
     of_queries = _planted(problem, ("q",))
+    sights = list_sights(problem, sequence, head_drawn(problem, worst), rows, columns)
     keys = []
     for key in columns:
         slot = problem.slot_mapping[first_key + key] if problem.num_blocks else None
@@ -111,9 +122,14 @@ def _grid(problem: Problem, sequence: int, worst: Element | None) -> Grid:
         f"sequence {sequence}: {num_queries:,} {'query' if num_queries == 1 else 'queries'}, "
         f"{num_keys:,} {'key' if num_keys == 1 else 'keys'}",
         keys,
-        [Query(a, a == wrong, of_queries.get(first_query + a, ""), [b in seen[a] for b in columns]) for a in rows],
+        [_query(a, a == wrong, of_queries.get(first_query + a, ""), s) for a, s in zip(rows, sights, strict=True)],
         "; ".join(filter(None, (_cut("queries", rows, num_queries), _cut("keys", columns, num_keys)))),
     )
+
+
+def _query(index: int, wrong: bool, planted: str, sight: Sight) -> Query:
+    marks = sight.marks
+    return Query(index, wrong, planted, [mark == SEEN for mark in marks], [mark == MASKED for mark in marks])
 
 
 def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
@@ -125,11 +141,12 @@ def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
     new = problem.slot_mapping[first : first + queries][:_SLOTS]
     last = f", {queries:,} of it new" if problem.phase == "chunked" else ""
     seen = f"; a query sees the last {problem.scoring.window}" if problem.scoring.window else ""
+    hidden = first_in_window(problem, sequence)
     short = f"; the table ends {needed - len(table)} blocks too early" if needed > len(table) else ""
     return Context(
         f"sequence {sequence}: context {length:,}{last}{short}{seen}",
         worst is not None and worst.sequence == sequence,
-        [_block(problem, table[i], length - i * size) for i in shown],
+        [_block(problem, table[i], hidden - i * size, length - i * size) for i in shown],
         "; ".join(_place(problem, slot) for slot in new) + ("; ..." if queries > _SLOTS else ""),
         _cut("blocks", shown, len(table)),
     )
@@ -141,8 +158,10 @@ def _place(problem: Problem, slot: int) -> str:
     return f"nowhere: slot {slot} is outside the cache"
 
 
-def _block(problem: Problem, block: int, left: int) -> Block:
-    """Return a block; ``left`` positions of the context lie in it and those behind it."""
+def _block(problem: Problem, block: int, hidden: int, left: int) -> Block:
+    """Return a block; ``left`` positions of the context lie in it and those behind it, the first ``hidden`` of them out
+    of the window.
+    """
     valid, size = 0 <= block < problem.num_blocks, problem.block_size
     if not valid or left <= 0:
         return Block(block, "unused" if left <= 0 else "invalid", [], "")
@@ -156,11 +175,15 @@ def _block(problem: Problem, block: int, left: int) -> Block:
         block,
         "read",
         [
-            Slot(str(slot), "seen" if offset < left else "tail", slot in written, planted.get(slot, ""))
+            Slot(str(slot), _kind(offset, hidden, left), slot in written, planted.get(slot, ""))
             for offset, slot in zip(offsets, slots, strict=True)
         ],
         _cut("slots", offsets, size),
     )
+
+
+def _kind(offset: int, hidden: int, left: int) -> str:
+    return "behind" if offset < min(hidden, left) else "seen" if offset < left else "tail"
 
 
 def _planted(problem: Problem, tensors: Iterable[str]) -> dict[int, str]:

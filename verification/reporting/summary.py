@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from verification.records.coverage import Coverage
+from verification.records.coverage import Coverage, LeftOut
 from verification.records.failure import Failure
 from verification.records.results import CellResult, Identity, State
 from verification.reporting.events import (
@@ -15,6 +15,7 @@ from verification.reporting.events import (
     LawBroken,
     RoundEnded,
     RunEnded,
+    RunReady,
     RunStarted,
     WorkerLost,
 )
@@ -28,6 +29,7 @@ class Summary:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.runs: list[RunStarted] = []
+        self.starts: list[RunReady] = []
         self.endings: list[RunEnded] = []
         self.failures: list[Failure] = []
         self.faults: list[FaultHunted] = []
@@ -43,10 +45,13 @@ class Summary:
                 self.runs.append(event)
                 for cell in event.cells:
                     self._add(CellResult(*cell))
+            case RunReady():
+                self.starts.append(event)
             case RoundEnded(result):
                 self._add(result)
             case LawBroken(failure):
-                self.failures = [it for it in self.failures if it.finding.file_name != failure.instead_of]
+                name = failure.finding.file_name  # a replay and a round may find one
+                self.failures = [it for it in self.failures if it.finding.file_name not in (failure.instead_of, name)]
                 self.failures.append(failure)
                 self.failures.sort(key=self._place)
             case CauseSpread():
@@ -106,8 +111,20 @@ class Summary:
 
     @property
     def seconds(self) -> float:
-        """Return the wall time of all runs."""
+        """Return the wall time of all runs, their starts included."""
         return sum(ending.seconds for ending in self.endings)
+
+    @property
+    def start_up(self) -> float:
+        """Return how much of it went by before the first problem of a run could be asked."""
+        return sum(start.seconds for start in self.starts)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Return for each kind of call that was asked the labels that it cannot have; empty where that is not known."""
+        if not all(run.left_out for run in self.runs):
+            return ()
+        return tuple(dict.fromkeys(labels for run in self.runs for labels in run.left_out))
 
     @property
     def interrupted(self) -> bool:
@@ -146,6 +163,8 @@ class Summary:
             tried = [result for result in self._cells.values() if result.device == device and result.problems]
             if tried:
                 parts.append(f"{device}: digest {_digest(tried):016x}")
+        if self.starts:
+            parts.append(f"started in {self.start_up:.0f} s")
         parts.append(tally(self.results))
         return "; ".join(parts)
 

@@ -58,6 +58,13 @@ def ended_early(results: Sequence[CellResult]) -> dict[str, list[str]]:
     return {why: names(of_reason, State.BROKEN) for why, of_reason in reasons.items()}
 
 
+def without_a_turn(results: Sequence[CellResult]) -> list[str]:
+    """Return the laws that were to be asked, and of which no cell was reached."""
+    reached = {result.law for result in results if result.state not in (State.NOT_REACHED, State.NOT_RUN)}
+    owed = dict.fromkeys(result.law for result in results if result.state is State.NOT_REACHED)
+    return [law for law in owed if law not in reached]
+
+
 def _verb(state: State, count: int) -> str:
     return "say nothing" if state is State.SAYS_NOTHING and count != 1 else state
 

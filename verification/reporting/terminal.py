@@ -10,13 +10,21 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from verification.records.failure import Failure
-from verification.records.results import CellResult, State
+from verification.records.results import State
 from verification.reporting.broken import render_failure
-from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunStarted, WorkerLost
+from verification.reporting.events import (
+    Event,
+    LawBroken,
+    RoundEnded,
+    RunEnded,
+    RunReady,
+    RunStarted,
+    WorkerLost,
+)
 from verification.reporting.headline import headline
-from verification.reporting.pace import Pace
+from verification.reporting.pace import Pace, started_in
 from verification.reporting.summary import Summary
-from verification.reporting.tables import law_table, matrix_table
+from verification.reporting.tables import folding, law_table, matrix_table
 from verification.reporting.tally import ended_early, names, silent
 
 # Seconds between two lines of a log.
@@ -29,7 +37,7 @@ class Terminal:
     """Shows a bar where there is a terminal, and prints a line now and then where there is none."""
 
     def __init__(self, console: Console, began: float, table: str = "laws") -> None:
-        self._console, self._began, self._table = console, began, table
+        self._console, self._table = console, table
         self._summary, self._pace, self._told = Summary(), Pace(began), 0.0
         columns = (TextColumn("{task.description}"), BarColumn(20), _Now(self._pace))
         self._bar = Progress(*columns, console=console, transient=True)
@@ -39,8 +47,12 @@ class Terminal:
         match event:
             case RunStarted():
                 self._started(event)
+            case RunReady(seconds):
+                self._pace.ready(seconds)
+                self._say(started_in(seconds, self._summary.runs[-1].minutes))
             case RoundEnded(result) if result.problems:
-                self._counted(result)
+                self._pace.count(result)
+                self._moved()
             case LawBroken(failure):
                 self._pace.findings += 1
                 self._console.print(_line(failure))
@@ -61,14 +73,6 @@ class Terminal:
             self._bar.start()
             self._bar.add_task("fuzzing", total=1.0)
 
-    def _counted(self, result: CellResult) -> None:
-        known = self._pace.start_up
-        self._pace.count(result)
-        if self._pace.start_up != known:
-            budget = self._summary.runs[-1].minutes
-            self._say(f"start-up took {self._pace.start_up:.0f} s" + (f" of the {60 * budget:g} s" if budget else ""))
-        self._moved()
-
     def _moved(self) -> None:
         if self._console.is_terminal:
             self._bar.update(self._bar.task_ids[0], completed=self._pace.share())
@@ -84,21 +88,22 @@ class Terminal:
         if end.error:
             self._say(f"the run died: {end.error}")
         self._say(self._summary.totals())
-        seconds = time.monotonic() - self._began
-        began = self._pace.problems > 0
-        spent = f"{self._pace.start_up:.0f} of them start-up" if began else "no problem finished by then"
-        pace = f"{seconds:.0f} s, {spent}, {self._summary.problems / seconds:.0f} problems/s"
+        started = self._pace.start_up is not None
+        start = f"{self._pace.start_up:.0f} of them start-up, " if started else ""
+        rate = self._summary.problems / max(end.seconds, 0.1)
+        spent = f"{rate:.0f} problems/s" if self._summary.problems else "no problem finished by then"
+        pace = f"{end.seconds:.0f} s, {start}{spent}"
         self._say(f"{headline(self._summary).text}; exit code {end.exit_code}; {pace}")
 
     def _tables(self) -> None:
         results = self._summary.results
         if self._table == "matrix" and results:
-            self._console.print(matrix_table(results, "dtype x device x implementation"))
+            self._console.print(matrix_table(results, "dtype x device x implementation", self._console.width))
             return
         results = [result for result in results if result.state is not State.NOT_RUN]
         for group in dict.fromkeys((result.device, result.implementation) for result in results):
             mine = [result for result in results if (result.device, result.implementation) == group]
-            self._console.print(law_table(mine, " ".join(group)))
+            self._console.print(law_table(mine, " ".join(group), self._console.width))
 
     def _others_than_held(self) -> None:
         """Print which cells verified nothing, and why."""
@@ -125,7 +130,7 @@ class _Now(ProgressColumn):
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        super().__init__(Column(no_wrap=True))
+        super().__init__(Column(overflow="fold"))
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 (there is one)
         return Text(self._pace.line())
@@ -150,7 +155,7 @@ def _by_implementation(failures: list[Failure]) -> list[list[Failure]]:
 
 def _others(failures: list[Failure]) -> Table:
     """Return a table with a line for each."""
-    table = Table("broken as well", "dtype", "tokens", "kept in", title="`attn-verify replay FILE` tells all of it")
+    table = folding("broken as well", "dtype", "tokens", "kept in", title="`attn-verify replay FILE` tells all of it")
     for failure in failures:
         problem = failure.finding.problem
         row = (failure.finding.law, problem.dtype, str(problem.num_tokens), failure.kept or "(see above)")

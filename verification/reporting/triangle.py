@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from verification.problem.labels import FEATURES, FULL_NAMES, INDEX, LABELS, POSSIBLE, impossible
-from verification.records.coverage import Coverage
+from verification.records.coverage import Coverage, LeftOut, can_be_asked
 
 _RAREST = 20
 
 
 class Square(NamedTuple):
-    """Square of the triangle; ``kind`` is a class of the style sheet: never tried, impossible, same feature, or a power
-    of ten.
+    """Square of the triangle; ``kind`` is a class of the style sheet: never tried, left out, impossible, same feature,
+    or a power of ten.
     """
 
     kind: str
@@ -41,37 +44,40 @@ class Triangle:
     untried: dict[str, list[str]]
     """Pairs that were never tried, by their first label."""
     never: int
-    """How many pairs were never tried."""
+    """How many pairs were never tried, though some kind of call could have had them."""
+    left_out: int
+    """How many pairs were left out: no contract or no chosen cell speaks of them."""
 
     @property
     def tried(self) -> int:
         """Return how many pairs were tried."""
-        return self.possible - self.never
+        return self.possible - self.never - self.left_out
 
 
-def triangle(coverage: Coverage) -> Triangle:
-    """Return the triangle of a coverage."""
-    untried = coverage.untried()
+def triangle(coverage: Coverage, left_out: LeftOut = ()) -> Triangle:
+    """Return the triangle of a coverage; ``left_out`` are the labels that each kind of call could not have."""
+    untried, asked = coverage.untried(left_out), can_be_asked(left_out)
     return Triangle(
         problems=coverage.problems,
         possible=len(POSSIBLE),
         columns=FEATURES,
         starts=[0, *accumulate(map(len, FEATURES.values()))][1:-1],
         rows={
-            feature: {label: _squares(coverage, INDEX[feature][label]) for label in labels}
+            feature: {label: _squares(coverage, asked, INDEX[feature][label]) for label in labels}
             for feature, labels in FEATURES.items()
         },
         rarest=_rarest(coverage),
         untried={one: [other for _, other in pairs] for one, pairs in groupby(untried, lambda pair: pair[0])},
         never=len(untried),
+        left_out=len(coverage.untried()) - len(untried),
     )
 
 
-def _squares(coverage: Coverage, row: int) -> list[Square]:
-    return [_square(coverage, row, column) for column in range(row + 1)]
+def _squares(coverage: Coverage, asked: NDArray[np.bool_], row: int) -> list[Square]:
+    return [_square(coverage, bool(asked[row, column]), row, column) for column in range(row + 1)]
 
 
-def _square(coverage: Coverage, row: int, column: int) -> Square:
+def _square(coverage: Coverage, asked: bool, row: int, column: int) -> Square:
     count, one, other = int(coverage.counts[row, column]), LABELS[row], LABELS[column]
     if one[0] == other[0]:  # a problem's own labels: how often each was tried; their pairs tell nothing
         return (
@@ -84,6 +90,8 @@ def _square(coverage: Coverage, row: int, column: int) -> Square:
         return Square(f"p{min(len(str(count)) - 1, 5)}", compact(count), f"{pair}: {count:,} problems")
     if reason := impossible(row, column):
         return Square("not", "", f"{pair}: impossible, {reason}")
+    if not asked:
+        return Square("out", "", f"{pair}: left out by every contract, or by the choice of cells")
     return Square("never", "", f"{pair}: never tried")
 
 

@@ -12,6 +12,7 @@ from verification.problem.renamed import OldName
 from verification.problem.scoring import Scoring, slopes
 from verification.problem.table import TENSORS, given_to
 from verification.script.extract import extract_source
+from verification.script.names import is_taken
 
 _PLAIN = (bool, int, float, str, NoneType)
 _NAMESPACE = "from types import SimpleNamespace"
@@ -32,30 +33,37 @@ def paged_snippet(adapter: type, problem: Problem) -> Snippet:
 
     Raises ScriptError where the class cannot be cut out.
     """
-    imports, functions = extract_source([adapter], more_imports=("from functools import partial", _NAMESPACE))
+    found = extract_source([adapter], more_imports=("from functools import partial", _NAMESPACE), taken=is_taken)
     given = ", ".join(f"{name}={name}" for name in given_to(problem))
     return Snippet(
-        imports=imports,
+        imports=found.imports,
         call=f"return layer(Tensors({given}))",
-        make=f"partial({adapter.__name__}().attend, {_stand_in(problem, functions)})",
-        functions=f"{_TENSORS}\n\n\n{functions}",
-        owner=f"{adapter.__name__}()",
+        make=f"partial({found.names[adapter.__name__]}().attend, {_stand_in(problem, found.functions)})",
+        functions=f"{_TENSORS}\n\n\n{found.functions}",
+        owner=f"{found.names[adapter.__name__]}()",
+        siblings=found.siblings,
     )
 
 
 def batched_snippet(adapter: type, batch: type, problem: Problem) -> Snippet:
     """Write down ``attend(batch)`` of a dense batch. Raises ScriptError where the class cannot be cut out."""
-    imports, functions = extract_source([adapter, batch])
+    found = extract_source([adapter, batch], taken=is_taken)
     scoring = problem.scoring
     tensors = {name: name if name in given_to(problem) else None for name in ("mask", "sinks")}
     of_heads = f"torch.tensor({slopes(problem.num_heads).tolist()}, device=q.device)" if scoring.alibi else None
     rules = f"{problem.causal_alignment!r}, {problem.scale!r}, {scoring.softcap!r}, {scoring.window!r}"
     call = [
         f"q, k, v = (x.view({problem.num_sequences}, -1, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))",
-        f"batch = {batch.__name__}(q, k, v, {rules}, {tensors['mask']}, {tensors['sinks']}, {of_heads})",
+        f"batch = {found.names[batch.__name__]}(q, k, v, {rules}, {tensors['mask']}, {tensors['sinks']}, {of_heads})",
         "return layer.attend(batch).transpose(1, 2).flatten(0, 1)",
     ]
-    return Snippet(imports=imports, call="\n".join(call), make=f"{adapter.__name__}()", functions=functions)
+    return Snippet(
+        imports=found.imports,
+        call="\n".join(call),
+        make=f"{found.names[adapter.__name__]}()",
+        functions=found.functions,
+        siblings=found.siblings,
+    )
 
 
 def _stand_in(record: Problem | Scoring, source: str) -> str:

@@ -31,9 +31,9 @@ def embed_package(library: Library) -> str:
     """Return code that makes the package, swaps in the fault, and then runs ``library.imports``."""
     name = library.package.__name__
     owners, swaps = zip(*library.swaps, strict=True)
-    fault_imports, functions = extract_source(library.functions, library.decorator, owners)
-    head = f"from __future__ import annotations\n\n{fault_imports}"
-    module = "\n\n\n".join([head, functions, _SWAP, "\n".join(swaps)])
+    faults = extract_source(library.functions, library.decorator, owners)
+    head = f"from __future__ import annotations\n\n{faults.imports}"
+    module = "\n\n\n".join([head, faults.functions, _SWAP, "\n".join(swaps)])
     modules = [f"LIBRARY[{of!r}] = {quote(_set_off(text))}" for of, text in package_sources(library.package).items()]
     parts = [
         _HEADING.format(name=name),

@@ -7,15 +7,18 @@ import builtins
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from verification.backends.snippet import ScriptError
+from verification.script.imports import Imported, find_sibling, read_import
+from verification.script.names import Taken, find_free, nothing_taken, rename
 
 # Packages whose code is followed and copied, since the reader of a script does not have them; others are imported.
 OURS = ("verification", "properties", "tests")
@@ -24,36 +27,111 @@ _ADAPTER_MODULE = "verification.adapter"
 _DESCRIPTION = {"contract", "name", "precision"}
 
 
+class Extract(NamedTuple):
+    """Source text for a script."""
+
+    imports: str
+    """Import lines."""
+    functions: str
+    """Functions, classes and constants, each behind all that it uses."""
+    names: dict[str, str]
+    """New names of the functions that were asked for, by their own: where a script has another thing of that name."""
+    siblings: tuple[str, ...]
+    """Files beside the kernel's that its imports need, and that no installed package has."""
+
+
+# A name at the top of a module: what is defined there, and not only imported.
+_Place = tuple[str, str]
+
+
+@dataclass
+class _Parts:
+    """The statements that a script needs, and where each of their names comes from."""
+
+    nodes: dict[_Place, ast.stmt] = field(default_factory=dict)
+    """By the names that they define."""
+    sources: dict[_Place, _Place | Imported] = field(default_factory=dict)
+    """For each name that is used in a module, where it comes from: itself where it is defined there."""
+
+    def resolve(self, at: _Place) -> _Place | Imported:
+        """Return the definition or the import that a name stands for: a module of ours may have it from another."""
+        source: _Place | Imported = at
+        while isinstance(source, tuple) and self.sources[source] != source:
+            source = self.sources[source]
+        return source
+
+
 def extract_source(
-    functions: Sequence[Callable[..., Any]], without: str = "", more_imports: Iterable[str] = ()
-) -> tuple[str, str]:
-    """Return import lines, and the source of functions and classes, each behind the source of all that it uses.
+    functions: Sequence[Callable[..., Any]],
+    without: str = "",
+    more_imports: Iterable[str] = (),
+    taken: Taken = nothing_taken,
+) -> Extract:
+    """Return the source of functions and classes with all that they use in their modules.
 
     Annotations are not followed. Decorators named ``without`` are left out, and so are the attributes that describe an
-    adapter to us. Raises ScriptError where a source cannot be found, or two have one name.
+    adapter to us. Where two things have one name, or one that is ``taken`` by the script, one of them gets another.
+    Raises ScriptError where a source cannot be found.
     """
-    wanted = [(function.__module__, function.__name__) for function in functions]
-    parts: dict[tuple[str, str], ast.stmt] = {}
-    imports = set(more_imports)
-    while wanted:
-        module, name = wanted.pop()
+    asked = [(function.__module__, function.__name__) for function in functions]
+    parts = _follow(asked, without)
+    names = _name_all(asked, parts, tuple(more_imports), taken)
+    imported = {x: name for x, name in names.items() if isinstance(x, Imported)}
+    lines = {*more_imports, *(x.line(name) for x, name in imported.items())}
+    order = {module: i for i, module in enumerate(dict.fromkeys(module for module, _ in reversed(parts.nodes)))}
+    ordered = sorted(parts.nodes, key=lambda at: (order[at[0]], parts.nodes[at].lineno))
+    texts = []
+    for module, name in ordered:
+        used = {own: names[parts.resolve((of, own))] for of, own in parts.sources if of == module}
+        new = {own: now for own, now in used.items() if own != now}
+        texts.append(_source(module, parts.nodes[module, name], without, new))
+    found = (find_sibling(x.module, asked[0][0]) for x in imported)
+    return Extract(
+        "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line))),
+        "\n\n\n".join(dict.fromkeys(texts)),
+        {at[1]: names[at] for at in asked},
+        tuple(dict.fromkeys(filter(None, found))),
+    )
+
+
+def _follow(asked: Sequence[_Place], without: str) -> _Parts:
+    """Return the statements that define what is ``asked``, and all that they use. Raises ScriptError."""
+    parts, waiting = _Parts(), list(asked)
+    while waiting:
+        at = module, name = waiting.pop()
+        if at in parts.sources:
+            continue
         node = _top_level(module).get(name)
         if node is None:
             raise ScriptError(f"{name}: not at the top of {module} (a script must find its source there)")
         if isinstance(node, ast.Import | ast.ImportFrom):
-            found = _imported(node, name)
-            imports |= {found} if isinstance(found, str) else set()
-            wanted += [] if isinstance(found, str) else [found]
-        elif (module, name) not in parts:
-            parts[module, name] = node
-            wanted += [(module, used) for used in _used(node, without) if used in _top_level(module)]
-    names = [name for _, name in parts] + [line.split()[-1] for line in imports if "from " in line or " as " in line]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ScriptError(f"{', '.join(sorted(twice))}: in two modules (a script has one of a name)")
-    order = {module: i for i, module in enumerate(dict.fromkeys(module for module, _ in reversed(parts)))}
-    ordered = sorted(parts, key=lambda at: (order[at[0]], parts[at].lineno))
-    texts = [_source(module, parts[module, name], without) for module, name in ordered]
-    return "\n".join(sorted(imports, key=lambda line: (line.startswith("from"), line))), "\n\n\n".join(texts)
+            parts.sources[at] = source = _imported(node, name, module)
+            waiting += [source] if isinstance(source, tuple) else []
+            continue
+        parts.sources[at], parts.nodes[at] = at, node
+        waiting += [(module, used) for used in _used(node, without) if used in _top_level(module)]
+    return parts
+
+
+def _name_all(
+    asked: Sequence[_Place], parts: _Parts, more_imports: Sequence[str], taken: Taken
+) -> dict[_Place | Imported, str]:
+    """Return the name in the script of each thing that is defined or imported. What is ``asked`` chooses first."""
+    bound = {line.split()[-1]: line for line in more_imports}
+    wanted: dict[_Place | Imported, str] = {at: at[1] for at in asked}
+    for at in parts.sources:
+        source = parts.resolve(at)
+        wanted.setdefault(source, source[1] if isinstance(source, tuple) else at[1])
+    mentioned = {at.id for node in parts.nodes.values() for at in ast.walk(node) if isinstance(at, ast.Name)}
+    found: dict[_Place | Imported, str] = {}
+    for source, name in wanted.items():
+        line = source.line(name) if isinstance(source, Imported) else ""
+        others = {*found.values(), *(other for other, text in bound.items() if text != line)}
+        new = find_free(name, others, taken, line)
+        if new != name:
+            new = find_free(name, {*others, name, *mentioned, *wanted.values()}, taken, line)
+        found[source] = new
+    return found
 
 
 def package_sources(package: ModuleType) -> dict[str, str]:
@@ -122,17 +200,14 @@ def _defined(node: ast.stmt) -> Iterable[str]:
     return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
-def _imported(node: ast.Import | ast.ImportFrom, name: str) -> str | tuple[str, str]:
-    """Return the line that imports ``name`` alone or, for one of our own, the module and the name to follow instead."""
-    alias = next(alias for alias in node.names if name in (alias.asname, alias.name, alias.name.split(".")[0]))
-    renamed = f" as {alias.asname}" if alias.asname else ""
-    if isinstance(node, ast.Import):
-        return f"import {alias.name}{renamed}"
-    if str(node.module).split(".")[0] not in OURS:
-        return f"from {node.module} import {alias.name}{renamed}"
-    if renamed or f"{node.module}.{alias.name}" in sys.modules:
-        raise ScriptError(f"{name}: imported from {node.module} in a way that no script can follow (import the name)")
-    return str(node.module), alias.name
+def _imported(node: ast.Import | ast.ImportFrom, name: str, module: str) -> Imported | _Place:
+    """Return the import of ``name`` or, for one of our own, the module and the name to follow instead."""
+    found = read_import(node, name, module)
+    if not found.name or found.module.split(".")[0] not in OURS:
+        return found
+    if f"{found.module}.{found.name}" in sys.modules:
+        raise ScriptError(f"{name}: imported from {found.module} in a way that no script can follow (import the name)")
+    return found.module, found.name
 
 
 def _used(node: ast.stmt, without: str) -> set[str]:
@@ -143,10 +218,10 @@ def _used(node: ast.stmt, without: str) -> set[str]:
         at = waiting.pop()
         if isinstance(at, ast.Name) and isinstance(at.ctx, ast.Load) and at.id not in vars(builtins):
             names.add(at.id)
-        for field, value in ast.iter_fields(at):
-            if field not in ("annotation", "returns"):
+        for name, value in ast.iter_fields(at):
+            if name not in ("annotation", "returns"):
                 kept = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, ast.AST)]
-                waiting += [x for x in kept if field != "decorator_list" or not _is_call_of(x, without)]
+                waiting += [x for x in kept if name != "decorator_list" or not _is_call_of(x, without)]
     return names
 
 
@@ -154,14 +229,21 @@ def _is_call_of(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
-def _source(module: str, node: ast.stmt, without: str) -> str:
-    """Return the source of ``node`` as far as a script has it, without marks for linters."""
-    lines = inspect.getsource(sys.modules[module]).splitlines()
+def _source(module: str, node: ast.stmt, without: str, new: Mapping[str, str]) -> str:
+    """Return the source of ``node`` as far as a script has it, with ``new`` names for some globals, without marks for
+    linters.
+    """
+    lines = rename(inspect.getsource(sys.modules[module]).splitlines(), node, new)
     found = lines[_first(node, without) - 1 : node.end_lineno]
     if isinstance(node, ast.ClassDef):
-        bases = f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else ""
+        named = (new.get(base, base) for base in map(ast.unparse, node.bases))
+        bases = f"({', '.join(named)})" if node.bases else ""
         parts = chain.from_iterable(_with_comments(lines, part, without) for part in node.body)
-        found = [*lines[_first(node, without) - 1 : node.lineno - 1], f"class {node.name}{bases}:", *parts]
+        found = [
+            *lines[_first(node, without) - 1 : node.lineno - 1],
+            f"class {new.get(node.name, node.name)}{bases}:",
+            *parts,
+        ]
     return "\n".join(re.sub(r"\s+# (noqa|type: ignore).*$", "", line) for line in found).rstrip()
 
 

@@ -18,6 +18,7 @@ from verification.oracle.precision import Roundings
 from verification.oracle.reference import attend
 from verification.script.case import KernelCall
 from verification.script.extract import extract_source
+from verification.script.names import is_taken
 
 
 def expect_kernel(call: KernelCall, roundings: Roundings) -> Expectation:
@@ -48,10 +49,10 @@ def kernel_snippet(backend: DenseBackend, causal: bool, scale: float) -> Snippet
     if backend.plain:
         return replace(backend.plain, call=backend.plain.call.format(causal=causal, scale=repr(scale)))
     source: Callable[..., Any] = backend.dense
-    function = source.__name__
+    method = ""
     if isinstance(source, MethodType):
+        method = f"().{source.__name__}"
         source = type(source.__self__)
-        function = f"{source.__name__}().{function}"
-    call = f"return {function}(q, k, v, causal={causal}, scale={scale!r})"
-    imports, functions = extract_source([source])
-    return Snippet(imports=imports, call=call, functions=functions)
+    found = extract_source([source], taken=is_taken)
+    call = f"return {found.names[source.__name__]}{method}(q, k, v, causal={causal}, scale={scale!r})"
+    return Snippet(imports=found.imports, call=call, functions=found.functions, siblings=found.siblings)

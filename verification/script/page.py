@@ -149,12 +149,17 @@ def _header(about: About, snippet: Snippet) -> str:
         needs += ": the library under test is at its end"
     elif snippet.make:
         needs = "This file needs numpy, torch and what else it imports"
+    beside = []
+    if snippet.siblings:
+        whose = "it" if len(snippet.siblings) == 1 else "them"
+        beside = [comment(f"Beside it must lie {', '.join(snippet.siblings)}: no package has {whose}.")]
     versions = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
     indent = "#     "
     return "\n".join(
         [
             "# A wrong result of an attention kernel, reproduced.",
             f"# {needs}.",
+            *beside,
             "#",
             comment(f"What should hold ({about.law}):"),
             comment(about.statement, indent),

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from properties import cli
 from properties.commands.probe import _spell
-from properties.run.probe import LABELS, Point, probe
+from properties.run.point import Point
+from properties.run.probe import LABELS, probe
 from properties.run.proposal import proposed
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.adapter import Batch

@@ -22,6 +22,7 @@ from verification.records.findings import load
 from verification.records.results import CellResult, State
 from verification.reporting.events import RoundEnded, read_events
 from verification.reporting.files import LOCK
+from verification.reporting.headline import duration
 from verification.reporting.summary import Summary
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +71,7 @@ def test_a_run_that_passes() -> None:
     done, folder = passing("1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"agrees_with_reference.*│.*3 .*│", done.stderr)
-    assert re.search(r"start-up took \d+ s\n", done.stderr)
+    assert re.search(r"started in \d+ s\n", done.stderr)
     assert re.search(r"\[0:\d\d\] 3 problems, \d+/s, 0 findings, 1 of 2 cells reached\n", done.stderr)
     assert "seed 5; 6 problems" in done.stderr
     said = words(done.stderr)
@@ -157,7 +158,7 @@ def test_exit_codes(states: list[State], options: dict[str, bool], code: int) ->
 def test_a_budget_that_ends_too_soon(tmp_path: Path) -> None:
     """The cells that had no turn are named, and the exit code is 3 whatever is allowed: nothing was verified."""
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what="import time; time.sleep(600)"))
-    slow = ("--minutes", "0.1", "--trusted", "--backend", "adapter:Broken", *ONE_LAW)
+    slow = ("--minutes", "0.05", "--trusted", "--backend", "adapter:Broken", *ONE_LAW)
     for more in ((), ("--partial",)):
         done = session(tmp_path, *slow, *more)
         assert done.returncode == 3, done.stderr
@@ -200,14 +201,20 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, full: str) -> None:
 
 
 def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:
-    """From start to end, loading and reports included; rounds with fresh problems until then."""
-    start = time.monotonic()
-    done = session(tmp_path, "--minutes", "0.4", "--partial", "--device", "cpu", "-k", "cache_is")
-    seconds = time.monotonic() - start
+    """From the first problem to the end, however long the start takes; rounds with fresh problems until then. What is
+    told of the time is one and the same everywhere.
+    """
+    done = session(tmp_path, "--minutes", "0.2", "--partial", "--device", "cpu", "-k", "cache_is")
     assert done.returncode == 0, done.stderr
-    assert 0.9 * 24 < seconds < 1.1 * 24
-    [started, *_] = read_events(tmp_path / "reports/run.jsonl")
-    assert started.minutes == 0.4  # type: ignore[union-attr]
+    told = Summary(read_events(tmp_path / "reports/run.jsonl"))
+    assert told.runs[0].minutes == 0.2
+    assert 0.8 * 12 < told.seconds - told.start_up < 1.4 * 12
+    assert f"started in {told.start_up:.0f} s; the 0.2 minutes begin here\n" in done.stdout
+    assert f"{told.seconds:.0f} s, {told.start_up:.0f} of them start-up, " in done.stdout
+    page = (tmp_path / "reports/index.html").read_text()
+    assert f"<dt>wall time</dt><dd>{duration(told.seconds)}</dd>" in page
+    assert f"<dt>start-up, of that</dt><dd>{duration(told.start_up)}</dd>" in page
+    assert f"started in {told.start_up:.0f} s" in (tmp_path / "reports/summary.md").read_text()
 
 
 @pytest.mark.parametrize(("backend", "code"), [("attn_core/eager", 130), ("mask-one-future", 1)])

@@ -67,15 +67,23 @@ def test_what_sees_nothing_is_as_promised(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_cut_out_says_so() -> None:
-    """In one line: not at the top of a module; what it needs comes under one name from two."""
+    """In one line: not at the top of a module."""
 
     class Local(SeesOneMore):
         more = 2
 
     with pytest.raises(ScriptError, match="Local: not at the top of"):
         write_script(CHUNK, "agrees_with_reference", Local())
-    with pytest.raises(ScriptError, match="partial: in two modules"):
-        write_script(CHUNK, "agrees_with_reference", OfTwoNames())
+
+
+def test_helpers_of_any_name(tmp_path: Path) -> None:
+    """Such as the script has itself: they get others there, and what a local variable hides keeps its own."""
+    text = write_script(CHUNK, "agrees_with_reference", OfTwoNames())
+    assert "\ndef kernel_partial(" in text
+    assert "+ kernel_partial(kernel_exact(tensors.q), same=kernel_wrong) + kernel_q" in text
+    assert "    same = [call * 1 for call in (x, same)]\n" in text
+    ended = run_isolated({"it": text}, tmp_path)["it"]
+    assert ended.error.startswith("AssertionError: token "), ended
 
 
 @pytest.mark.parametrize(

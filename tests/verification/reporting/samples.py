@@ -23,6 +23,7 @@ from verification.reporting.events import (
     LawBroken,
     RoundEnded,
     RunEnded,
+    RunReady,
     RunStarted,
     WorkerLost,
 )
@@ -119,7 +120,7 @@ def events() -> list[Event]:
     ended = replace(ENDED, coverage=coverage((0, 5), (9, 40), (30, 60)), states=states)
     started = replace(STARTED, cells=cells)
     lost = WorkerLost("cache_is_exact", "float16", "cpu", "attn_core/eager", 4711, "died of SIGKILL")
-    return [started, *rounds, *map(LawBroken, found), lost, killed, survivor, *told, ended]
+    return [started, RunReady(8.0), *rounds, *map(LawBroken, found), lost, killed, survivor, *told, ended]
 
 
 def summary() -> Summary:

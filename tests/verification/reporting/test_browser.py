@@ -86,8 +86,8 @@ def test_what_is_seen(browser: Any, addresses: dict[str, str]) -> None:
     load(browser, addresses["summary"])
     assert browser.title == "3 laws broken"
     headings = [it.text for it in browser.find_elements("css selector", "h1, h2") if it.is_displayed()]
-    assert headings[:3] == ["3 laws broken", "What verified nothing", "Findings"]
-    assert len(headings) == 8
+    assert headings[:3] == ["3 laws broken", "What verified nothing", "Law by law"]
+    assert len(headings) == 9
     drawn = browser.find_elements("css selector", ".figures svg")
     assert len(drawn) == 2
     assert all(it.is_displayed() and it.size["height"] > 100 for it in drawn)

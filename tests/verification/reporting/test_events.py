@@ -15,7 +15,16 @@ from verification.reporting.events import RoundEnded, RunStarted, from_line, rea
 from verification.reporting.summary import Summary
 
 LINES = [to_line(event) for event in events()]
-KINDS = ("run_started", "round_ended", "law_broken", "fault_hunted", "worker_lost", "cell_ended", "run_ended")
+KINDS = (
+    "run_started",
+    "run_ready",
+    "round_ended",
+    "law_broken",
+    "fault_hunted",
+    "worker_lost",
+    "cell_ended",
+    "run_ended",
+)
 
 
 def test_there_and_back() -> None:

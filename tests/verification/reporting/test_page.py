@@ -48,7 +48,16 @@ def text() -> str:
 
 
 def test_everything_is_there_in_order(text: str) -> None:
-    headings = ["<h1>", 'id="findings"', 'id="matrix"', 'id="ratios"', 'id="coverage"', 'id="faults"', 'id="runs"']
+    headings = [
+        "<h1>",
+        'id="laws"',
+        'id="findings"',
+        'id="matrix"',
+        'id="ratios"',
+        'id="coverage"',
+        'id="faults"',
+        'id="runs"',
+    ]
     places = [text.index(heading) for heading in headings]
     assert places == sorted(places)
     assert "<title>3 laws broken</title>" in text
@@ -74,7 +83,9 @@ def test_everything_is_there_in_order(text: str) -> None:
         "attn-verify replay findings/agrees_with_reference-",
         "Not kept as a file: disk full",
         "queries 0 to 15 of 300 shown",
-        "pairs tried, 3 never",
+        "pairs tried that could be asked, 3 never",
+        "<dt>start-up, of that</dt><dd>8.0 s</dd>",
+        "started in 8 s",
         "SURVIVED",
         "org/repo#1",
     ],
@@ -89,7 +100,8 @@ def test_what_was_not_run_is_no_pass() -> None:
     assert "<title>Nothing was verified</title>" in text
     read = Read(text)
     assert read.having("good") == read.having("held") == 0
-    assert read.having("bad") == read.having("not-run") == 1
+    assert read.having("bad") == 1
+    assert read.having("not-run") == 2  # law by law, and in the matrix
 
 
 def test_each_state_has_its_word() -> None:
@@ -196,6 +208,35 @@ def test_rarest_and_untried() -> None:
     assert found.untried == {": ".join(LABELS[0]): [": ".join(LABELS[5])]}
     assert len(found.rarest) == 20
     assert [count for *_, count in found.rarest] == sorted(count for *_, count in found.rarest)
+
+
+def test_what_contracts_leave_out_is_no_hole() -> None:
+    """A pair that no kind of call can have is neither tried nor missing; one that some kind can have is."""
+    names = [": ".join(label) for label in LABELS]
+    coverage = samples.coverage((0, 5), (9, 40), (30, 60))
+    for left_out, never in (((), 3), (((names[0], names[9]),), 1), (((names[0], names[9]), (names[5],)), 2)):
+        found = triangle(coverage, left_out)
+        assert (found.never, found.left_out) == (never, 3 - never)
+        assert found.tried == len(POSSIBLE) - 3
+        kinds = [square.kind for rows in found.rows.values() for squares in rows.values() for square in squares]
+        assert kinds.count("never") == never
+    started = replace(samples.STARTED, left_out=((names[0], names[9]),))
+    ended = replace(samples.ENDED, coverage=coverage)
+    text = page(Summary([started, ended]))
+    assert "pairs tried that could be asked, 1 never</b> (2 more are left out by every contract" in text
+    assert "never</b>," in page(Summary([started, samples.STARTED, ended]))  # of one run it is not known
+
+
+def test_a_law_has_one_verdict_on_top() -> None:
+    """Over all dtypes; those that had no turn are named, each finding is there once, and a note once."""
+    failed = samples.unreached(RunEnded(5.0, 3, error="E: x"))
+    text = page(failed)
+    verdict = text[text.index('id="laws"') : text.index('id="matrix"')]
+    assert verdict.count("<b>not reached</b>") == 3  # one of two cells, two of two, and all
+    assert "1 law had no turn at all: second." in text
+    assert text.count("The run died: E: x") == 1
+    found = samples.events()
+    assert len(Summary([*found, *found]).failures) == len(Summary(found).failures) == 4
 
 
 @pytest.mark.parametrize(

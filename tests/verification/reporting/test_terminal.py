@@ -16,7 +16,7 @@ from verification.problem.scoring import Scoring
 from verification.records.results import CellResult
 from verification.reporting.broken import render_failure
 from verification.reporting.draw import draw_problem
-from verification.reporting.events import LawBroken, RoundEnded, RunEnded, RunStarted
+from verification.reporting.events import LawBroken, RoundEnded, RunEnded, RunReady, RunStarted
 from verification.reporting.pace import Pace
 from verification.reporting.pictures import picture
 from verification.reporting.terminal import Terminal
@@ -35,11 +35,13 @@ def told(*heard: object, table: str = "laws", terminal: bool = False) -> str:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_run_shows_how_it_goes(terminal: bool) -> None:
     """Problems a second, findings, and the time that is left; in a log too."""
-    text = told(*(event for event in events() if isinstance(event, RunStarted | RoundEnded)), terminal=terminal)
+    text = told(
+        *(event for event in events() if isinstance(event, RunStarted | RunReady | RoundEnded)), terminal=terminal
+    )
     assert "seed 7; 6 cells, 2 minutes, 2 workers; python 3.12.4" in text
-    assert "start-up took 8 s of the 120 s" in text  # the first round took two of the ten
+    assert "started in 8 s; the 2 minutes begin here" in text
     if not terminal:
-        assert "[0:10] 500 problems, 250/s, 0 findings, 1:50 left, 1 of 6 cells reached" in text
+        assert "[0:10] 500 problems, 250/s, 0 findings, 1:58 left, 1 of 6 cells reached" in text
         assert "\x1b" not in text
 
 
@@ -53,7 +55,7 @@ def test_the_end_of_a_run(terminal: bool) -> None:
     assert "12 cells: 4 held, 2 broken, 0 say nothing, 0 not reached, 6 not run (no CUDA device)" in " ".join(
         text.split()
     )
-    assert "3 laws broken; exit code 1; 10 s, 8 of them start-up, " in text
+    assert "3 laws broken; exit code 1; 120 s, 8 of them start-up, 25 problems/s" in text
     passed_text = " ".join(told(*passed_events()).split())
     assert "2 cells: 2 held, 0 broken, 0 say nothing, 0 not reached, 0 not run" in passed_text
     assert "No violation in 960 problems; exit code 0" in passed_text
@@ -85,7 +87,7 @@ def test_a_run_of_nothing() -> None:
     """No division by what there is none of; the start took it all."""
     text = told(STARTED, RunEnded(0.0, 3))
     assert "0 problems" in text
-    assert "Nothing was verified; exit code 3; 10 s, no problem finished by then" in text
+    assert "Nothing was verified; exit code 3; 0 s, no problem finished by then" in text
     assert "violation" not in text
 
 
@@ -197,8 +199,9 @@ def test_the_pace_of_problems() -> None:
     corpus, slow, quick, broken = ((law, "float16", "cpu", "x") for law in ("corpus", "slow", "quick", "broken"))
     pace.begin(replace(STARTED, minutes=None, examples=100, workers=2, cells=(corpus, slow, quick, broken)))
     assert pace.line() == "[0:20] 0 problems, 0/s, 0 findings, starting"
+    pace.ready(10.0)
+    assert pace.line() == "[0:20] 0 problems, 0/s, 0 findings, 0 of 4 cells reached"
     pace.count(CellResult(*corpus, problems=60, seconds=10.0))
-    assert pace.start_up == pytest.approx(10, abs=0.1)
     pace.count(CellResult(*slow, problems=10, seconds=10.0))
     pace.count(CellResult(*broken, problems=5, seconds=0.5, failure="it broke"))
     pace.findings = 1
@@ -206,15 +209,23 @@ def test_the_pace_of_problems() -> None:
     pace.count(CellResult(*quick, problems=25, seconds=0.5))
     assert pace.line() == "[0:20] 100 problems, 10/s, 1 finding, 0:46 left"  # (90 * 1 s + 75 * 0.02 s) on two workers
     assert pace.share() == pytest.approx(100 / 265)
-    assert pace.start_up == pytest.approx(10, abs=0.1)
 
 
 def test_the_pace_of_a_budget_of_time() -> None:
-    """What is left of it is known from the start, and nothing else is guessed."""
-    pace = Pace(time.monotonic() - 10)
+    """It begins with the first problem. What is left of it is known from then on, and nothing else is guessed, however
+    slow the first rounds are.
+    """
+    pace = Pace(time.monotonic() - 40)
     pace.begin(replace(STARTED, cells=cells()))
-    assert pace.line() == "[0:10] 0 problems, 0/s, 0 findings, starting"
+    assert pace.line() == "[0:40] 0 problems, 0/s, 0 findings, starting"
+    assert pace.share() == 0
+    pace.ready(30.0)
+    assert pace.line() == "[0:40] 0 problems, 0/s, 0 findings, 1:50 left, 0 of 4 cells reached"
     for cell in cells():
-        pace.count(CellResult(*cell, problems=10, seconds=0.1))
+        pace.count(CellResult(*cell, problems=1, seconds=5000.0))
     assert pace.line().endswith("0 findings, 1:50 left")
     assert pace.share() == pytest.approx(10 / 120, abs=0.01)
+    late = Pace(time.monotonic() - 1000)
+    late.begin(STARTED)
+    late.ready(0.0)
+    assert "0:00 left" in late.line()

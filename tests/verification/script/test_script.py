@@ -15,6 +15,7 @@ import attn_core
 from verification.backends.captured_events import RANGE_LOG
 from verification.backends.snippet import ScriptError
 from verification.faults import FAULTS
+from verification.problem import visibility
 from verification.problem.visibility import visible_counts as counted
 from verification.script.extract import extract_source, package_sources, quote
 from verification.script.text import WIDTH, comment, fold
@@ -43,9 +44,13 @@ def renaming() -> object:
     return counted(1, 1, "top_left")
 
 
+def using_a_module() -> object:
+    return visibility.visible_counts(1, 1, "top_left")
+
+
 def test_what_a_function_uses_comes_with_it() -> None:
     """And nothing else; annotations are not followed, comments stay, marks for a linter go."""
-    imports, functions = extract_source([carvable])
+    imports, functions, *_ = extract_source([carvable])
     assert imports.splitlines() == ["from contextlib import contextmanager", "from math import log"]
     assert re.findall(r"^(?:def (\w+)|(\w+) =)", functions, flags=re.M) == [
         ("", "FACTOR"),
@@ -63,9 +68,18 @@ def test_what_a_function_uses_comes_with_it() -> None:
 def test_what_cannot_be_followed_is_refused() -> None:
     def inner() -> None: ...
 
-    for function, said in ((inner, "not at the top"), (renaming, "no script can follow")):
+    for function, said in ((inner, "not at the top"), (using_a_module, "no script can follow")):
         with pytest.raises(ScriptError, match=said):
             extract_source([function])
+
+
+def test_a_name_that_was_changed_where_it_was_imported() -> None:
+    """It is found under its own."""
+    found = extract_source([renaming])
+    names: dict[str, object] = {}
+    exec(f"from __future__ import annotations\n{found.imports}\n{found.functions}", names)
+    assert names["renaming"]().tolist() == [1]  # type: ignore[operator]
+    assert "return visible_counts(1" in found.functions
 
 
 def test_modules_come_in_an_order_in_which_they_can_be_made() -> None:
@@ -127,6 +141,6 @@ def test_a_trial_tells_an_assert_from_an_accident() -> None:
 def test_each_fault_can_be_cut_out() -> None:
     """Every function of the catalogue is at the top of its module."""
     for fault in FAULTS.values():
-        _, functions = extract_source([swap.function for swap in fault.swaps], "swaps")
+        functions = extract_source([swap.function for swap in fault.swaps], "swaps").functions
         assert f"def {fault.swaps[-1].function.__name__}(" in functions
         assert "@swaps" not in functions
