@@ -9,8 +9,8 @@ cuts the class out of its module, so it must stand at the top level there, and b
 Besides the bases, this module has the types that their methods are given (`Problem` with its `Scoring`, `Tensors`,
 `Batch`), and the parts of a declaration: `Contract`; `Precision`, with ready ones for kinds of kernels (`FLASH_ON_CPU`,
 ...); `DTYPES`, those of problems, `FORMATS`, those of storage, and `INPUT`, which stands for the problem's own;
-`FEATURES`, the names that a contract may have in its ``scoring``; `slopes`, those of alibi; for FlexAttention
-`uncompiled` and `flex_eager_precision`.
+`Weaker`, a line about a declaration that is weaker than it could be; `FEATURES`, the names that a contract may have in
+its ``scoring``; `slopes`, those of alibi; for FlexAttention `uncompiled` and `flex_eager_precision`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from verification.backends.contract import Contract, named_promises
 from verification.backends.dense import Dense, DenseBackend
+from verification.backends.documented import Weaker
 from verification.backends.kernels import flex_eager_precision, uncompiled
 from verification.backends.profiles import (
     FLASH_ON_CPU,
@@ -65,6 +66,7 @@ __all__ = [
     "Returned",
     "Scoring",
     "Tensors",
+    "Weaker",
     "flex_eager_precision",
     "promising",
     "slopes",
@@ -88,6 +90,10 @@ class Adapter:
     name: ClassVar[str]
     contract: ClassVar[Contract]
     precision: ClassVar[Precision] = Precision()
+    documented: ClassVar[Precision | None] = None
+    """The precision that the library's documentation promises, where that is sharper than the declared one."""
+    weaker: ClassVar[tuple[Weaker, ...]] = ()
+    """A line for each declaration that is weaker than it could be."""
     device: str = "cpu"
     """The device that the kernel runs on."""
 

@@ -14,6 +14,7 @@ from properties.commands.errors import UsageError
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
+from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import DTYPES
@@ -21,6 +22,7 @@ from verification.records.findings import CORPUS, load_folder
 from verification.reporting.events import Reporter
 from verification.reporting.files import Files
 from verification.reporting.json_lines import JsonLines
+from verification.reporting.sharp import Sharp
 from verification.reporting.terminal import Terminal
 
 DEFAULT_EXAMPLES = 500
@@ -40,6 +42,7 @@ def run_fuzz(
     backends: Sequence[str],
     workers: int | None,
     require_cuda: bool,
+    sharp: bool,
     partial: bool,
     table: str,
     findings: Path,
@@ -60,7 +63,7 @@ def run_fuzz(
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
     settle()
     plan = Plan(
-        cells=_choose_cells(cells(backends, devices or DEVICES), dtypes, only),
+        cells=_choose_cells(_find_cells(backends, devices, sharp), dtypes, only),
         seed=secrets.randbelow(2**32) if seed is None else seed,
         examples=None if minutes else examples or DEFAULT_EXAMPLES,
         minutes=minutes,
@@ -75,9 +78,18 @@ def run_fuzz(
     )
     console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
     files = _open_files(reports, console)
-    reporters: list[Reporter] = [Terminal(console, began, table), files]
+    reporters: list[Reporter] = [Terminal(console, began, table), *([Sharp(console, AS_DOCUMENTED)] if sharp else []), files]
     code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
+
+
+def _find_cells(backends: Sequence[str], devices: Sequence[str], sharp: bool) -> list[Cell]:
+    """Return the cells of the backends. Raises UsageError where ``sharp`` asks for what none of them documents."""
+    found = cells(backends, devices or DEVICES, sharp)
+    if sharp and not any(cell.source.endswith(AS_DOCUMENTED) for cell in found):
+        asked = ", ".join(backends)
+        raise UsageError(f"--sharp: {asked} (must state a `documented` precision that is not the declared one)")
+    return found
 
 
 def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) -> None:

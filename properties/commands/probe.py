@@ -9,18 +9,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from properties.commands.beside import describe_allowed, describe_documented, open_as_documented
 from properties.commands.errors import UsageError
 from properties.run.probe import Point, probe
 from properties.run.proposal import proposed
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract
+from verification.backends.documented import find_lines
 from verification.backends.flags import settle
 from verification.catalogue import cannot_run
 from verification.isolation.isolated import open_backend
 
 
-def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
-    """Print the points of a contract that hold. Return 1 where a promise breaks, 3 where nothing holds, else 0.
+def run_probe(
+    backend: str, device: str, examples: int, seed: int, sharp: bool, crash_after: float | None, json: bool
+) -> int:
+    """Print the points of a contract that hold, and beside them what the documentation promises. Return 1 where a promise
+    breaks, 3 where nothing holds, else 0.
 
     Raises UnknownBackend, UsageError and ClaimError.
     """
@@ -28,13 +33,18 @@ def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: 
     found, console = open_backend(backend, device, crash_after), Console()
     if reason := cannot_run(found.device):
         raise UsageError(f"device: {found.device!r} ({reason})")
+    as_documented = open_as_documented(found, backend, crash_after) if sharp else None
     points = list(probe(found, seed, examples))
-    contract = proposed(found, points)
+    contract, lines = proposed(found, points), find_lines(found)
+    allowed = describe_allowed(points, list(probe(as_documented, seed, examples))) if as_documented else []
     if json:
-        console.out(json_lib.dumps({"points": [asdict(p) for p in points], "proposed": _spell(contract)}))
+        told = {"points": [asdict(p) for p in points], "proposed": _spell(contract)}
+        console.out(json_lib.dumps(told | {"documented": [asdict(line) for line in lines], "allowed": allowed}))
     else:
         console.print(_make_table(found.name, points))
         console.print(f"proposed: {_spell(contract) or 'nothing, since no dtype holds'}", markup=False, highlight=False)
+        for text in (*describe_documented(lines), *allowed):
+            console.print(text, markup=False, highlight=False)
     if not any(point.holds for point in points):
         return NOT_VERIFIED
     return VIOLATION if any(point.declared and point.broken for point in points) else NOTHING

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from properties.laws import LAWS
 from properties.laws.claims import check_bitwise
 from properties.laws.law import Law
+from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.protocol import Backend
 from verification.catalogue import DEVICES, backend_named, cannot_run, devices_of
 
@@ -35,16 +36,22 @@ class Cell:
         return cannot_run(self.backend.device)
 
 
-def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES) -> list[Cell]:
+def cells(sources: Sequence[str], devices: Sequence[str] = DEVICES, sharp: bool = False) -> list[Cell]:
     """Return the cells of these implementations on each of the devices that they have. A law that a contract rules out
-    has no cell. Raises UnknownBackend and ClaimError.
+    has no cell. Where ``sharp``, those that document a sharper precision than they declare have cells of their own, in
+    which they are judged by it. Raises UnknownBackend and ClaimError.
     """
+    asked = [*sources, *(source + AS_DOCUMENTED for source in sources)] if sharp else sources
     backends = {
         (source, device): backend_named(source, device)
-        for source in sources
+        for source in asked
         for device in devices
         if device in devices_of(source)
     }
+    for (source, device), backend in list(backends.items()):
+        declared = backends.get((source.removesuffix(AS_DOCUMENTED), device), backend)
+        if backend is not declared and backend.precision == declared.precision:
+            del backends[source, device]  # it would be asked and judged as before
     for backend in backends.values():
         check_bitwise(backend.contract)
     return [

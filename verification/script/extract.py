@@ -21,7 +21,7 @@ from verification.backends.snippet import ScriptError
 OURS = ("verification", "properties", "tests")
 # The module of the bases of adapters, and the attributes that describe an adapter to us: a script leaves both out.
 _ADAPTER_MODULE = "verification.adapter"
-_DESCRIPTION = {"contract", "name", "precision"}
+_DESCRIPTION = {"contract", "documented", "name", "precision", "weaker"}
 
 
 def extract_source(
