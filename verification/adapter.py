@@ -10,7 +10,8 @@ Besides the bases, this module has the types that their methods are given (`Prob
 `Batch`), and the parts of a declaration: `Contract`; `Precision`, with ready ones for kinds of kernels (`FLASH_ON_CPU`,
 ...); `DTYPES`, those of problems, `FORMATS`, those of storage, and `INPUT`, which stands for the problem's own;
 `Weaker`, a line about a declaration that is weaker than it could be; `FEATURES`, the names that a contract may have in
-its ``scoring``; `slopes`, those of alibi; for FlexAttention `uncompiled` and `flex_eager_precision`.
+its ``scoring``; `slopes`, those of alibi; for FlexAttention `uncompiled`,
+`flex_eager_precision` and `flex_eager_lines`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from verification.backends.profiles import (
 )
 from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
+from verification.backends.torch_lines import FLASH_ON_CPU_LINES, flex_eager_lines
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
 from verification.problem.declarations import told
@@ -46,6 +48,7 @@ __all__ = [
     "DTYPES",
     "FEATURES",
     "FLASH_ON_CPU",
+    "FLASH_ON_CPU_LINES",
     "FLASH_ON_MATRIX_UNITS",
     "FLUSHING_FLASH",
     "FORMATS",
@@ -67,6 +70,7 @@ __all__ = [
     "Scoring",
     "Tensors",
     "Weaker",
+    "flex_eager_lines",
     "flex_eager_precision",
     "promising",
     "slopes",

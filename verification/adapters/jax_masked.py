@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, Weaker, promising
+from verification.adapters.jax import DOCUMENTATION, LINES, SOURCE
 
 
 def _to_jax(x: Tensor) -> Any:
@@ -36,6 +37,17 @@ class MaskedAttention(BatchedAdapter):
         alignments=("top_left", "bottom_right", "none"),
     )
     precision = Precision(probabilities=INPUT, flushing=True)
+    weaker = (
+        *LINES,
+        Weaker("scoring", "", DOCUMENTATION, "it has no such argument", ("alibi", "sinks", "softcap")),
+        Weaker(
+            "scoring",
+            "It is a boolean mask where `True` indicates the element should take part in attention.",
+            SOURCE,
+            "findings 17",
+            ("blind_rows",),
+        ),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         options: dict[str, Any] = {"scale": batch.scale}

@@ -18,6 +18,14 @@ from verification.backends.compiled_flex import flex_compiled
 from verification.backends.dense import DenseBackend, dense_contract
 from verification.backends.profiles import FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
 from verification.backends.snippet import Snippet
+from verification.backends.torch_lines import (
+    COMPILED,
+    FLASH_ON_CPU_LINES,
+    FLUSHING,
+    NAN_IN_SDPA,
+    flex_eager_lines,
+    on_cuda,
+)
 from verification.oracle.precision import INPUT, Precision
 from verification.problem.formats import DTYPES
 
@@ -111,26 +119,45 @@ def _spell_call(kernel: str) -> Snippet:
 
 def cpu_kernels() -> list[DenseBackend]:
     """Return torch's dense kernels for processors."""
-    every = dense_contract(DTYPES)
+    every, flash = dense_contract(DTYPES), _spell_call("FLASH_ATTENTION")
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=_spell_call("FLASH_ATTENTION")),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), portable=True),
+        DenseBackend("sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=flash, weaker=FLASH_ON_CPU_LINES),
+        _make_math("cpu"),
+        _make_flex("cpu"),
     ]
+
+
+def _make_math(device: str) -> DenseBackend:
+    every, spelt = dense_contract(DTYPES), _spell_call("MATH")
+    return DenseBackend("sdpa/math", sdpa_math, every, MATH, device, spelt, portable=True, weaker=NAN_IN_SDPA)
+
+
+def _make_flex(device: str) -> DenseBackend:
+    every, rounds = dense_contract(DTYPES), flex_eager_precision()
+    lines = flex_eager_lines(rounds)
+    return DenseBackend("flex/eager", flex_eager, every, rounds, device, portable=True, weaker=lines)
 
 
 def cuda_kernels() -> list[DenseBackend]:
     """Return torch's dense kernels for CUDA devices. No device is needed before one of them is called."""
-    every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
+    halves = dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
+    of_halves = on_cuda("float32", "float64")
+    fused = _spell_call("FLASH_ATTENTION"), _spell_call("EFFICIENT_ATTENTION")
     return [
-        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", _spell_call("FLASH_ATTENTION")),
+        DenseBackend("sdpa/flash", sdpa_flash, halves, FLASH_ON_MATRIX_UNITS, "cuda", fused[0], weaker=of_halves),
         DenseBackend(
-            "sdpa/efficient", sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")
+            "sdpa/efficient",
+            sdpa_efficient,
+            efficient,
+            FLUSHING_FLASH,
+            "cuda",
+            fused[1],
+            weaker=(*on_cuda("float64"), FLUSHING),
         ),
-        DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        DenseBackend("sdpa/math", sdpa_math, every, MATH, "cuda", _spell_call("MATH"), portable=True),
-        DenseBackend("flex/eager", flex_eager, every, flex_eager_precision(), "cuda", portable=True),
-        DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
+        DenseBackend("sdpa/cudnn", sdpa_cudnn, halves, FLUSHING_FLASH, "cuda", weaker=(*of_halves, FLUSHING)),
+        _make_math("cuda"),
+        _make_flex("cuda"),
+        DenseBackend("flex/compiled", flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda", weaker=COMPILED),
     ]
