@@ -73,7 +73,8 @@ def fuzz(
     workers: Annotated[int | None, typer.Option(min=1, help="processes (default: one a core)")] = None,
     require_cuda: Annotated[bool, typer.Option("--require-cuda", help="fail where there is no CUDA device")] = False,
     sharp: Annotated[
-        bool, typer.Option("--sharp", help="judge by the documented precision too; list what only the declared one allows")
+        bool,
+        typer.Option("--sharp", help="judge by the documented precision too; list what only the declared one allows"),
     ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="the budget may end before every cell was reached: no exit code 3 for it")

@@ -1,7 +1,7 @@
 """docs/adapters.md, made from the events of sweeps over released software.
 
 ``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page; with ``--again`` it keeps the tables that are
-there, and puts these sweeps beside them. A sweep is `attn-verify fuzz --backend` with one
+there, and puts these sweeps beside. A sweep is `attn-verify fuzz --backend` with one
 backend, so that no library runs in another's process. A broken cell that no entry of docs/findings.md explains is
 refused.
 """
@@ -38,8 +38,8 @@ EXPLAINED = {
 }
 AGAIN = """## Swept again
 
-On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer examples a cell than the
-tables above have, and their figures beside the new ones. Since then a law that a contract rules out has no cell, so that
+On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer examples a cell than
+above, and the figures from there beside the new ones. Since then a law that a contract rules out has no cell, so that
 fewer cells are counted; entries are those of [findings.md](findings.md)."""
 # Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
@@ -80,7 +80,9 @@ def tabulate_again(summaries: Sequence[Summary], page: str) -> list[Row]:
 
 def _read_rows(page: str) -> list[list[str]]:
     """Return the cells of all rows of tables in a page."""
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line.startswith("|")
+    ]
 
 
 def tabulate_by_law(results: Sequence[CellResult]) -> list[Row]:
@@ -111,7 +113,7 @@ def _entry(result: CellResult) -> str:
 
 
 def check(summaries: Sequence[Summary]) -> None:
-    """Raise ValueError if something broke and no entry says why, if a sweep was interrupted, or if it verified nothing."""
+    """Raise ValueError if something broke that no entry explains, or if a sweep was interrupted or verified nothing."""
     results = [result for summary in summaries for result in summary.results]
     for r in results:
         if r.failure and (r.implementation, r.dtype) not in EXPLAINED:
@@ -140,7 +142,16 @@ def put_again(page: str, summaries: Sequence[Summary]) -> str:
     """Return a page with these sweeps beside the ones that it has. Raises ValueError as `check` does."""
     check(summaries)
     kept = page.split(AGAIN.splitlines()[0])[0].rstrip()
-    heading = ("backend", "dtype", "examples a cell", "verified", "largest err/bound", "before", "broken cells", "before")
+    heading = (
+        "backend",
+        "dtype",
+        "examples a cell",
+        "verified",
+        "largest err/bound",
+        "before",
+        "broken cells",
+        "before",
+    )
     rows = [heading, ("---",) * len(heading), *tabulate_again(summaries, kept)]
     return "\n\n".join([kept, AGAIN, "\n".join(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 

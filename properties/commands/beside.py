@@ -1,4 +1,4 @@
-"""Lines of a probe beside the contract that it proposes: what the documentation promises, and what it would not allow."""
+"""Lines of a probe beside the contract that it proposes: what the documentation promises, and does not allow."""
 
 from __future__ import annotations
 

@@ -78,7 +78,11 @@ def run_fuzz(
     )
     console = Console(stderr=json, width=None if sys.stdout.isatty() else 120)
     files = _open_files(reports, console)
-    reporters: list[Reporter] = [Terminal(console, began, table), *([Sharp(console, AS_DOCUMENTED)] if sharp else []), files]
+    reporters: list[Reporter] = [
+        Terminal(console, began, table),
+        *([Sharp(console, AS_DOCUMENTED)] if sharp else []),
+        files,
+    ]
     code = run(plan, [*reporters, JsonLines(sys.stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
 

@@ -24,8 +24,8 @@ from verification.isolation.isolated import open_backend
 def run_probe(
     backend: str, device: str, examples: int, seed: int, sharp: bool, crash_after: float | None, json: bool
 ) -> int:
-    """Print the points of a contract that hold, and beside them what the documentation promises. Return 1 where a promise
-    breaks, 3 where nothing holds, else 0.
+    """Print the points of a contract that hold, and beside them what the documentation promises. Return 1 where a
+    promise breaks, 3 where nothing holds, else 0.
 
     Raises UnknownBackend, UsageError and ClaimError.
     """

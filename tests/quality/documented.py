@@ -1,4 +1,4 @@
-"""docs/documented.md: each declaration that is weaker than it could be, beside the words of the library's documentation.
+"""docs/documented.md: each declaration that is weaker than it could be, beside the words of the documentation.
 
 ``python -m tests.quality.documented`` writes it anew; a test keeps it true. It needs no library, since declarations are
 our own.
@@ -125,7 +125,11 @@ def explains(line: Weaker, weakness: tuple[str, str]) -> bool:
 
 def cited(line: Weaker) -> list[int]:
     """Return the entries of docs/findings.md that a line names."""
-    return [int(n) for numbers in re.findall(r"findings ([\d, ]*\d)", line.explained_by) for n in re.findall(r"\d+", numbers)]
+    return [
+        int(n)
+        for numbers in re.findall(r"findings ([\d, ]*\d)", line.explained_by)
+        for n in re.findall(r"\d+", numbers)
+    ]
 
 
 def made() -> str:
@@ -169,11 +173,17 @@ def _declared(declaring: Declaring, line: Weaker) -> str:
         return f"{left} {', '.join(f'`{part}`' for part in parts)}"
     owner = declaring.precision if line.field in vars(declaring.precision) else declaring.contract
     value = getattr(owner, line.field)
-    return f"`{line.field}={value!r}`" if not isinstance(value, tuple) or len(value) < 6 else f"`{line.field}`: {len(value)}"
+    return (
+        f"`{line.field}={value!r}`"
+        if not isinstance(value, tuple) or len(value) < 6
+        else f"`{line.field}`: {len(value)}"
+    )
 
 
 def _spell(precision: Precision) -> str:
-    given = [f"{f.name}={getattr(precision, f.name)!r}" for f in fields(Precision) if getattr(precision, f.name) != f.default]
+    given = [
+        f"{f.name}={getattr(precision, f.name)!r}" for f in fields(Precision) if getattr(precision, f.name) != f.default
+    ]
     return f"Precision({', '.join(given)})"
 
 

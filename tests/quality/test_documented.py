@@ -69,7 +69,14 @@ def test_a_weakness_without_a_line_is_seen() -> None:
 def test_every_adapter_is_among_them() -> None:
     """Those of all modules, and those whose library is not installed."""
     names = {x.name for x in list_declaring()}
-    assert {"mlx/sdpa, masked", "openvino/sdpa", "torch/varlen_attn", "vllm/cpu", "sdpa/flash", "flex/compiled"} <= names
+    assert {
+        "mlx/sdpa, masked",
+        "openvino/sdpa",
+        "torch/varlen_attn",
+        "vllm/cpu",
+        "sdpa/flash",
+        "flex/compiled",
+    } <= names
     modules = {type(x).__module__ for x in list_declaring() if isinstance(x, Adapter)}
     files = {path.stem for path in Path(importlib.import_module("verification.adapters").__path__[0]).glob("[!_]*.py")}
     assert files - {module.rpartition(".")[2] for module in modules} == {"vllm_kernels"}

@@ -33,6 +33,7 @@ _NEVER_GIVEN = (
 _SOURCE = "torch/nn/attention/experimental/_paged_attention.py"
 _TABLE = "page table: [batch, logical_block_idx] -> physical_page_idx"
 
+
 class Paged(PagedAdapter):
     """Decodes and chunked prefills by `PagedAttention`.
 

@@ -19,7 +19,9 @@ _EACH_STEP = "it rounds after every step, which `Precision` cannot express"
 _LINES = (
     Weaker("nonfinite", _MASK, _MASKS, "findings 8"),
     Weaker("blind", _MASK, _MASKS, "findings 8: all scores of such a row are equal"),
-    Weaker("scoring", _MASK, _MASKS, "findings 8: the mean under a boolean mask, NaN where -inf is added", ("blind_rows",)),
+    Weaker(
+        "scoring", _MASK, _MASKS, "findings 8: the mean under a boolean mask, NaN where -inf is added", ("blind_rows",)
+    ),
 )
 
 

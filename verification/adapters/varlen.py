@@ -14,12 +14,13 @@ _DOCUMENTATION = "torch.nn.attention.varlen.varlen_attn"
 _CAUSAL = "(-1, 0) for causal attention"
 _NOT_YET = "not asked yet, for want of a device"
 
+
 class Varlen(PagedAdapter):
     """Prefills without a cache, aligned bottom-right.
 
     Its documentation has tensors ``(T, H, D)``, "offsets" of sequences, and "(-1, 0) means causal", which
-    FlashAttention aligns bottom-right. Of groups torch 2.11 says nothing, and 2.13 has an argument for them: here each query
-    head gets a kv head of its own.
+    FlashAttention aligns bottom-right. Of groups torch 2.11 says nothing, and 2.13 has an argument for them: here each
+    query head gets a kv head of its own.
     """
 
     name = "torch/varlen_attn"
@@ -38,7 +39,13 @@ class Varlen(PagedAdapter):
         Weaker("alignments", _CAUSAL, _DOCUMENTATION, "FlashAttention has no other diagonal", ("top_left",)),
         Weaker("scoring", "", _DOCUMENTATION, "it has no such argument", ("alibi", "sinks", "softcap")),
         Weaker("scoring", "Scaling factor for attention scores", _DOCUMENTATION, _NOT_YET, ("scale", "odd_scale")),
-        Weaker("scoring", "(W, 0) for causal attention with sliding window of size W.", _DOCUMENTATION, _NOT_YET, ("window",)),
+        Weaker(
+            "scoring",
+            "(W, 0) for causal attention with sliding window of size W.",
+            _DOCUMENTATION,
+            _NOT_YET,
+            ("window",),
+        ),
         Weaker("undefined", "", _DOCUMENTATION, "rows must be contiguous", ("layout: strided",)),
         Weaker("undefined", "", _DOCUMENTATION, "it is asked without a cache", ("cache: own dtype",)),
         Weaker("nonfinite", "", _DOCUMENTATION, "nothing is said of NaN and Inf"),

@@ -24,7 +24,11 @@ _NEVER_GIVEN = (
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
     "sequences: 0",
 )
-_NO_CONTEXT, _STRIDED, _NAN = ("keys: 0", "sequences: no keys between others"), "layout: strided", "poison around v: nan"
+_NO_CONTEXT, _STRIDED, _NAN = (
+    ("keys: 0", "sequences: no keys between others"),
+    "layout: strided",
+    "poison around v: nan",
+)
 _SOURCE = "vllm/v1/attention/backends/cpu_attn.py"
 _ITS_OWN = "the scheduler gives a sequence all of its blocks, and a token its own slot or none"
 

@@ -36,7 +36,7 @@ class Weaker:
     documented: str
     """Words of the documentation, as they stand there; empty where it says nothing of the field."""
     source: str
-    """Place of these words, or the documentation that says nothing: a function, a file of its package, or an address."""
+    """Place of these words, or the documentation that says nothing: a function, a file of it, or an address."""
     explained_by: str
     """Explanation: an entry of docs/findings.md, as "findings 12" (several as "findings 4, 7"), or a limit in words."""
     values: tuple[str, ...] = ()

@@ -53,7 +53,9 @@ def flex_eager_lines(precision: Precision) -> tuple[Weaker, ...]:
     )
     known = (
         NAN_IN_FLEX,
-        Weaker("probabilities", "Scores and Values are dtype cast to input query.dtype at the end.", _FLEX_EAGER, _CAST),
+        Weaker(
+            "probabilities", "Scores and Values are dtype cast to input query.dtype at the end.", _FLEX_EAGER, _CAST
+        ),
         Weaker("flushing", "", FLEX, _SUBNORMAL),
         Weaker("scores", in_tensors, FLEX, "in some releases q and k are not widened before their product"),
         Weaker("unscaled_scores", in_tensors, FLEX, "in some releases the product is kept before it is scaled"),

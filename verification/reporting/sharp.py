@@ -45,7 +45,10 @@ def describe(cells: Sequence[CellEnded], ending: str) -> list[str]:
         return ["the declared precision allows nothing here that the documented one does not"]
     return [
         "only the declared precision allows, and not the documented one:",
-        *(f"  {cell.law} {cell.dtype} {cell.device} {cell.implementation}: {_first_line(cell.why)}" for cell in allowed),
+        *(
+            f"  {cell.law} {cell.dtype} {cell.device} {cell.implementation}: {_first_line(cell.why)}"
+            for cell in allowed
+        ),
     ]
 
 

@@ -36,4 +36,6 @@ def test_they_are_listed() -> None:
 
 
 def test_that_there_are_none_is_said() -> None:
-    assert said(*BROKEN_IN_BOTH, HELD) == "the declared precision allows nothing here that the documented one does not\n"
+    assert (
+        said(*BROKEN_IN_BOTH, HELD) == "the declared precision allows nothing here that the documented one does not\n"
+    )

@@ -1,5 +1,5 @@
-"""transformers: the eager attention rounds scores to float16 before it scales them. A score of 900, which float16 holds,
-is Inf on the way, and its row NaN.
+"""transformers: the eager attention rounds scores to float16 before it scales them. A score of 900, which float16
+holds, is Inf on the way, and its row NaN.
 """
 
 import sys
