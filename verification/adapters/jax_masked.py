@@ -35,16 +35,18 @@ class MaskedAttention(BatchedAdapter):
         dense_batches=True,
         scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window"}),
         alignments=("top_left", "bottom_right", "none"),
+        blind="mean",  # a hidden score is a low number, so that all scores of such a row are equal
     )
     precision = Precision(probabilities=INPUT, flushing=True)
     weaker = (
         *LINES,
+        Weaker("blind", "", DOCUMENTATION, "findings 17"),
         Weaker("scoring", "", DOCUMENTATION, "it has no such argument", ("alibi", "sinks", "softcap")),
         Weaker(
             "scoring",
             "It is a boolean mask where `True` indicates the element should take part in attention.",
             SOURCE,
-            "findings 17",
+            "findings 17: the mean, or NaN where -inf is in the bias",
             ("blind_rows",),
         ),
     )

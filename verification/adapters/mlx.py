@@ -49,7 +49,7 @@ class Attention(BatchedAdapter):
         blind="undefined",  # the mean of all values under a boolean mask, NaN under an additive one
     )
     precision = Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True)
-    documented = Precision(probabilities=INPUT, scaled_query=True, rounded_scale=True)
+    documented = Precision(probabilities=INPUT, scaled_query=True)
     weaker = (
         Weaker("dtypes", _SOFTMAX, _DOCUMENTATION, "findings 10", ("float64",)),
         Weaker("scores", _SOFTMAX, _DOCUMENTATION, "findings 15"),

@@ -9,6 +9,9 @@ from rich.console import Console
 from verification.records.results import State
 from verification.reporting.events import CellEnded, Event, RunEnded
 
+# Characters of a message in a line of the list.
+_LONGEST = 100
+
 
 class Sharp:
     """Prints at the end of a run what only the declared precision allows. ``ending`` is the end of the names of
@@ -57,4 +60,6 @@ def _identity(cell: CellEnded) -> tuple[str, str, str, str]:
 
 
 def _first_line(text: str) -> str:
-    return (text.splitlines() or [""])[0]
+    """Return the first line of a message, shortened: that of the corpus has every file and law in it."""
+    line = (text.splitlines() or [""])[0]
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
