@@ -20,7 +20,7 @@ from properties.laws import LAWS
 from properties.run.worker import CORPUS
 from verification.problem.formats import FORMATS
 from verification.records.results import CellResult
-from verification.reporting.events import read_events
+from verification.reporting.events import RunStarted, read_events
 from verification.reporting.matrices import Place
 from verification.reporting.summary import Summary
 
@@ -38,9 +38,9 @@ EXPLAINED = {
 }
 AGAIN = """## Swept again
 
-On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer examples a cell than
-above, and the figures from there beside the new ones. Since then a law that a contract rules out has no cell, so that
-fewer cells are counted; entries are those of [findings.md](findings.md)."""
+On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above, and
+the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer cells are
+counted; entries are those of [findings.md](findings.md). Backends without a row have not been swept again to an end."""
 # Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
@@ -71,11 +71,16 @@ def tabulate_again(summaries: Sequence[Summary], page: str) -> list[Row]:
     """
     before = {(cells[0], cells[1]): (cells[6], cells[7]) for cells in _read_rows(page) if len(cells) == 8}
     return [
-        (name, dtype, str(summary.runs[0].examples), verified, ratio, earlier[0], broken, earlier[1])
+        (name, dtype, _budget(summary.runs[0]), verified, ratio, earlier[0], broken, earlier[1])
         for summary in summaries
         for name, dtype, _, _, _, verified, ratio, broken in tabulate_by_dtype(summary.results)
         for earlier in [before.get((name, dtype), ("not asked", "not asked"))]
     ]
+
+
+def _budget(run: RunStarted) -> str:
+    """Return how much was tried: problems a cell, or minutes in all."""
+    return f"{run.examples} a cell" if run.examples else f"{run.minutes:g} minutes"
 
 
 def _read_rows(page: str) -> list[list[str]]:
@@ -145,7 +150,7 @@ def put_again(page: str, summaries: Sequence[Summary]) -> str:
     heading = (
         "backend",
         "dtype",
-        "examples a cell",
+        "tried",
         "verified",
         "largest err/bound",
         "before",

@@ -76,5 +76,5 @@ def test_sweeps_are_put_beside_earlier_ones() -> None:
     assert page.startswith(first.rstrip())
     assert page.count("## Swept again") == 1
     rows = page.split("## Swept again")[1]
-    assert "| `jax/dot_product_attention` | float32 | 100 | 980 | 0.250 | 0.250 | - | - |" in rows
-    assert "| `onnxruntime/Attention` | float64 | 100 | 3 | 0.100 | not asked | 1 of 1: 2 | not asked |" in rows
+    assert "| `jax/dot_product_attention` | float32 | 100 a cell | 980 | 0.250 | 0.250 | - | - |" in rows
+    assert "| `onnxruntime/Attention` | float64 | 100 a cell | 3 | 0.100 | not asked | 1 of 1: 2 | not asked |" in rows

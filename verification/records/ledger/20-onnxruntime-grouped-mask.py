@@ -15,11 +15,11 @@ model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 4
 session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-q, k = np.ones((1, 2, 1, 8), np.float32), np.ones((1, 1, 2, 8), np.float32)  # two query heads, one kv head
+q, k = np.ones((1, 2, 1, 1), np.float32), np.ones((1, 1, 2, 1), np.float32)  # two query heads, one kv head
 try:
     got = session.run(None, {"q": q, "k": k, "v": k, "m": np.zeros((1, 2, 1, 2), np.float32)})[0].flatten().tolist()
 except Exception as error:  # onnxruntime's own errors have no other base
-    got = f"{type(error).__name__}: {error}".splitlines()[0]
-owed = [1.0] * 16
+    got = f"{type(error).__name__}: ...{str(error).strip()[-100:]}"
+owed = [1.0, 1.0]
 print(f"got {got}, owed {owed}")
 sys.exit(got != owed)
