@@ -38,9 +38,9 @@ EXPLAINED = {
 }
 AGAIN = """## Swept again
 
-On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above, and
-the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer cells are
-counted; entries are those of [findings.md](findings.md). Backends without a row have not been swept again to an end."""
+On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above,
+and the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer
+cells are counted; entries are those of [findings.md](findings.md). Backends without a row were not swept to an end."""
 # Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
