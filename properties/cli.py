@@ -84,6 +84,10 @@ def fuzz(
     backend: Backends = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes (default: one a core)")] = None,
     require_cuda: Annotated[bool, typer.Option("--require-cuda", help="fail where there is no CUDA device")] = False,
+    sharp: Annotated[
+        bool,
+        typer.Option("--sharp", help="judge by the documented precision too; list what only the declared one allows"),
+    ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="the budget may end before every cell was reached: no exit code 3 for it")
     ] = False,
@@ -110,6 +114,7 @@ def fuzz(
         backends=backend or ["attn_core/eager"],
         workers=workers,
         require_cuda=require_cuda,
+        sharp=sharp,
         partial=partial,
         stop_at_first=stop_at_first,
         table=table,
@@ -196,6 +201,7 @@ def probe(
     device: Annotated[str, typer.Option(help="cpu, cuda")] = "cpu",
     examples: Annotated[int, typer.Option(min=1, help="problems a point")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="equal seeds try equal problems")] = 0,
+    sharp: Annotated[bool, typer.Option("--sharp", help="measure under the documented precision too")] = False,
     trusted: Trusted = False,
     crash_after: CrashAfter = 30.0,
     json: Json = False,
@@ -203,7 +209,7 @@ def probe(
     """Measure a contract: try each point, and propose the declaration."""
     from properties.commands.probe import run_probe
 
-    return run_probe(backend, device, examples, seed, None if trusted else crash_after, json)
+    return run_probe(backend, device, examples, seed, sharp, None if trusted else crash_after, json)
 
 
 @app.command()

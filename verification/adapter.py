@@ -9,8 +9,9 @@ cuts the class out of its module, so it must stand at the top level there, and b
 Besides the bases, this module has the types that their methods are given (`Problem` with its `Scoring`, `Tensors`,
 `Batch`), and the parts of a declaration: `Contract`; `Precision`, with ready ones for kinds of kernels (`FLASH_ON_CPU`,
 ...); `DTYPES`, those of problems, `FORMATS`, those of storage, and `INPUT`, which stands for the problem's own;
-`FEATURES`, the names that a contract may have in its ``scoring``; `slopes`, those of alibi; for FlexAttention
-`uncompiled` and `flex_eager_precision`.
+`Weaker`, a line about a declaration that is weaker than it could be; `FEATURES`, the names that a contract may have in
+its ``scoring``; `slopes`, those of alibi; for FlexAttention `uncompiled`,
+`flex_eager_precision` and `flex_eager_lines`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from verification.backends.contract import Contract, named_promises
 from verification.backends.dense import Dense, DenseBackend
+from verification.backends.documented import Weaker
 from verification.backends.kernels import flex_eager_precision, uncompiled
 from verification.backends.profiles import (
     FLASH_2,
@@ -36,6 +38,7 @@ from verification.backends.profiles import (
 from verification.backends.promises import Promises
 from verification.backends.protocol import Call, NotPortable, Returned
 from verification.backends.returned import check_returned
+from verification.backends.torch_lines import FLASH_ON_CPU_LINES, flex_eager_lines
 from verification.oracle.precision import INPUT, Precision
 from verification.problem import Problem, Scoring
 from verification.problem.declarations import told
@@ -48,6 +51,7 @@ __all__ = [
     "FEATURES",
     "FLASH_2",
     "FLASH_ON_CPU",
+    "FLASH_ON_CPU_LINES",
     "FLASH_ON_MATRIX_UNITS",
     "FLUSHING_FLASH",
     "FORMATS",
@@ -68,6 +72,8 @@ __all__ = [
     "Returned",
     "Scoring",
     "Tensors",
+    "Weaker",
+    "flex_eager_lines",
     "flex_eager_precision",
     "promising",
     "slopes",
@@ -91,6 +97,10 @@ class Adapter:
     name: ClassVar[str]
     contract: ClassVar[Contract]
     precision: ClassVar[Precision] = Precision()
+    documented: ClassVar[Precision | None] = None
+    """The precision that the library's documentation promises, where that is sharper than the declared one."""
+    weaker: ClassVar[tuple[Weaker, ...]] = ()
+    """A line for each declaration that is weaker than it could be."""
     device: str = "cpu"
     """The device that the kernel runs on."""
 

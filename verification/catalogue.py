@@ -18,6 +18,7 @@ import torch
 from verification.backends.attn_core import FAST, AttnCore, fast
 from verification.backends.captured import Compiled, Replayed
 from verification.backends.contract import Contract
+from verification.backends.documented import AS_DOCUMENTED, as_documented
 from verification.backends.kernels import KERNELS
 from verification.backends.observe import is_ctrl_c
 from verification.backends.packages import installed_packages
@@ -82,18 +83,26 @@ def _make_ours(device: str) -> list[Backend]:
 
 def is_foreign(name: str) -> bool:
     """Return True if the code of the backend is neither ours nor torch's."""
-    return ":" in installed().get(name, name)
+    return ":" in _place_of(name)
+
+
+def _place_of(name: str) -> str:
+    """Return the ``module:attribute`` of an installed adapter, or the name itself, without the end `AS_DOCUMENTED`."""
+    bare = name.removesuffix(AS_DOCUMENTED)
+    return installed().get(bare, bare)
 
 
 @cache
 def backend_named(name: str, device: str = "cpu") -> Backend:
     """Return a backend by name: between processes names travel, since planted faults cannot be pickled.
 
-    Raises UnknownBackend.
+    One that ends in `AS_DOCUMENTED` is judged by the precision that its documentation promises. Raises UnknownBackend.
     """
     if device not in DEVICES:
         raise UnknownBackend(f"device: {device!r} (must be one of {', '.join(DEVICES)})")
-    where = installed().get(name, name)
+    if name.endswith(AS_DOCUMENTED):
+        return as_documented(backend_named(name.removesuffix(AS_DOCUMENTED), device))
+    where = _place_of(name)
     if ":" in where:
         try:
             return _import_backend(where).on(device)
@@ -122,9 +131,9 @@ def packages_of(name: str) -> dict[str, str]:
 
 def devices_of(name: str) -> tuple[str, ...]:
     """Return the devices that a backend runs on, whether this machine has them or not. Raises UnknownBackend."""
-    where = installed().get(name, name)
+    where = _place_of(name)
     if ":" not in where:
-        return implementations().get(name, DEVICES)
+        return implementations().get(where, DEVICES)
     found = _import_backend(where)
     return tuple(device for device in DEVICES if _runs_on(found, device))
 

@@ -1,6 +1,7 @@
 """docs/adapters.md, made from the events of sweeps over released software.
 
-``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page. A sweep is `attn-verify fuzz --backend` with one
+``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page; with ``--again`` it keeps the tables that are
+there, and puts these sweeps beside. A sweep is `attn-verify fuzz --backend` with one
 backend, so that no library runs in another's process. A broken cell that no entry of docs/findings.md explains is
 refused.
 """
@@ -19,7 +20,7 @@ from properties.laws import LAWS
 from properties.run.worker import CORPUS
 from verification.problem.formats import FORMATS
 from verification.records.results import CellResult
-from verification.reporting.events import read_events
+from verification.reporting.events import RunStarted, read_events
 from verification.reporting.matrices import Place
 from verification.reporting.summary import Summary
 
@@ -35,6 +36,11 @@ EXPLAINED = {
     **{("torch/sdpa flash, masked", dtype): 12 for dtype in FORMATS},
     **{("vllm/cpu", dtype): 13 for dtype in FORMATS},
 }
+AGAIN = """## Swept again
+
+On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above,
+and the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer
+cells are counted; entries are those of [findings.md](findings.md). Backends without a row were not swept to an end."""
 # Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
@@ -57,6 +63,31 @@ def tabulate_by_dtype(results: Sequence[CellResult]) -> list[Row]:
         broken = f"{place.broken} of {len(place.ran)}: {entries}" if entries else "-"
         rows.append((_name(place.results[0]), dtype, *counts, f"{place.ratio:.3f}", broken))
     return rows
+
+
+def tabulate_again(summaries: Sequence[Summary], page: str) -> list[Row]:
+    """Return a row for each implementation and dtype, beside what `page` says of an earlier sweep; without problems
+    that no law speaks of, since a law that a contract rules out had cells then.
+    """
+    before = {(cells[0], cells[1]): (cells[6], cells[7]) for cells in _read_rows(page) if len(cells) == 8}
+    return [
+        (name, dtype, _budget(summary.runs[0]), verified, ratio, earlier[0], broken, earlier[1])
+        for summary in summaries
+        for name, dtype, _, _, _, verified, ratio, broken in tabulate_by_dtype(summary.results)
+        for earlier in [before.get((name, dtype), ("not asked", "not asked"))]
+    ]
+
+
+def _budget(run: RunStarted) -> str:
+    """Return how much was tried: problems a cell, or minutes in all."""
+    return f"{run.examples} a cell" if run.examples else f"{run.minutes:g} minutes"
+
+
+def _read_rows(page: str) -> list[list[str]]:
+    """Return the cells of all rows of tables in a page."""
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line.startswith("|")
+    ]
 
 
 def tabulate_by_law(results: Sequence[CellResult]) -> list[Row]:
@@ -86,11 +117,8 @@ def _entry(result: CellResult) -> str:
     return str(EXPLAINED[result.implementation, result.dtype])
 
 
-def make_page(summaries: Sequence[Summary]) -> str:
-    """Return the page.
-
-    Raises ValueError if something broke and no entry says why, if a sweep was interrupted, or if it verified nothing.
-    """
+def check(summaries: Sequence[Summary]) -> None:
+    """Raise ValueError if something broke that no entry explains, or if a sweep was interrupted or verified nothing."""
     results = [result for summary in summaries for result in summary.results]
     for r in results:
         if r.failure and (r.implementation, r.dtype) not in EXPLAINED:
@@ -98,6 +126,12 @@ def make_page(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         if summary.interrupted or not (summary.endings and summary.verified):
             raise ValueError(f"{summary.totals()} (must be a whole run that verified something)")
+
+
+def make_page(summaries: Sequence[Summary]) -> str:
+    """Return the page. Raises ValueError as `check` does."""
+    check(summaries)
+    results = [result for summary in summaries for result in summary.results]
     of_backend: dict[str, list[Summary]] = {}
     for summary in summaries:
         of_backend.setdefault(_name(summary.results[0]), []).append(summary)
@@ -109,8 +143,29 @@ def make_page(summaries: Sequence[Summary]) -> str:
     return template.render(runs=runs, dtypes=tabulate_by_dtype(results), laws=tabulate_by_law(results))
 
 
+def put_again(page: str, summaries: Sequence[Summary]) -> str:
+    """Return a page with these sweeps beside the ones that it has. Raises ValueError as `check` does."""
+    check(summaries)
+    kept = page.split(AGAIN.splitlines()[0])[0].rstrip()
+    heading = (
+        "backend",
+        "dtype",
+        "tried",
+        "verified",
+        "largest err/bound",
+        "before",
+        "broken cells",
+        "before",
+    )
+    rows = [heading, ("---",) * len(heading), *tabulate_again(summaries, kept)]
+    return "\n\n".join([kept, AGAIN, "\n".join(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", type=Path, nargs="+", help="run.jsonl of each sweep")
-    PAGE.write_text(make_page([Summary(read_events(path)) for path in parser.parse_args().events]))
+    parser.add_argument("--again", action="store_true", help="keep the tables of the page, and put these sweeps beside")
+    given = parser.parse_args()
+    sweeps = [Summary(read_events(path)) for path in given.events]
+    PAGE.write_text(put_again(PAGE.read_text(), sweeps) if given.again else make_page(sweeps))
     sys.stdout.write(f"{PAGE}\n")

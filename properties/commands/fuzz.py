@@ -16,6 +16,7 @@ from properties.commands.output import take_stdout
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
+from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import DTYPES
@@ -23,6 +24,7 @@ from verification.records.findings import CORPUS, load_folder
 from verification.reporting.events import Reporter
 from verification.reporting.files import Files
 from verification.reporting.json_lines import JsonLines
+from verification.reporting.sharp import Sharp
 from verification.reporting.terminal import Terminal
 
 DEFAULT_EXAMPLES = 500
@@ -40,6 +42,7 @@ def run_fuzz(
     backends: Sequence[str],
     workers: int | None,
     require_cuda: bool,
+    sharp: bool,
     partial: bool,
     stop_at_first: bool,
     table: str,
@@ -65,7 +68,7 @@ def run_fuzz(
     # First of all, so that whatever goes wrong from here on leaves no reports of an earlier run in their place.
     files = _open_files(reports, console)
     try:
-        chosen = _choose_cells(cells(backends, devices or DEVICES, crash_after), dtypes, only)
+        chosen = _choose_cells(_find_cells(backends, devices, crash_after, sharp=sharp), dtypes, only)
     except BaseException:
         files.close()
         raise
@@ -84,9 +87,24 @@ def run_fuzz(
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
-    reporters: list[Reporter] = [Terminal(console, began, table), files]
+    reporters: list[Reporter] = [
+        Terminal(console, began, table),
+        *([Sharp(console, AS_DOCUMENTED)] if sharp else []),
+        files,
+    ]
     code = run(plan, [*reporters, JsonLines(stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
+
+
+def _find_cells(
+    backends: Sequence[str], devices: Sequence[str], crash_after: float | None, *, sharp: bool
+) -> list[Cell]:
+    """Return the cells of the backends. Raises UsageError where ``sharp`` asks for what none of them documents."""
+    found = cells(backends, devices or DEVICES, crash_after, sharp=sharp)
+    if sharp and not any(cell.source.endswith(AS_DOCUMENTED) for cell in found):
+        asked = ", ".join(backends)
+        raise UsageError(f"--sharp: {asked} (must state a `documented` precision that is not the declared one)")
+    return found
 
 
 def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) -> None:

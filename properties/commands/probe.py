@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_lib
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from properties.commands.beside import describe_allowed, describe_documented, open_as_documented
 from properties.commands.console import open_console
 from properties.commands.errors import UsageError
 from properties.commands.output import take_stdout
@@ -21,14 +22,18 @@ from properties.run.probe import probe
 from properties.run.proposal import holds_only_if, proposed, replay_of, unmeasured, weakened
 from properties.run.session import NOT_VERIFIED, NOTHING, VIOLATION
 from verification.backends.contract import Contract
+from verification.backends.documented import find_lines
 from verification.backends.flags import settle
 from verification.catalogue import cannot_run
 from verification.isolation.isolated import open_backend
 from verification.reporting.tables import folding
 
 
-def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: float | None, json: bool) -> int:
-    """Print the points of a contract that hold. Return 1 where a promise breaks, 3 where nothing holds, else 0.
+def run_probe(
+    backend: str, device: str, examples: int, seed: int, sharp: bool, crash_after: float | None, json: bool
+) -> int:
+    """Print the points of a contract that hold, and beside them what the documentation promises. Return 1 where a
+    promise breaks, 3 where nothing holds, else 0.
 
     Raises UnknownBackend, UsageError and ClaimError.
     """
@@ -37,16 +42,22 @@ def run_probe(backend: str, device: str, examples: int, seed: int, crash_after: 
     found = open_backend(backend, device, crash_after)
     if reason := cannot_run(found.device):
         raise UsageError(f"device: {found.device!r} ({reason})")
-    points = list(show_progress(probe(found, seed, examples), open_console(stderr=True)))
-    contract, weak = proposed(found, points), weakened(points)
+    as_documented = open_as_documented(found, backend, crash_after) if sharp else None
+    shown = open_console(stderr=True)
+    points = list(show_progress(probe(found, seed, examples), shown))
+    contract, weak, lines = proposed(found, points), weakened(points), find_lines(found)
+    judged = list(show_progress(probe(as_documented, seed, examples), shown)) if as_documented else []
+    allowed = describe_allowed(points, judged)
     if json:
         told = [{"said": holds_only_if(p), "replay": replay_of(p, backend, device), **p.to_dict()} for p in weak]
         data = {"points": [p.to_dict() for p in points], "proposed": _spell(contract), "weakened": told}
-        console.out(json_lib.dumps(data))
+        console.out(json_lib.dumps(data | {"documented": [asdict(line) for line in lines], "allowed": allowed}))
     else:
         console.print(_make_table(found.name, points))
         console.print(f"proposed: {_spell(contract) or 'nothing, since no dtype holds'}", markup=False, highlight=False)
         _print_weakened(console, points, backend, device)
+        for text in (*describe_documented(lines), *allowed):
+            console.print(text, markup=False, highlight=False)
     if not any(point.holds for point in points):
         return NOT_VERIFIED
     return VIOLATION if any(point.declared and point.broken for point in points) else NOTHING

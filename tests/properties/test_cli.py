@@ -196,6 +196,8 @@ def test_what_is_promised_of_some_arguments_or_phases_is_listed(monkeypatch: pyt
         (("fuzz", "--minutes", "1", "--examples", "5"), "--minutes: 1 with --examples 5"),
         (("fuzz", "-k", "nothing has this"), "no cell has what --only"),
         (("fuzz", "--backend", "vllm"), "backend: 'vllm' (must be one of attn_core/eager"),
+        (("fuzz", "--sharp", "--backend", "sdpa/math"), "--sharp: sdpa/math (must state a `documented` precision"),
+        (("probe", "--sharp", "--backend", "sdpa/math"), "--sharp: sdpa/math (must state a `documented` precision"),
         (("replay", "none.json"), "none.json: "),
         (("replay", "{}"), "version: None"),
         (("replay", FAULT, "--law", "gravity"), "--law: 'gravity' (must be one of agrees_with_reference"),

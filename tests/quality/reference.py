@@ -12,7 +12,7 @@ from typing import Any
 
 from properties.generate import options, sizes, uniform
 from tests.house import attribute_docs
-from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter
+from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter, Weaker
 from verification.backends.contract import Contract
 from verification.oracle.precision import Precision
 from verification.problem import Numbers, Problem, Scoring, Special
@@ -50,6 +50,9 @@ _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose 
 unused slots) is filled with NaN all the same: a kernel that gives those values a probability of 0 returns NaN, since
 0 * NaN is NaN. One that is not meant to withstand this names `"poison around v: nan"` in `undefined`; one that adds
 -inf to hidden scores names `"poison around k: nan"` too."""
+_WEAKER = """An adapter may state `documented`, the `Precision` that its library's documentation promises where it is
+sharper than `precision`, and `weaker`, a tuple with a line for each declaration that is weaker than it could be:
+[contracts.md](contracts.md)."""
 _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
 192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
 more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
@@ -190,6 +193,7 @@ def made() -> str:
             [(name, ", ".join(f"`{label}`" for label in held)) for name, held in FEATURES.items()],
         ),
         "Precision": "\n\n".join([_formats(), fields_of(Precision)]),
+        "Weaker": f"{_WEAKER}\n\n{fields_of(Weaker)}",
         "What is drawn, and how much": drawn(),
     }
     assert set(DTYPES) <= set(FORMATS)

@@ -12,6 +12,8 @@ from verification.adapter import (
     PagedAdapter,
     Problem,
     Tensors,
+    Weaker,
+    flex_eager_lines,
     flex_eager_precision,
     promising,
     slopes,
@@ -21,11 +23,15 @@ from verification.adapter import (
 # Its documentation has "page table: [batch, logical_block_idx] -> physical_page_idx": pages that it gave out itself,
 # all present, for at least one token. Hidden values are multiplied by 0, as everywhere in FlexAttention, and nothing is
 # said of NaN among them.
+_NAN, _MANY_BLOCKS = "poison around v: nan", "blocks: > 32767"
 _NEVER_GIVEN = (
-    *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "poison around v: nan"),
-    *("sequences: 0", "keys: 0", "sequences: no keys between others", "blocks: > 32767"),
+    *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
+    *("sequences: 0", "keys: 0", "sequences: no keys between others"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),
 )
+
+_SOURCE = "torch/nn/attention/experimental/_paged_attention.py"
+_TABLE = "page table: [batch, logical_block_idx] -> physical_page_idx"
 
 
 class Paged(PagedAdapter):
@@ -40,10 +46,18 @@ class Paged(PagedAdapter):
         *DTYPES,
         phases=("decode", "chunked"),
         scoring=frozenset({"scale", "odd_scale", "softcap", "window", "alibi"}),
-        undefined=frozenset(_NEVER_GIVEN),
+        undefined=frozenset((*_NEVER_GIVEN, _NAN, _MANY_BLOCKS)),
         blind="undefined",
     )
     precision = flex_eager_precision()
+    weaker = (
+        *flex_eager_lines(precision),
+        Weaker("undefined", _TABLE, _SOURCE, "pages that it gave out itself, for at least one token", _NEVER_GIVEN),
+        Weaker("undefined", "", _SOURCE, "its tables are as wide as all pages: too large here", (_MANY_BLOCKS,)),
+        Weaker("undefined", "", _SOURCE, "hidden values are multiplied by a weight of 0, and 0 * NaN is NaN", (_NAN,)),
+        Weaker("blind", "", _SOURCE, "every sequence has a token"),
+        Weaker("scoring", "", "torch.nn.attention.flex_attention.flex_attention", "it has no argument", ("sinks",)),
+    )
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
         k_cache, v_cache, slots = tensors.held("k_cache", "v_cache", "slot_mapping")

@@ -7,11 +7,26 @@ import jax.numpy as jnp
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from verification.adapter import INPUT, DenseAdapter, Precision, promising
+from verification.adapter import INPUT, DenseAdapter, Precision, Weaker, promising
 
 # XLA compiles for each size. So calls are padded to a few sizes, and give their lengths as its documentation says. The
 # sizes end at 640 tokens and 16 heads, which hold the largest problems that are drawn (600 tokens, 16 heads).
 _LENGTHS, _HEADS = (4, 32, 128, 640), 16
+
+DOCUMENTATION, SOURCE = "jax.nn.dot_product_attention", "jax/_src/nn/functions.py"
+# Lines that hold of its masks too.
+LINES = (
+    Weaker("dtypes", "Softmax and it is always carried out in fp32.", SOURCE, "findings 10", ("float64",)),
+    Weaker("nonfinite", "", DOCUMENTATION, "nothing is said of NaN and Inf"),
+    Weaker("head_dims", "", DOCUMENTATION, "XLA compiles for each size: some are asked"),
+    Weaker(
+        "probabilities",
+        "probs = softmax(padded_logits, axis=-1).astype(key.dtype)",
+        SOURCE,
+        "the weights are cast to the keys' dtype, as the source says and the documentation does not",
+    ),
+    Weaker("flushing", "", DOCUMENTATION, "XLA takes subnormal numbers for 0 on a processor"),
+)
 
 
 class DotProductAttention(DenseAdapter):
@@ -26,6 +41,7 @@ class DotProductAttention(DenseAdapter):
     # From the source, since the documentation is silent: products are summed in float32, the softmax is in float32, and
     # the weights are cast to the keys' dtype. XLA flushes subnormal numbers.
     precision = Precision(probabilities=INPUT, flushing=True)
+    weaker = (*LINES, Weaker("longest", "", DOCUMENTATION, "calls are padded to lengths that XLA has compiled for"))
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
         heads, queries, _ = q.shape

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, Weaker, promising
+from verification.adapters.jax import DOCUMENTATION, LINES, SOURCE
 
 
 def _to_jax(x: Tensor) -> Any:
@@ -34,8 +35,21 @@ class MaskedAttention(BatchedAdapter):
         dense_batches=True,
         scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window"}),
         alignments=("top_left", "bottom_right", "none"),
+        blind="mean",  # a hidden score is a low number, so that all scores of such a row are equal
     )
     precision = Precision(probabilities=INPUT, flushing=True)
+    weaker = (
+        *LINES,
+        Weaker("blind", "", DOCUMENTATION, "findings 17"),
+        Weaker("scoring", "", DOCUMENTATION, "it has no such argument", ("alibi", "sinks", "softcap")),
+        Weaker(
+            "scoring",
+            "It is a boolean mask where `True` indicates the element should take part in attention.",
+            SOURCE,
+            "findings 17: the mean, or NaN where -inf is in the bias",
+            ("blind_rows",),
+        ),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         options: dict[str, Any] = {"scale": batch.scale}

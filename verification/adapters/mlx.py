@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, Weaker, promising
 
 # Numbers travel by NumPy, which has no bfloat16: they go as 16-bit integers, which all three know.
 _BITS = {torch.bfloat16: (torch.uint16, mx.bfloat16)}
+_DOCUMENTATION = "mlx.core.fast.scaled_dot_product_attention"
+_SOFTMAX = "The softmax operation is performed in `float32` regardless of the input precision."
 
 
 def to_mlx(x: Tensor) -> mx.array:
@@ -47,6 +49,18 @@ class Attention(BatchedAdapter):
         blind="undefined",  # the mean of all values under a boolean mask, NaN under an additive one
     )
     precision = Precision(scores=INPUT, probabilities=INPUT, scaled_query=True, rounded_scale=True)
+    documented = Precision(probabilities=INPUT, scaled_query=True)
+    weaker = (
+        Weaker("dtypes", _SOFTMAX, _DOCUMENTATION, "findings 10", ("float64",)),
+        Weaker("scores", _SOFTMAX, _DOCUMENTATION, "findings 15"),
+        Weaker("probabilities", "", _DOCUMENTATION, "the weights are cast to the inputs' dtype behind the softmax"),
+        Weaker("scaled_query", "Scale for queries", _DOCUMENTATION, "the documentation says so"),
+        Weaker("rounded_scale", "scale (float)", _DOCUMENTATION, "findings 15"),
+        Weaker("nonfinite", "", _DOCUMENTATION, "nothing is said of NaN and Inf"),
+        Weaker("blind", "", _DOCUMENTATION, "findings 17"),
+        Weaker("scoring", "", _DOCUMENTATION, "findings 17", ("blind_rows",)),
+        Weaker("scoring", "", _DOCUMENTATION, "it has no such argument", ("alibi", "softcap")),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         mask: Tensor | str | None = batch.mask

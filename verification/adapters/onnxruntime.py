@@ -11,9 +11,20 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from verification.adapter import INPUT, DenseAdapter, Precision, promising
+from verification.adapter import INPUT, DenseAdapter, Precision, Weaker, promising
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE}
+SPECIFICATION = "onnx/defs/nn/old.cc"
+_KERNELS = "https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md"
+_CONTRIBUTED = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
+_SOFTMAX = "If softmax precision is not provided, the same precision as the input of softmax (Q and K) is used."
+# Lines that hold of its masks too.
+LINES = (
+    Weaker("dtypes", "**T1** = tensor(float), tensor(float16)", _KERNELS, "it has no such kernel", ("bfloat16",)),
+    Weaker("scores", _SOFTMAX, SPECIFICATION, "the specification says so"),
+    Weaker("probabilities", _SOFTMAX, SPECIFICATION, "the specification says so"),
+    Weaker("nonfinite", "", SPECIFICATION, "nothing is said of NaN and Inf; what hides is findings 1"),
+)
 
 
 @cache
@@ -64,6 +75,7 @@ class Attention(DenseAdapter):
     # Operators.md, Attention, softmax_precision: "If softmax precision is not provided, the same precision as the input
     # of softmax (Q and K) is used."
     precision = Precision(scores=INPUT, probabilities=INPUT)
+    weaker = LINES
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
         inputs = {name: x.numpy()[None] for name, x in (("q", q), ("k", k), ("v", v))}
@@ -81,6 +93,12 @@ class GroupQueryAttention(DenseAdapter):
     contract = promising("float16", "float32", head_dims=(16, 64, 80, 128))
     # ContribOperators.md is silent. Both products and the softmax are float32 (cpu/bert/gqa_attention_base.h).
     precision = Precision()
+    weaker = (
+        Weaker("dtypes", "", _CONTRIBUTED, "arrays come by NumPy, which has no bfloat16", ("bfloat16",)),
+        Weaker("dtypes", "", _CONTRIBUTED, "it has no such kernel", ("float64",)),
+        Weaker("head_dims", "", _CONTRIBUTED, "others are refused: a head has to be a multiple of 8 numbers wide"),
+        Weaker("nonfinite", "", _CONTRIBUTED, "nothing is said of NaN and Inf"),
+    )
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
         heads, queries, dim = q.shape

@@ -10,10 +10,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, promising
-from verification.adapters.onnxruntime import open_session
+from verification.adapter import INPUT, Batch, BatchedAdapter, Precision, Weaker, promising
+from verification.adapters.onnxruntime import LINES, SPECIFICATION, open_session
 
 _TYPES = {torch.float16: TensorProto.FLOAT16, torch.float32: TensorProto.FLOAT}
+_ROOT = "scale `Q`, `K` by `sqrt(scale)` before matmul."
 
 
 @cache
@@ -46,6 +47,13 @@ class MaskedAttention(BatchedAdapter):
     )
     # As `Attention` without a mask; queries and keys are each multiplied by the root of the scale, and rounded.
     precision = Precision(scores=INPUT, probabilities=INPUT, scaled_query=True)
+    weaker = (
+        *LINES,
+        Weaker("dtypes", "Default value is `1/sqrt(head_size)`.", SPECIFICATION, "findings 2", ("float64",)),
+        Weaker("scoring", _ROOT, SPECIFICATION, "a scale below 0 has no such root", ("odd_scale",)),
+        Weaker("scoring", "", SPECIFICATION, "it has no such input", ("alibi", "sinks")),
+        Weaker("scaled_query", _ROOT, SPECIFICATION, "the specification says so"),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         causal, mask = batch.alignment == "top_left" and not batch.window, batch.mask

@@ -10,9 +10,28 @@ import torch
 from openvino import opset13  # type: ignore[import-untyped, import-not-found, unused-ignore]
 from torch import Tensor
 
-from verification.adapter import INPUT, DenseAdapter, Precision, promising
+from verification.adapter import INPUT, DenseAdapter, Precision, Weaker, promising
 
 _TYPES = {torch.float16: openvino.Type.f16, torch.bfloat16: openvino.Type.bf16, torch.float32: openvino.Type.f32}
+_PAGES = "https://github.com/openvinotoolkit/openvino/blob/master/docs/articles_en/"
+_CPU = _PAGES + "openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.rst"
+_OPERATION = _PAGES + "documentation/openvino-ir-format/operation-sets/operation-specs/sequence/"
+_SPECIFICATION = _OPERATION + "scaled-dot-product-attention.rst"
+_HALVES = (
+    "On platforms that natively support half-precision calculations (`bfloat16` or `float16`), the half-precision type "
+    "(`bf16` or `f16`) is automatically used instead of `f32` to achieve better performance"
+)
+_FORMATS = "CPU plugin supports the following floating-point data types as inference precision of internal primitives"
+_OF_BOTH = (
+    Weaker("dtypes", _FORMATS, _CPU, "f64 is not among them", ("float64",)),
+    Weaker(
+        "scaled_query",
+        "scale = 1.0 / Sqrt(ConvertLike(Gather(ShapeOf(query), -1), query))",
+        _SPECIFICATION,
+        "the scale has the query's type, as the specification says: it is rounded as a scaled query would be",
+    ),
+    Weaker("nonfinite", "", _SPECIFICATION, "nothing is said of NaN and Inf"),
+)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, precision: str = "") -> Tensor:
@@ -57,6 +76,12 @@ class Sdpa(DenseAdapter):
     contract = promising("bfloat16")
     # The specification of the operation gives the scale the query's type: it is rounded as a scaled query would be.
     precision = Precision(probabilities=INPUT, scaled_query=True, flushing=True)
+    weaker = (
+        *_OF_BOTH,
+        Weaker("dtypes", _HALVES, _CPU, "findings 11", ("float16", "float32")),
+        Weaker("probabilities", _HALVES, _CPU, "the documentation says so"),
+        Weaker("flushing", "", _CPU, "a processor's bfloat16 instructions take subnormal numbers for 0"),
+    )
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
         return attend(q, k, v, causal)
@@ -68,6 +93,7 @@ class SdpaF32(DenseAdapter):
     name = "openvino/sdpa+f32"
     contract = promising("float16", "float32")
     precision = Precision(scaled_query=True)
+    weaker = (*_OF_BOTH, Weaker("dtypes", _HALVES, _CPU, "`Sdpa` is asked in it", ("bfloat16",)))
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
         return attend(q, k, v, causal, "f32")

@@ -10,7 +10,16 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from verification.adapter import DTYPES, FLASH_ON_CPU, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import (
+    DTYPES,
+    FLASH_ON_CPU,
+    FLASH_ON_CPU_LINES,
+    Batch,
+    BatchedAdapter,
+    Precision,
+    Weaker,
+    promising,
+)
 
 # Its documentation: a boolean mask shows a key where it is True, a float mask is added; ``is_causal`` is top-left, and
 # must not be given with a mask. "attn_mask: shape must be broadcastable to the shape of attention weights".
@@ -21,6 +30,9 @@ MASKED = promising(
     scoring=frozenset({"scale", "odd_scale", "bool_mask", "float_mask", "window", "blind_rows"}),
     alignments=("top_left", "bottom_right", "none"),
 )
+_DOCUMENTATION = "torch.nn.functional.scaled_dot_product_attention"
+_NO_SUCH_ARGUMENT = Weaker("scoring", "", _DOCUMENTATION, "it has no such argument", ("alibi", "sinks", "softcap"))
+_NAN = Weaker("nonfinite", "attn_weight = torch.softmax(attn_weight, dim=-1)", _DOCUMENTATION, "findings 4, 7")
 
 
 def attend_with_mask(batch: Batch) -> Tensor:
@@ -42,6 +54,7 @@ class Math(BatchedAdapter):
     name = "torch/sdpa math, masked"
     contract = MASKED
     precision = Precision()
+    weaker = (_NAN, _NO_SUCH_ARGUMENT)
 
     def attend(self, batch: Batch) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
@@ -56,6 +69,7 @@ class Flash(BatchedAdapter):
     name = "torch/sdpa flash, masked"
     contract = MASKED
     precision = FLASH_ON_CPU
+    weaker = (*FLASH_ON_CPU_LINES, _NO_SUCH_ARGUMENT)
 
     def attend(self, batch: Batch) -> Tensor:
         tokens = {name: getattr(batch, name) for name in "qkv"}

@@ -10,16 +10,28 @@ from torch import Tensor
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward as gemma2
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward as gpt_oss
 
-from verification.adapter import Batch, BatchedAdapter, Contract, Precision, promising
+from verification.adapter import Batch, BatchedAdapter, Contract, Precision, Weaker, promising
+
+_GEMMA, _GPT = (f"transformers/models/{name}/modeling_{name}.py" for name in ("gemma2", "gpt_oss"))
+_MASK, _MASKS = "-inf (minimum value for the given `dtype`)", "transformers/masking_utils.py"
+_EACH_STEP = "it rounds after every step, which `Precision` cannot express"
+# Lines that hold of both.
+_LINES = (
+    Weaker("nonfinite", _MASK, _MASKS, "findings 8"),
+    Weaker("blind", _MASK, _MASKS, "findings 8: all scores of such a row are equal"),
+    Weaker(
+        "scoring", _MASK, _MASKS, "findings 8: the mean under a boolean mask, NaN where -inf is added", ("blind_rows",)
+    ),
+)
 
 
-def _promise(feature: str) -> Contract:
-    """Return a contract with one more feature, in float32 alone.
+def _promise(feature: str, *dtypes: str) -> Contract:
+    """Return a contract with one more feature.
 
-    In narrower dtypes the model rounds after every step, which `Precision` cannot express.
+    In 16-bit dtypes the model rounds after every step, which `Precision` cannot express.
     """
     return promising(
-        "float32",
+        *dtypes,
         phases=("prefill",),
         dense_batches=True,
         scoring=frozenset({feature, "scale", "odd_scale", "bool_mask", "float_mask", "window"}),
@@ -50,8 +62,20 @@ class Gemma2(BatchedAdapter):
     """Gemma 2's attention, with a softcap between scale and mask."""
 
     name = "transformers/gemma2 eager"
-    contract = _promise("softcap")
+    contract = _promise("softcap", "float32")
     precision = Precision()
+    weaker = (
+        *_LINES,
+        Weaker("dtypes", "attn_weights = torch.tanh(attn_weights)", _GEMMA, _EACH_STEP, ("float16", "bfloat16")),
+        Weaker(
+            "dtypes",
+            "attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)",
+            _GEMMA,
+            "findings 10",
+            ("float64",),
+        ),
+        Weaker("scoring", "", _GEMMA, "it has no such step", ("alibi", "sinks")),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         options: dict[str, Any] = {"scaling": batch.scale, "softcap": batch.softcap or None}
@@ -63,8 +87,19 @@ class GptOss(BatchedAdapter):
     """GPT-OSS's attention, with sinks. In a row that sees no key a sink takes all of the weight."""
 
     name = "transformers/gpt-oss eager"
-    contract = _promise("sinks")
+    contract = _promise("sinks", "float32", "float64")
     precision = Precision()
+    weaker = (
+        *_LINES,
+        Weaker(
+            "dtypes",
+            "probs = F.softmax(combined_logits, dim=-1, dtype=combined_logits.dtype)",
+            _GPT,
+            _EACH_STEP,
+            ("float16", "bfloat16"),
+        ),
+        Weaker("scoring", "", _GPT, "it has no such step", ("alibi", "softcap")),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         layer = _make_layer(batch)

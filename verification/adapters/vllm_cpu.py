@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from verification.adapter import PagedAdapter, Precision, Problem, Tensors, promising, slopes
+from verification.adapter import PagedAdapter, Precision, Problem, Tensors, Weaker, promising, slopes
 from verification.adapters.vllm_kernels import Paged
 
 DTYPES = ("float16", "bfloat16", "float32")
@@ -22,8 +22,15 @@ _SIZES = tuple((*heads, dim, size) for heads, dim, size in product(((1, 1), (4, 
 _NEVER_GIVEN = (
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
-    *("sequences: 0", "keys: 0", "sequences: no keys between others", "layout: strided", "poison around v: nan"),
+    "sequences: 0",
 )
+_NO_CONTEXT, _STRIDED, _NAN = (
+    ("keys: 0", "sequences: no keys between others"),
+    "layout: strided",
+    "poison around v: nan",
+)
+_SOURCE = "vllm/v1/attention/backends/cpu_attn.py"
+_ITS_OWN = "the scheduler gives a sequence all of its blocks, and a token its own slot or none"
 
 
 class Attention(PagedAdapter):
@@ -38,11 +45,22 @@ class Attention(PagedAdapter):
         *DTYPES,
         phases=("decode", "chunked"),
         compiled_sizes=_SIZES,
-        scoring=frozenset({"scale", "softcap", "window", "alibi", "sinks"}),
-        undefined=frozenset(_NEVER_GIVEN),
+        scoring=frozenset({"scale", "odd_scale", "softcap", "window", "alibi", "sinks"}),
+        undefined=frozenset((*_NEVER_GIVEN, *_NO_CONTEXT, _STRIDED, _NAN)),
         blind="undefined",
     )
     precision = FLUSHING
+    weaker = (
+        Weaker("dtypes", "torch.float16, torch.bfloat16, torch.float32,", _SOURCE, "it has no others", ("float64",)),
+        Weaker("compiled_sizes", "return [MultipleOf(32)]", _SOURCE, "blocks and heads of these sizes alone"),
+        Weaker("undefined", "PAD_SLOT_ID = -1", "vllm/v1/attention/backends/utils.py", _ITS_OWN, _NEVER_GIVEN),
+        Weaker("undefined", "", _SOURCE, "findings 18", _NO_CONTEXT),
+        Weaker("undefined", "", _SOURCE, "it is refused: 'key.stride(2) == 1'", (_STRIDED,)),
+        Weaker("undefined", "", _SOURCE, "findings 14", (_NAN,)),
+        Weaker("blind", "", _SOURCE, "findings 18"),
+        Weaker("nonfinite", "", _SOURCE, "nothing is said of NaN and Inf, findings 14"),
+        Weaker("flushing", "", _SOURCE, "a processor's bfloat16 instructions take subnormal numbers for 0"),
+    )
 
     def attend(self, problem: Problem, tensors: Tensors) -> Tensor:
         k_cache, v_cache, slots = tensors.held("k_cache", "v_cache", "slot_mapping")

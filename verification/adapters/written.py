@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verification.adapter import DTYPES, FEATURES, Batch, BatchedAdapter, Precision, promising
+from verification.adapter import DTYPES, FEATURES, Batch, BatchedAdapter, Precision, Weaker, promising
 
 EVERYTHING = promising(
     *DTYPES,
@@ -45,6 +45,10 @@ class Written(BatchedAdapter):
     name = "written/torch"
     contract = EVERYTHING
     precision = Precision()
+    weaker = (
+        Weaker("nonfinite", "", "verification/adapters/written.py", "nothing is said of NaN and Inf"),
+        Weaker("blind", "a softmax over no keys", "verification/adapters/written.py", "as it is written"),
+    )
 
     def attend(self, batch: Batch) -> Tensor:
         return attend_in_torch(batch)

@@ -19,6 +19,7 @@ from attn_core import Attention, eager
 from attn_core.heads import repeat_kv
 from verification.backends.attn_core import EngineCall, make_layer
 from verification.backends.contract import Contract
+from verification.backends.documented import Weaker
 from verification.backends.protocol import Call, NotPortable
 from verification.backends.returned import check_returned
 from verification.backends.snippet import Snippet
@@ -51,6 +52,10 @@ class DenseBackend:
     source of ``dense``."""
     portable: bool = False
     """True if the function does the same arithmetic on every device."""
+    documented: Precision | None = field(default=None, repr=False)
+    """The precision that the library's documentation promises, where that is sharper than ``precision``."""
+    weaker: tuple[Weaker, ...] = field(default=(), repr=False)
+    """A line for each declaration that is weaker than it could be."""
 
     def on(self, device: str) -> DenseBackend:
         if device != self.device and not self.portable:

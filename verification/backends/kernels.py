@@ -15,9 +15,19 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from verification.backends.compiled_flex import HEAD_DIMS as COMPILED_HEAD_DIMS
 from verification.backends.compiled_flex import flex_compiled
-from verification.backends.dense import DenseBackend, dense_contract
+from verification.backends.contract import Contract
+from verification.backends.dense import Dense, DenseBackend, dense_contract
+from verification.backends.documented import Weaker
 from verification.backends.profiles import FLASH_2, FLASH_ON_CPU, FLASH_ON_MATRIX_UNITS, FLUSHING_FLASH, MATH
 from verification.backends.snippet import Snippet
+from verification.backends.torch_lines import (
+    COMPILED,
+    FLASH_ON_CPU_LINES,
+    FLUSHING,
+    NAN_IN_SDPA,
+    flex_eager_lines,
+    on_cuda,
+)
 from verification.oracle.precision import INPUT, Precision
 from verification.problem.formats import DTYPES
 
@@ -110,37 +120,44 @@ def _spell_call(kernel: str) -> Snippet:
 
 
 def _on_cpu() -> dict[str, Callable[[], DenseBackend]]:
-    every = dense_contract(DTYPES)
-    flash = _spell_call("FLASH_ATTENTION")
+    every, flash = dense_contract(DTYPES), _spell_call("FLASH_ATTENTION")
     return {
-        "sdpa/flash": partial(DenseBackend, "sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=flash),
-        "sdpa/math": partial(
-            DenseBackend, "sdpa/math", sdpa_math, every, MATH, plain=_spell_call("MATH"), portable=True
+        "sdpa/flash": partial(
+            DenseBackend, "sdpa/flash", sdpa_flash, every, FLASH_ON_CPU, plain=flash, weaker=FLASH_ON_CPU_LINES
         ),
-        "flex/eager": partial(_make_flex_eager, "cpu"),
+        "sdpa/math": partial(_make_math, "cpu"),
+        "flex/eager": partial(_make_flex, "cpu"),
     }
 
 
 def _on_cuda() -> dict[str, Callable[[], DenseBackend]]:
-    every, halves = dense_contract(DTYPES), dense_contract(HALVES, FUSED_HEAD_DIMS)
+    halves = dense_contract(HALVES, FUSED_HEAD_DIMS)
     efficient = dense_contract((*HALVES, "float32"), FUSED_HEAD_DIMS)
     compiled = dense_contract((*HALVES, "float32"), COMPILED_HEAD_DIMS)
-    kernels: dict[str, tuple[Any, ...]] = {
-        "sdpa/flash": (sdpa_flash, halves, FLASH_2, "cuda", _spell_call("FLASH_ATTENTION")),
-        "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, "cuda", _spell_call("EFFICIENT_ATTENTION")),
-        "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, "cuda"),
-        "sdpa/math": (sdpa_math, every, MATH, "cuda", _spell_call("MATH"), True),
-        "flex/compiled": (flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, "cuda"),
+    of_halves = on_cuda("float32", "float64")
+    flash, fused = _spell_call("FLASH_ATTENTION"), _spell_call("EFFICIENT_ATTENTION")
+    kernels: dict[str, tuple[Dense, Contract, Precision, Snippet | None, tuple[Weaker, ...]]] = {
+        "sdpa/flash": (sdpa_flash, halves, FLASH_2, flash, of_halves),
+        "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, fused, (*on_cuda("float64"), FLUSHING)),
+        "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, None, (*of_halves, FLUSHING)),
+        "flex/compiled": (flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, None, COMPILED),
     }
     made: dict[str, Callable[[], DenseBackend]] = {
-        name: partial(DenseBackend, name, *parts) for name, parts in kernels.items()
+        name: partial(DenseBackend, name, dense, contract, rounds, "cuda", plain, weaker=lines)
+        for name, (dense, contract, rounds, plain, lines) in kernels.items()
     }
-    return made | {"flex/eager": partial(_make_flex_eager, "cuda")}
+    return made | {"sdpa/math": partial(_make_math, "cuda"), "flex/eager": partial(_make_flex, "cuda")}
 
 
-def _make_flex_eager(device: str) -> DenseBackend:
-    contract = dense_contract(DTYPES)
-    return DenseBackend("flex/eager", flex_eager, contract, flex_eager_precision(), device, portable=True)
+def _make_math(device: str) -> DenseBackend:
+    every, spelt = dense_contract(DTYPES), _spell_call("MATH")
+    return DenseBackend("sdpa/math", sdpa_math, every, MATH, device, spelt, portable=True, weaker=NAN_IN_SDPA)
+
+
+def _make_flex(device: str) -> DenseBackend:
+    every, rounds = dense_contract(DTYPES), flex_eager_precision()
+    lines = flex_eager_lines(rounds)
+    return DenseBackend("flex/eager", flex_eager, every, rounds, device, portable=True, weaker=lines)
 
 
 # Makers of torch's dense kernels, by device and name. No device is needed before a kernel is called, and flex/eager,

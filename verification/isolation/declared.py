@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from verification.backends.contract import Contract
+from verification.backends.documented import Weaker, find_lines
 from verification.backends.protocol import Backend
 from verification.oracle.precision import Precision
 
@@ -30,6 +31,7 @@ class Declared:
     device: str
     contract: Contract
     precision: Precision
+    weaker: tuple[Weaker, ...] = ()
 
 
 def to_plain(backend: Backend) -> dict[str, Any]:
@@ -39,10 +41,12 @@ def to_plain(backend: Backend) -> dict[str, Any]:
         "device": str(backend.device),
         "contract": {field.name: getattr(backend.contract, field.name) for field in fields(Contract)},
         "precision": {field.name: getattr(backend.precision, field.name) for field in fields(Precision)},
+        "weaker": [asdict(line) for line in find_lines(backend)],
     }
 
 
 def from_plain(plain: dict[str, Any]) -> Declared:
     """Return what `to_plain` was given. Raises ValueError or TypeError, in one line, for what is no declaration."""
     contract, precision = Contract(**plain["contract"]), Precision(**plain["precision"])
-    return Declared(plain["name"], plain["device"], contract, precision)
+    weaker = tuple(Weaker(**line) for line in plain["weaker"])
+    return Declared(plain["name"], plain["device"], contract, precision, weaker)

@@ -13,6 +13,7 @@ import torch
 
 from verification.backends.captured_events import log_again
 from verification.backends.contract import Contract
+from verification.backends.documented import Weaker
 from verification.backends.observe import to_torch
 from verification.backends.protocol import Backend, Call, Escape, NotPortable, Returned
 from verification.catalogue import DEVICES, UnknownBackend, backend_named, devices_of, is_foreign
@@ -56,6 +57,10 @@ class Isolated:
     @property
     def precision(self) -> Precision:
         return self.declared.precision
+
+    @property
+    def weaker(self) -> tuple[Weaker, ...]:
+        return self.declared.weaker
 
     def on(self, device: str) -> Backend:
         try:

@@ -24,7 +24,7 @@ from verification.script.names import Taken, find_free, nothing_taken, rename
 OURS = ("verification", "properties", "tests")
 # The module of the bases of adapters, and the attributes that describe an adapter to us: a script leaves both out.
 _ADAPTER_MODULE = "verification.adapter"
-_DESCRIPTION = {"contract", "name", "precision"}
+_DESCRIPTION = {"contract", "documented", "name", "precision", "weaker"}
 
 
 class Extract(NamedTuple):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from benchmarks.power.adapters import EXPLAINED, PAGE, make_page, tabulate_by_dtype, tabulate_by_law
+from benchmarks.power.adapters import EXPLAINED, PAGE, make_page, put_again, tabulate_by_dtype, tabulate_by_law
 from properties.run.worker import CORPUS
 from verification.records.results import CellResult
 from verification.reporting.events import Event, RoundEnded, RunEnded, RunStarted
@@ -67,3 +67,14 @@ def test_what_is_not_explained_is_no_page() -> None:
 def test_every_explanation_is_an_entry() -> None:
     headings = re.findall(r"^## (\d+)\. ", (PAGE.parent / "findings.md").read_text(), re.MULTILINE)
     assert {str(entry) for entry in EXPLAINED.values()} <= set(headings)
+
+
+def test_sweeps_are_put_beside_earlier_ones() -> None:
+    """Whose tables stay; a third sweep takes the place of the second."""
+    first = make_page([HOLDS])
+    page = put_again(put_again(first, [KNOWN]), [HOLDS, KNOWN])
+    assert page.startswith(first.rstrip())
+    assert page.count("## Swept again") == 1
+    rows = page.split("## Swept again")[1]
+    assert "| `jax/dot_product_attention` | float32 | 100 a cell | 980 | 0.250 | 0.250 | - | - |" in rows
+    assert "| `onnxruntime/Attention` | float64 | 100 a cell | 3 | 0.100 | not asked | 1 of 1: 2 | not asked |" in rows
