@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from shlex import quote
@@ -37,7 +37,7 @@ def render_failure(failure: Failure) -> RenderableType:
         parts.append(Text(f"It is as if {', or '.join(failure.as_if[:_MOST_REASONS])}.", style="bold yellow"))
     parts += [Text("\nThe smallest problem found", style="bold"), Text(describe(finding.problem))]
     parts.append(draw_problem(finding.problem, found.worst if found else None))
-    parts += [Text(line) for line in (*_hints(failure), "", *tell_cause(failure))]
+    parts += [Text(line) for line in (*_hints(failure), *_set_off(tell_cause(failure)))]
     parts += [Text(), *_next(failure)]
     return Panel(Group(*parts), title=title, title_align="left", border_style="red")
 
@@ -78,6 +78,12 @@ def _hints(failure: Failure) -> Iterator[str]:
     if failure.lines:
         yield "\nOnly when it breaks, these lines run:"
         yield from (f"  {line}" for line in failure.lines)
+
+
+def _set_off(lines: Iterable[str]) -> list[str]:
+    """Return the lines behind an empty one, if there are any."""
+    found = list(lines)
+    return ["", *found] if found else []
 
 
 def _next(failure: Failure) -> Iterator[Text]:
