@@ -160,6 +160,7 @@ def _start_method(plan: Plan) -> StartMethod:
     clean = all(
         cell.backend.device == "cpu" and (plan.crash_after is not None or not is_foreign(cell.source))
         for cell in plan.cells
+        if not cell.cannot_run()
     )
     return "fork" if clean and sys.platform == "linux" else "spawn"
 
