@@ -21,7 +21,8 @@ def overlaps_itself(x: Tensor) -> bool:
 
 
 def overlap(a: Tensor, b: Tensor) -> bool:
-    """Return True if elements of ``a`` and ``b`` may lie in one place. Neither may overlap itself; one dtype, one shape.
+    """Return True if elements of ``a`` and ``b`` may lie in one place. They have one dtype and one shape, and neither
+    overlaps itself.
 
     Caches that are cut out of one tensor, as out of ``[N, 2, S, G, D]``, lie between each other and do not overlap.
     """

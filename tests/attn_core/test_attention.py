@@ -54,7 +54,7 @@ def test_sizes_may_be_integers_of_numpy() -> None:
 
 def test_check_values_is_true_or_false() -> None:
     """A text would be true, whatever it says."""
-    with pytest.raises(TypeError, match="^check_values: 'no'"):
+    with pytest.raises(TypeError, match=r"^check_values: 'no'"):
         Attention(H, D, G, check_values="no")  # type: ignore[arg-type]
 
 

@@ -208,7 +208,7 @@ def test_a_forward_without_a_context_says_so() -> None:
     with pytest.raises(ValueError, match=r"^context: none \(must be set in this thread"):
         call.layer(call.q, call.k, call.v)
     assert call.cache_bits() == before
-    with attention_context(Context()), pytest.raises(ValueError, match="^context_lens: None"):
+    with attention_context(Context()), pytest.raises(ValueError, match=r"^context_lens: None"):
         call.layer(call.q, call.k, call.v)  # one is set: its fields are what is missing
 
 
