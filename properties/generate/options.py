@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+from verification.problem.labels_behind import BAD_BLOCKS_BEHIND
 from verification.problem.problem import CausalAlignment, Phase, ScoreFill, ValueFill
 
 # (H, G): ratios H/G of 1, 2, 3, 5 and 8, with one kv head and with several, and ratios equal and unequal to G, since a
@@ -139,6 +140,8 @@ class Options:
     """Keys of a decode, or of a chunk before its new tokens."""
     hostile_tails: bool = True
     """True if block tables hold bad ids behind a context."""
+    hostile_behind: bool = True
+    """True if block tables hold bad ids behind a window."""
 
 
 _SLOTS = {"padding": "-1", "negative": "< -1", "too_large": "too large", "duplicate": "twice"}
@@ -185,4 +188,5 @@ def keep_defined(name: str, choices: Sequence[Option], undefined: frozenset[str]
 def limit_options(undefined: frozenset[str]) -> Options:
     """Return all options without the choices that bring an ``undefined`` label. Raises ValueError as `keep_defined`."""
     left = {name: keep_defined(name, getattr(Options, name), undefined) for name in _BRINGS}
-    return Options(**left, hostile_tails="blocks: bad and not needed" not in undefined)
+    hostile = {"hostile_tails": "blocks: bad and not needed", "hostile_behind": BAD_BLOCKS_BEHIND}
+    return Options(**left, **{name: label not in undefined for name, label in hostile.items()})  # type: ignore[arg-type]
