@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -19,17 +20,18 @@ from properties.laws.law import Law, OutsideLaw
 from properties.shrink.explain import read_lines_run
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
+from verification.backends.late import Watch, watching
 from verification.backends.protocol import Backend
-from verification.isolation.isolated import hurried
+from verification.isolation.isolated import fetch_memory, hurried
 from verification.oracle.judge import Violation
-from verification.oracle.violation import Hang
+from verification.oracle.violation import Hang, LateWrite
 from verification.problem import Problem
 from verification.problem.labels import labels
 from verification.records.coverage import Coverage
 from verification.records.histogram import histogram
 from verification.records.results import CellResult
 
-# Looks at a problem on which the backend hangs, while it is made small: each costs its time.
+# Looks at a problem on which the backend hangs, or writes late, while it is made small: each costs its time.
 MOST_HANGS = 40
 
 
@@ -79,7 +81,11 @@ class _Tally:
     found: float = 0.0
     """When it broke first, on the clock of `time.monotonic`; 0 where it did not."""
     hangs_left: int = 0
-    """How many more looks at a problem on which the backend hangs are allowed."""
+    """How many more looks are allowed at a problem on which the backend hangs, or may write late."""
+    watch: Watch | None = None
+    """Looks again at the memory of calls that have returned."""
+    patient: bool = False
+    """True if it waits after each problem, to look again at the memory of its calls."""
 
     def breaks(self, problem: Problem) -> bool:
         """Return whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of,
@@ -100,12 +106,16 @@ class _Tally:
         if self.stop():
             raise Stopped
         counting = self.broken is None
+        if self.watch:
+            self.watch.problem = problem
         if counting:
             self.problems += 1
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
             self.labels.append(labels(problem))
         try:
             verdict = self.law.ask(self.backend, problem)
+            if counting or self.patient:
+                self.look_again()
         except OutsideLaw as outside:
             if counting:
                 self.reasons[outside.reason] += 1
@@ -120,6 +130,28 @@ class _Tally:
         else:
             if counting:
                 self.ratios.append(verdict.ratio)
+
+    def look_again(self, *, last: bool = False) -> None:
+        """Look again at the memory of calls that are old enough. With patience, and at the ``last`` look, wait until
+        they are. Ends the round where memory has changed, since the problem at fault is an earlier one.
+        """
+        assert self.watch is not None
+        if self.patient:
+            self.hangs_left -= 1
+            if self.hangs_left < 0:
+                raise Stopped
+        try:
+            if last or self.patient:
+                self.watch.wait()
+            else:
+                self.watch.look()
+        except Violation as violation:
+            if self.patient:
+                raise
+            at_fault = violation.problem if isinstance(violation, LateWrite) else self.watch.problem
+            assert at_fault is not None
+            self.broken, self.found = Broken(at_fault, violation), time.monotonic()
+            raise Stopped from None
 
 
 def fuzz(
@@ -139,11 +171,13 @@ def fuzz(
     """
     check_bitwise(backend.contract)
     tally, start = _Tally(law, backend, stop), time.monotonic()
-    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
     seed = crc32(f"{base_seed}/{law.name}/{dtype}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
-        try_each(strategy, tally.check, seed, examples, shrink=shrink)
+        with watching(partial(fetch_memory, backend)) as tally.watch:
+            try_each(strategy, tally.check, seed, examples, shrink=shrink)
+            tally.look_again(last=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
             raise
@@ -154,6 +188,8 @@ def fuzz(
     except Stopped:
         if tally.broken and isinstance(tally.broken.violation, Hang):
             _made_small_in_a_hurry(tally)
+        elif tally.broken and isinstance(tally.broken.violation, LateWrite) and shrink:
+            _made_small_patiently(tally)
     result = CellResult(
         law.name,
         dtype,
@@ -197,6 +233,13 @@ def _made_small_in_a_hurry(tally: _Tally) -> None:
     if smallest.problem != first.problem:
         with suppress(Stopped):
             tally.breaks(smallest.problem)
+
+
+def _made_small_patiently(tally: _Tally) -> None:
+    """Make a problem small on which memory is written late, with few looks: each waits for the write."""
+    tally.patient, tally.hangs_left = True, MOST_HANGS
+    with watching(partial(fetch_memory, tally.backend)) as tally.watch:
+        _made_small(tally)
 
 
 def _fingerprint(problem: Problem) -> int:

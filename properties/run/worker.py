@@ -16,6 +16,7 @@ from pathlib import Path
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
+from properties.laws.patience import ask_patiently
 from properties.run.round import Broken, fuzz
 from properties.shrink.explain import find_indifferent
 from verification.backends.flags import settle
@@ -23,7 +24,7 @@ from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend
 from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation
-from verification.oracle.violation import Hang
+from verification.oracle.violation import Hang, LateWrite
 from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
@@ -107,28 +108,31 @@ def failure_of(
     finding = Finding(broken.problem, law.name, source, backend.device, str(broken.violation))
     found = broken.violation.difference
     as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
-    stopped = stop() or isinstance(broken.violation, Hang)  # of which every look takes its time
+    stopped = stop() or isinstance(broken.violation, Hang | LateWrite)  # of which every look takes its time
     any_ = () if stopped else find_indifferent(broken.problem, backend.contract.dtypes, breaks)
     return Failure(finding, law.statement, found, as_if, any_, broken.lines)
 
 
-def replay(problem: Problem, backend: Backend, laws: list[Law], source: str = "") -> tuple[float | None, list[Failure]]:
+def replay(
+    problem: Problem, backend: Backend, laws: list[Law], source: str = "", *, patient: bool = False
+) -> tuple[float | None, list[Failure]]:
     """Ask every law that speaks of a problem. Return the largest err/bound, None where none said anything, and what
     broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
-    is not asked.
+    is not asked. With ``patient`` the memory of its calls is looked at once more, which takes 30 ms a law.
     """
+    ask = ask_patiently if patient else Law.ask
     ratios, failures = [], []
     for law in laws if backend.contract.speaks_of(problem) else ():
         if not law.speaks_of(problem, backend.device):
             continue
         try:
-            ratios.append(law.ask(backend, problem).ratio)
+            ratios.append(ask(law, backend, problem).ratio)
         except OutsideLaw:
             continue
         except Violation as violation:
             ratios.append(0.0)
             failures.append(failure_of(law, backend, Broken(problem, violation), source or backend.name))
-            if isinstance(violation, Hang):  # under the other laws it would take as long again, each
+            if isinstance(violation, Hang | LateWrite):  # under the other laws it would take as long again, each
                 break
     return max(ratios, default=None), failures
 

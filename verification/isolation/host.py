@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
 
 from verification.isolation.keeper import ENDED, KILL, OUR_ERROR, START, STATUS
 from verification.isolation.shipment import Reply, Request, receive, send
@@ -42,6 +46,20 @@ class Host:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._connection: Connection | None = None
+        self._arenas = WeakValueDictionary[int, Tensor]()
+
+    def call(self, request: Request, arena: Tensor) -> Reply:
+        """Return the reply to a call, as `ask` does. ``arena`` is where `look_again` puts later changes."""
+        self._arenas[request.call] = arena
+        return self.ask(request)
+
+    def look_again(self) -> None:
+        """Bring those arenas up to date whose memory has changed since their call returned. Raises Crash."""
+        if self._connection is None:
+            return
+        for call, memory in self.ask(Request(0, None)).changed.items():
+            if (arena := self._arenas.get(call)) is not None:
+                arena.copy_(torch.from_numpy(memory))
 
     def ask(self, request: Request) -> Reply:
         """Return the reply to a request. Raises Crash where there is none; the next request gets another process."""

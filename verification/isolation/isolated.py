@@ -20,7 +20,7 @@ from verification.isolation.shipment import Request, pack
 from verification.problem import Problem
 from verification.tensors.materialize import Tensors
 
-# Numbers of requests, by which a process knows what it has prepared.
+# Numbers of requests, by which a process knows what it has prepared and which calls it has made.
 _NUMBERS = count()
 
 
@@ -49,7 +49,8 @@ class Isolated(Wrapped):
             raise reply.error
 
         def call(tensors: Tensors) -> Returned:
-            reply = self.host.ask(Request(request.number, problem, pack(tensors)))
+            asked = Request(request.number, problem, pack(tensors), next(_NUMBERS))
+            reply = self.host.call(asked, tensors.arena)
             if reply.error is not None:
                 raise reply.error
             answer = reply.answer
@@ -73,6 +74,12 @@ def open_backend(source: str, device: str, crash_after: float | None) -> Backend
     if crash_after is None or not is_foreign(source) or not hasattr(os, "fork"):
         return backend
     return Isolated(backend, source, crash_after, Host(source, device, crash_after))
+
+
+def fetch_memory(backend: Backend) -> None:
+    """Fetch the memory of the latest calls once more, where they were made in a process of its own. Raises Crash."""
+    if isinstance(backend, Isolated):
+        backend.host.look_again()
 
 
 @contextmanager

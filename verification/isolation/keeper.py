@@ -14,15 +14,19 @@ import struct
 import sys
 import time
 import traceback
+from collections import deque
 from multiprocessing.connection import Connection
 
 import torch
+from torch import Tensor
 
 from verification.backends.flags import settle
 from verification.backends.observe import ask
 from verification.backends.protocol import Backend, Call
 from verification.catalogue import backend_named
 from verification.isolation.shipment import Reply, Request, make_answer_portable, make_portable, receive, send, unpack
+from verification.tensors.arena import Bytes
+from verification.tensors.second_look import LINGER, find_changed, wait_for_device
 
 START, ENDED, KILL = b"s", b"e", b"k"
 STATUS = struct.Struct("i")
@@ -30,6 +34,8 @@ STATUS = struct.Struct("i")
 OUR_ERROR = 113
 # Prepared calls that a process remembers. A law needs one at a time, and a forgotten one is prepared again.
 _KEPT = 8
+# Calls whose memory a process keeps for the second look, so many that a look every 0.1 s misses none; and for how long.
+_REMEMBERED, _FORGOTTEN_AFTER = 256, 10 * LINGER
 # Seconds that a process has to end by itself once its connection is closed.
 _LAST_SECONDS = 5.0
 
@@ -92,16 +98,43 @@ def _serve(source: str, device: str, connection: Connection) -> None:
     """Reply to requests until the device is lost. Raises EOFError when nobody asks any more."""
     backend = backend_named(source, device)
     calls: dict[int, Call] = {}
+    memory = _Memory()
     # This also wakes a device that sleeps, so that no problem has to wait for it.
     send(connection, Reply(lost=_lost_device(device)))
     reply = Reply()
     while not reply.lost:
-        reply = _answer(backend, calls, receive(connection))
+        reply = _answer(backend, calls, memory, receive(connection))
         send(connection, reply)
 
 
-def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
+class _Memory:
+    """The memory of the latest calls, as it was when they returned."""
+
+    def __init__(self) -> None:
+        self._kept = deque[tuple[float, int, Tensor, Bytes]](maxlen=_REMEMBERED)
+
+    def keep(self, call: int, arena: Tensor, memory: Bytes) -> None:
+        """Keep the arena of a call, and forget those that nobody has asked about for long."""
+        now = time.monotonic()
+        while self._kept and now - self._kept[0][0] > _FORGOTTEN_AFTER:
+            self._kept.popleft()
+        self._kept.append((now, call, arena, memory))
+
+    def look(self) -> dict[int, Bytes]:
+        """Return what has changed since, by the number of the call; forget what is old enough."""
+        if self._kept:
+            wait_for_device(self._kept[0][2].device.type)
+        now = time.monotonic()
+        looked = [(call, find_changed(arena, memory)) for _, call, arena, memory in self._kept]
+        while self._kept and now - self._kept[0][0] >= LINGER:
+            self._kept.popleft()
+        return {call: changed for call, changed in looked if changed is not None}
+
+
+def _answer(backend: Backend, calls: dict[int, Call], memory: _Memory, request: Request) -> Reply:
     """Return the reply to a request. ``calls`` are those that are prepared, by number."""
+    if request.problem is None:
+        return Reply(changed=memory.look())
     try:
         if request.number not in calls:
             calls[request.number] = backend.prepare(request.problem)
@@ -112,7 +145,9 @@ def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply
     if request.shipment is None:
         return Reply()
     try:
-        answer = ask(calls[request.number], unpack(request.shipment, backend.device))
+        tensors = unpack(request.shipment, backend.device)
+        answer = ask(calls[request.number], tensors)
+        memory.keep(request.call, tensors.arena, answer.memory)
         return Reply(make_answer_portable(answer))
     except Exception:  # the arena's memory could not be read
         if lost := _lost_device(backend.device):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -47,11 +47,16 @@ class Shipment:
 
 @dataclass(frozen=True)
 class Request:
-    """A request to prepare ``problem`` under ``number`` or, with a shipment, to call what was prepared under it."""
+    """A request to prepare ``problem`` under ``number``; with a shipment, to call what was prepared under it; without a
+    problem, to look again at the memory of the calls so far.
+    """
 
     number: int
-    problem: Problem
+    """Number of what is prepared; of a call, what it was prepared under."""
+    problem: Problem | None
     shipment: Shipment | None = None
+    call: int = 0
+    """Number of the call, by which its memory is known later."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Reply:
     """The exception that `prepare` raised."""
     lost: str = ""
     """Why the process cannot be asked again; empty where it can."""
+    changed: dict[int, Bytes] = field(default_factory=dict)
+    """Where memory was looked at again: what has changed since the call returned, by the number of the call."""
 
 
 def send(connection: Connection, message: Request | Reply) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verification.oracle.difference import Difference
+from verification.problem import Problem
 
 
 class Violation(AssertionError):
@@ -19,3 +20,14 @@ class Crash(Violation):
 
 class Hang(Crash):
     """A crash without an answer in time. It has a class of its own, since every look at it costs that time."""
+
+
+class LateWrite(Violation):
+    """A violation of every law: memory changed after the call had returned. Every look at it costs the time to wait.
+
+    ``problem`` is the one that was asked about, since others have been tried by the time that it shows.
+    """
+
+    def __init__(self, message: str, problem: Problem) -> None:
+        super().__init__(message)
+        self.problem = problem
