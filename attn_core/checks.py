@@ -27,7 +27,7 @@ def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueE
 
 def check_size(name: str, size: Any) -> None:
     """Raise unless ``size`` is an integer of at least 1. True is none, though Python counts with it."""
-    if not isinstance(size, Integral) or isinstance(size, bool):
+    if isinstance(size, bool) or not isinstance(size, Integral):
         refuse(name, repr(size), "must be an integer", TypeError)
     if size < 1:
         refuse(name, size, "must be at least 1")

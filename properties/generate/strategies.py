@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
+from properties.generate.even import half_normal_fills, one_of
 from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, limit_options
 from properties.generate.paging import NO_CACHE, forget_behind, page_contexts, page_prefill
 from properties.generate.sizes import LONGEST, MAX_BLOCK_OF_MANY, Sizes
@@ -29,40 +30,6 @@ from verification.problem.scoring import PLAIN
 from verification.problem.table import NUMBERED, TENSORS
 
 MASKS = {"bool_mask", "float_mask", "blind_rows"}
-# Hypothesis draws evenly among up to 256 options (the flat part of its `INTEGERS_DISTRIBUTION`), and prefers the first
-# of more.
-_MOST_OPTIONS = 256
-
-
-def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
-    """Return a strategy for tuples with one choice of each of the ``options``.
-
-    It makes one draw, since a draw costs as much as any other step of a small problem. Tuples are sorted by their
-    distance from the tuple of all first choices, so that they shrink towards it; `properties.shrink.reduce` does the
-    rest.
-    """
-    assert prod(map(len, options)) <= _MOST_OPTIONS
-    indices = product(*(range(len(choices)) for choices in options))
-    ordered = sorted(indices, key=lambda index: (sum(index), max(index)))
-    return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
-
-
-def _half_normal(
-    score_fills: Sequence[str], value_fills: Sequence[str], index_dtypes: Sequence[str]
-) -> st.SearchStrategy[Any]:
-    """Return a strategy for (score fill, value fill, index dtype) that draws normal numbers at least half of the time.
-
-    Sums of ones, of zeros or along a one-hot vector are the same in any order, so such numbers hide whether a kernel
-    adds in another order. Each other pair of fills has one of the index dtypes, so that one even draw holds all.
-    """
-    places = sorted(product(range(len(score_fills)), range(len(value_fills))), key=lambda at: (sum(at), max(at)))
-    mixed = [(score_fills[i], value_fills[j], index_dtypes[(i + j) % len(index_dtypes)]) for i, j in places]
-    if "normal" in score_fills and "normal" in value_fills:
-        mixed += [("normal", "normal", index_dtypes[n % len(index_dtypes)]) for n in range(len(mixed))]
-    assert len(mixed) <= _MOST_OPTIONS
-    return st.sampled_from(mixed)
-
-
 _seed = st.integers(0, 2**32 - 1)
 _PLACES = range(max(map(len, BATCHES)))
 
@@ -100,13 +67,13 @@ def _make_draws(phases: tuple[str, ...], undefined: frozenset[str], half_normal:
     left = limit_options(undefined)
     fills = left.score_fills, left.value_fills, left.index_dtypes
     return _Draws(
-        _one_of([call for call in left.calls if call.phase in phases], left.batches),
-        _one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
-        _one_of(left.layouts, left.poisons, left.specials),
-        _half_normal(*fills) if half_normal else _one_of(*fills),
-        _one_of(left.tables, left.tails, left.bad_blocks),
-        [_one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
-        [_one_of((place,), left.contexts) for place in _PLACES],
+        one_of([call for call in left.calls if call.phase in phases], left.batches),
+        one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
+        one_of(left.layouts, left.poisons, left.specials),
+        half_normal_fills(*fills) if half_normal else one_of(*fills),
+        one_of(left.tables, left.tails, left.bad_blocks),
+        [one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
+        [one_of((place,), left.contexts) for place in _PLACES],
         left.hostile_tails,
         left.hostile_behind,
     )
@@ -121,7 +88,7 @@ def _draw_sizes(head_dims: tuple[int, ...], many_blocks: bool, undefined: frozen
         small = [(heads, dim, limit) for heads, dim in pairs if heads[1] * dim <= limit]
         if small:
             return st.sampled_from(small)
-    return _one_of(heads, head_dims, (0,))
+    return one_of(heads, head_dims, (0,))
 
 
 @st.composite
@@ -144,7 +111,7 @@ def problems(
     misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are those that a backend supports.
     ``compiled_sizes`` are all sizes (H, G, D, S) that the backend is to be asked with, over contiguous caches; empty
     means any. No choice is drawn that always brings an ``undefined`` label. ``scoring`` are the features of `Scoring`
-    that may be in force, except masks, which take batches of equal lengths. ``half_normal`` as in `_half_normal`.
+    that may be in force, but masks, which take equal lengths. ``half_normal`` asks for `half_normal_fills`.
     """
     draws = _make_draws(phases, undefined, half_normal)
     call, batch = draw(draws.calls)
@@ -155,8 +122,7 @@ def problems(
         many, cache_layout = 0, "contiguous"
     sizes = Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
-    layout, poison, special = draw(draws.memory)
-    scores, values, index_dtype = draw(draws.fills)
+    (layout, poison, special), (scores, values, index_dtype) = draw(draws.memory), draw(draws.fills)
     cache_dtype = "" if plain else _choose_narrow_cache(dtype, seed)
     if cache_dtype:  # kernels narrow a NaN's payload as they like, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)

@@ -57,10 +57,11 @@ def uniform_problems(
     if alignment == "none" and draw(st.booleans()):
         queries, keys = keys, queries
     layouts = keep_defined("layouts", LAYOUTS if queries == keys else LAYOUTS[:3], open_)
-    layout = draw(st.sampled_from(layouts))
+    made: dict[str, Any] = {"layout": draw(st.sampled_from(layouts))}
     fills = keep_defined("score_fills", SCORE_FILLS, open_), keep_defined("value_fills", VALUE_FILLS, open_)
     normal = "normal" in fills[0] and "normal" in fills[1] and half_normal and draw(st.booleans())
-    scores, values = ("normal", "normal") if normal else [draw(st.sampled_from(options)) for options in fills]
+    drawn = ("normal", "normal") if normal else [draw(st.sampled_from(options)) for options in fills]
+    made |= zip(("score_fill", "value_fill"), drawn, strict=True)
     return Problem(
         phase="prefill",
         dtype=dtype,
@@ -70,9 +71,7 @@ def uniform_problems(
         query_lens=(queries,) * batch,
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
-        layout=layout,
-        score_fill=scores,
-        value_fill=values,
+        **made,
         seed=draw(_seed),
         scoring=draw(scorings(contract.scoring, alignment != "none")),
     )
