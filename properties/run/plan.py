@@ -10,7 +10,8 @@ from pathlib import Path
 
 from properties.run.causes import Heard
 from properties.run.cells import Cell
-from properties.run.worker import CORPUS, FIRST_LOOK, Task, in_dtype
+from properties.run.telling import in_dtype
+from properties.run.worker import CORPUS, FIRST_LOOK, Task
 from verification.backends.flags import recorded_flags
 from verification.records.failure import Failure
 from verification.records.findings import load_folder

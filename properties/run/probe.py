@@ -255,5 +255,6 @@ def _try(law: Law, backend: Backend, dtype: str, seed: int, examples: int) -> tu
 
     # What breaks now and then, as memory that nobody has written does, is broken all the same.
     with suppress(Violation, Flaky):
-        try_each(problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input), check, seed, examples)
+        kind = law.phases, law.plain, law.bad_input, law.to_the_bit
+        try_each(problems_within(backend.contract, dtype, *kind), check, seed, examples)
     return said + bool(broken), broken

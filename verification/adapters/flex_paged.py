@@ -22,6 +22,7 @@ from verification.adapter import (
 # all present, for at least one token. Hidden values are multiplied by 0, as everywhere in FlexAttention, and nothing is
 # said of NaN among them.
 _NEVER_GIVEN = (
+    "behind a window: bad blocks",
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice", "poison around v: nan"),
     *("sequences: 0", "keys: 0", "sequences: no keys between others", "blocks: > 32767"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),

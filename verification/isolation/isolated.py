@@ -69,7 +69,7 @@ class Isolated:
         _raise(self.host.ask(request).error)
 
         def call(tensors: Tensors) -> Returned:
-            reply = self.host.ask(Request(request.call, problem, pack(tensors)))
+            reply = self.host.call(Request(request.call, problem, pack(tensors)), tensors.arena)
             _raise(reply.error)
             answer = reply.answer
             if answer is None:
@@ -109,6 +109,12 @@ def end_process(backend: Backend) -> None:
     """End the process of an isolated backend, until it is asked again."""
     if isinstance(backend, Isolated):
         backend.host.close()
+
+
+def fetch_memory(backend: Backend) -> None:
+    """Fetch the memory of the latest calls once more, where they were made in a process of its own. Raises Crash."""
+    if isinstance(backend, Isolated):
+        backend.host.look_again()
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from verification.oracle.difference import Difference
+from verification.problem import Problem
+
+LATE = "memory was written after the call had returned"
 
 
 class BadOutput(TypeError):
@@ -13,7 +16,8 @@ class Violation(AssertionError):
     """A law broken by a backend on a problem. ``difference`` says how an output is wrong, if one is.
 
     Where the kernel raised, ``raised`` names the exception and its line, as `frames.name_error` does, and ``frames``
-    are the kernel's own. Where it returned something else than tensors, ``raised`` is what is said of that.
+    are the kernel's own. Where it returned something else than tensors, ``raised`` is what is said of that; where it
+    wrote to memory after it had returned, it is `LATE`.
     """
 
     def __init__(
@@ -31,3 +35,14 @@ class Crash(Violation):
 
 class Hang(Crash):
     """A crash without an answer in time. It has a class of its own, since every look at it costs that time."""
+
+
+class LateWrite(Violation):
+    """A violation of every law: memory changed after the call had returned. Every look at it costs the time to wait.
+
+    ``problem`` is the one that was asked about, since others have been tried by the time that it shows.
+    """
+
+    def __init__(self, message: str, problem: Problem) -> None:
+        super().__init__(f"{LATE}: {message}", raised=LATE)
+        self.problem = problem
