@@ -10,7 +10,18 @@ from torch import Tensor, nn
 
 from attn_core import eager, flex, flex_prefill, gathered, sdpa
 from attn_core.cache import ON_INVALID, OnInvalid, store_kvcache
-from attn_core.checks import check_blocks, check_cache, check_context, check_slots, check_tokens, check_values, refuse
+from attn_core.checks import (
+    check_blocks,
+    check_cache,
+    check_context,
+    check_flag,
+    check_phase,
+    check_size,
+    check_slots,
+    check_tokens,
+    check_values,
+    refuse,
+)
 from attn_core.choice import IMPLEMENTATIONS, Implementation, choose
 from attn_core.compiling import opaque
 from attn_core.context import Context, get_context
@@ -32,8 +43,8 @@ class Attention(nn.Module):
     (vectorised), ``"flex"`` (compiled FlexAttention that reads the cache in place) or ``"auto"`` (see
     `attn_core.choice.choose`).
 
-    Raises ValueError if a size is below 1, if ``num_heads`` is not a multiple of ``num_kv_heads`` or above
-    ``max_heads`` where kv heads are repeated, and if an option is unknown.
+    Raises TypeError if a size is no integer, and ValueError if one is below 1, if ``num_heads`` is not a multiple of
+    ``num_kv_heads`` or above ``max_heads`` where kv heads are repeated, and if an option is unknown.
     """
 
     def __init__(
@@ -51,9 +62,9 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"num_heads": num_heads, "head_dim": head_dim, "num_kv_heads": num_kv_heads, "block_size": block_size}
-        for name, size in sizes.items():
-            if size < 1:
-                refuse(name, size, "must be at least 1")
+        for name, size in (sizes | {"max_heads": max_heads}).items():
+            check_size(name, size)
+        check_flag("check_values", check_values)
         if num_heads % num_kv_heads:
             refuse("num_heads", num_heads, f"must be a multiple of num_kv_heads, {num_kv_heads}")
         for name, option, known in (
@@ -181,6 +192,7 @@ class Attention(nn.Module):
 
     def _validate(self, context: Context, q: Tensor, k: Tensor, v: Tensor) -> HostMetadata:
         """Raise on bad input, else return the context's integers; `attn_core.checks` has the rules."""
+        check_phase(context)
         check_tokens(q, k, v, self.num_heads, self.num_kv_heads, self.head_dim)
         cache_shape = self._cache_shape(context, q)
         check_context(context, q, k, has_cache=cache_shape is not None)
@@ -196,13 +208,12 @@ class Attention(nn.Module):
 
         Raises ValueError or TypeError if an assigned cache or ``num_kvcache_blocks`` is bad.
         """
-        if self.k_cache.numel() or self.v_cache.numel():
+        if any(not isinstance(x, Tensor) or x.numel() for x in (self.k_cache, self.v_cache)):
             check_cache(self.k_cache, self.v_cache, q, self.num_kv_heads, self.head_dim)
             return self.k_cache.shape[0], self.k_cache.shape[1]
         if context.num_kvcache_blocks is None:
             return None
-        if context.num_kvcache_blocks < 1:
-            refuse("num_kvcache_blocks", context.num_kvcache_blocks, "must be at least 1")
+        check_size("num_kvcache_blocks", context.num_kvcache_blocks)
         return context.num_kvcache_blocks, self.block_size
 
     def extra_repr(self) -> str:

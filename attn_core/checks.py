@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from attn_core.cache import PADDING_SLOT
-from attn_core.context import Context
+from attn_core.context import EMPTY, Context
 from attn_core.metadata import HostMetadata
+from attn_core.overlap import overlap, overlaps_itself
 
 # What q, k, v and the caches may be stored in.
 COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -21,6 +23,20 @@ INDEX_DTYPES = (torch.int32, torch.int64)
 def refuse(argument: str, value: Any, rule: str, error: type[Exception] = ValueError) -> NoReturn:
     """Raise ``error`` with the text ``argument: value (rule)``."""
     raise error(f"{argument}: {value} ({rule})")
+
+
+def check_size(name: str, size: Any) -> None:
+    """Raise unless ``size`` is an integer of at least 1. True is none, though Python counts with it."""
+    if isinstance(size, bool) or not isinstance(size, Integral):
+        refuse(name, repr(size), "must be an integer", TypeError)
+    if size < 1:
+        refuse(name, size, "must be at least 1")
+
+
+def check_flag(name: str, flag: Any) -> None:
+    """Raise TypeError unless ``flag`` is True or False: any text would be true."""
+    if not isinstance(flag, bool):
+        refuse(name, repr(flag), "must be True or False", TypeError)
 
 
 def check_tokens(q: Any, k: Any, v: Any, num_heads: int, num_kv_heads: int, head_dim: int) -> None:
@@ -40,7 +56,8 @@ def check_tokens(q: Any, k: Any, v: Any, num_heads: int, num_kv_heads: int, head
 
 
 def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_dim: int) -> None:
-    """Raise unless both caches are ``[N, S, G, D]``, not empty, of one floating dtype and on ``q``'s device.
+    """Raise unless both caches are ``[N, S, G, D]``, not empty, of one floating dtype and on ``q``'s device, and can be
+    written: each element has a place of its own, and autograd does not stand in the way.
 
     ``S`` is the cache's own; the layer's ``block_size`` does not matter.
     """
@@ -50,10 +67,25 @@ def check_cache(k_cache: Any, v_cache: Any, q: Tensor, num_kv_heads: int, head_d
             refuse(name, f"shape {tuple(cache.shape)}", f"must be [blocks, block_size, {num_kv_heads}, {head_dim}]")
         if cache.device != q.device:
             refuse(name, f"device {cache.device}", f"must be q's device, {q.device}")
+        if cache.requires_grad and torch.is_grad_enabled():
+            refuse(name, "requires_grad=True", "must not require grad where gradients are recorded")
+        if cache.is_inference() and not torch.is_inference_mode_enabled():
+            refuse(name, "made in inference mode", "must be written in inference mode alone")
+        if overlaps_itself(cache):
+            refuse(name, f"strides {cache.stride()}", "must give each element a place of its own")
     if v_cache.shape != k_cache.shape:
         refuse("v_cache", f"shape {tuple(v_cache.shape)}", f"must be k_cache's shape, {tuple(k_cache.shape)}")
     if v_cache.dtype != k_cache.dtype:
         refuse("v_cache", v_cache.dtype, f"must be k_cache's dtype, {k_cache.dtype}", TypeError)
+    if overlap(k_cache, v_cache):
+        refuse("v_cache", "shares memory with k_cache", "must have memory of its own")
+
+
+def check_phase(context: Context) -> None:
+    """Raise unless a context is set, and says which phase this is."""
+    if context is EMPTY:
+        refuse("context", "none", "must be set in this thread or task: by attention_context, or by set_context")
+    check_flag("is_prefill", context.is_prefill)
 
 
 def check_context(context: Context, q: Tensor, k: Tensor, has_cache: bool) -> None:
@@ -126,9 +158,11 @@ def check_blocks(context: Context, metadata: HostMetadata, num_blocks: int, bloc
 
 
 def _check_tensor(name: str, tensor: Any, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Raise TypeError unless ``tensor`` is a tensor of one of the dtypes."""
+    """Raise TypeError unless ``tensor`` is a dense tensor of one of the dtypes."""
     if not isinstance(tensor, Tensor):
         refuse(name, type(tensor).__name__, "must be a tensor", TypeError)
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        refuse(name, "nested" if tensor.is_nested else tensor.layout, "must be dense: torch.strided", TypeError)
     if tensor.dtype not in dtypes:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         refuse(name, tensor.dtype, f"must be one of {allowed}", TypeError)

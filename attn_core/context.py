@@ -42,8 +42,9 @@ class Context:
     """Number of blocks for the first forward to allocate; None if the engine assigns the cache."""
 
 
-_EMPTY = Context()
-_CURRENT: ContextVar[Context] = ContextVar("attention_context", default=_EMPTY)
+# The context where none is set. It is told from others by identity, so that an error can say that none is set.
+EMPTY = Context()
+_CURRENT: ContextVar[Context] = ContextVar("attention_context", default=EMPTY)
 
 
 def get_context() -> Context:
@@ -80,7 +81,7 @@ def set_context(
 
 def reset_context() -> None:
     """Set the context back to the empty one."""
-    _CURRENT.set(_EMPTY)
+    _CURRENT.set(EMPTY)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from properties.check.checked import Checked, CheckedCell, CheckFailed
 from properties.check.message import write_failure
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
+from properties.laws.patience import ask_patiently
 from properties.run.round import Broken, fuzz
 from verification.backends.flags import settled
 from verification.backends.protocol import Backend, NotPortable
@@ -115,7 +116,7 @@ def _check_given(
         if not in_contract or not law.speaks_of(problem, backend.device):
             continue
         try:
-            ratios.append(law.ask(backend, problem).ratio)
+            ratios.append(ask_patiently(law, backend, problem).ratio)
         except OutsideLaw:
             pass
         except Violation as violation:

@@ -35,7 +35,8 @@ def run_replay(
         asked = open_given(finding, backend, device, crash_after)
         if reason := cannot_run(asked.device):
             raise UsageError(f"device: {asked.device!r} ({reason})")
-        ratio, failures = replay(finding.problem, asked, laws, backend or finding.backend, finding.before)
+        name = backend or finding.backend
+        ratio, failures = replay(finding.problem, asked, laws, name, finding.before, patient=True)
         # The command that replays a failure names the file that was given, or the problem where it was given as text.
         kept = "" if text.lstrip().startswith("{") else text
         failures = [replace(failure, kept=kept) for failure in failures]

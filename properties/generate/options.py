@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+from verification.problem.labels_behind import BAD_BLOCKS_BEHIND
 from verification.problem.problem import CausalAlignment, Phase, ScoreFill, ValueFill
 
 # (H, G): ratios H/G of 1, 2, 3, 5 and 8, with one kv head and with several, and ratios equal and unequal to G, since a
@@ -139,6 +140,8 @@ class Options:
     """Keys of a decode, or of a chunk before its new tokens."""
     hostile_tails: bool = True
     """True if block tables hold bad ids behind a context."""
+    hostile_behind: bool = True
+    """True if block tables hold bad ids behind a window."""
     ordered: bool = False
     """True if the ids of a context rise, whatever order was chosen."""
 
@@ -190,5 +193,6 @@ def limit_options(undefined: frozenset[str]) -> Options:
     return Options(
         **left,
         hostile_tails="blocks: bad and not needed" not in undefined,
+        hostile_behind=BAD_BLOCKS_BEHIND not in undefined,
         ordered="blocks: out of order" in undefined,
     )

@@ -6,7 +6,7 @@ Each decision has a random stream of its own, so that a problem that shrinks in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from random import Random
 from typing import TypeVar
@@ -69,6 +69,36 @@ def page_contexts(
     if bad_blocks == "short_table" and width > tail:
         padded = [row[: width - tail - 1] for row in padded]
     return Paging(num_blocks, spoil_slots(seed, slots, num_blocks * block_size, bad_slots, index_dtype), tuple(padded))
+
+
+def forget_behind(
+    seed: int,
+    paging: Paging,
+    queries: Sequence[int],
+    contexts: Sequence[int],
+    window: int,
+    block_size: int,
+    index_dtype: str,
+    hostile: bool = True,
+) -> Paging:
+    """Return the paging with other ids in those columns that lie wholly behind the window of all of a sequence's
+    queries, three times in four: an engine may have freed these pages, and have given them to others.
+
+    The ids are blocks that the sequence does not read; and, where they may be hostile, ids outside the cache, and
+    blocks that it reads elsewhere.
+    """
+    rng = _stream(seed, "behind")
+    if not rng.randrange(4):
+        return paging
+    outside = list(chain(*_list_hostile_ids(paging.num_blocks, index_dtype).values()))
+    rows = []
+    for row, new, length in zip(paging.block_tables, queries, contexts, strict=True):
+        count = min(len(row), max(0, length - new - window + 1) // block_size if new else 0)
+        read = set(row[count : -(-length // block_size)])
+        other = [block for block in range(min(paging.num_blocks, len(read) + 8)) if block not in read]
+        kinds = [other or [0], *([outside, sorted(read) or outside] if hostile else [])]
+        rows.append((*(rng.choice(rng.choice(kinds)) for _ in range(count)), *row[count:]))
+    return replace(paging, block_tables=tuple(rows))
 
 
 def page_prefill(seed: int, tokens: int, block_size: int, bad_slots: str, index_dtype: str) -> Paging:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, get_args
 
 import hypothesis.strategies as st
 
+from properties.generate.even import half_normal_fills, one_of
 from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, Options, limit_options
-from properties.generate.paging import NO_CACHE, page_contexts, page_prefill
+from properties.generate.paging import NO_CACHE, forget_behind, page_contexts, page_prefill
 from properties.generate.sizes import LONGEST, MAX_BLOCK_OF_MANY, Sizes
 from properties.generate.uniform import scorings, uniform_problems
 from verification.backends.contract import Contract
@@ -29,24 +30,6 @@ from verification.problem.scoring import PLAIN
 from verification.problem.table import NUMBERED, TENSORS
 
 MASKS = {"bool_mask", "float_mask", "blind_rows"}
-# Hypothesis draws evenly among up to 256 options (the flat part of its `INTEGERS_DISTRIBUTION`), and prefers the first
-# of more.
-_MOST_OPTIONS = 256
-
-
-def _one_of(*options: Sequence[Any]) -> st.SearchStrategy[Any]:
-    """Return a strategy for tuples with one choice of each of the ``options``.
-
-    It makes one draw, since a draw costs as much as any other step of a small problem. Tuples are sorted by their
-    distance from the tuple of all first choices, so that they shrink towards it; `properties.shrink.reduce` does the
-    rest.
-    """
-    assert prod(map(len, options)) <= _MOST_OPTIONS
-    indices = product(*(range(len(choices)) for choices in options))
-    ordered = sorted(indices, key=lambda index: (sum(index), max(index)))
-    return st.sampled_from([tuple(choices[i] for choices, i in zip(options, index, strict=True)) for index in ordered])
-
-
 _seed = st.integers(0, 2**32 - 1)
 _PLACES = range(max(map(len, BATCHES)))
 
@@ -78,16 +61,17 @@ class _Draws(NamedTuple):
 
 
 @cache
-def _make_draws(phases: tuple[str, ...], undefined: frozenset[str]) -> _Draws:
+def _make_draws(phases: tuple[str, ...], undefined: frozenset[str], half_normal: bool) -> _Draws:
     left = limit_options(undefined)
+    fills = left.score_fills, left.value_fills, left.index_dtypes
     return _Draws(
-        _one_of([call for call in left.calls if call.phase in phases], left.batches),
-        _one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
-        _one_of(left.layouts, left.poisons, left.specials),
-        _one_of(left.score_fills, left.value_fills, left.index_dtypes),
-        _one_of(left.tables, left.tails, left.bad_blocks),
-        [_one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
-        [_one_of((place,), left.contexts) for place in _PLACES],
+        one_of([call for call in left.calls if call.phase in phases], left.batches),
+        one_of(left.block_sizes, left.cache_layouts, left.bad_slots),
+        one_of(left.layouts, left.poisons, left.specials),
+        half_normal_fills(*fills) if half_normal else one_of(*fills),
+        one_of(left.tables, left.tails, left.bad_blocks),
+        [one_of((place,), left.lengths, left.key_lengths) for place in _PLACES],
+        [one_of((place,), left.contexts) for place in _PLACES],
         left,
     )
 
@@ -101,7 +85,7 @@ def _draw_sizes(head_dims: tuple[int, ...], many_blocks: bool, undefined: frozen
         small = [(heads, dim, limit) for heads, dim in pairs if heads[1] * dim <= limit]
         if small:
             return st.sampled_from(small)
-    return _one_of(heads, head_dims, (0,))
+    return one_of(heads, head_dims, (0,))
 
 
 @st.composite
@@ -116,6 +100,7 @@ def problems(
     undefined: frozenset[str] = frozenset(),
     scoring: frozenset[str] = frozenset(),
     refused: frozenset[str] = frozenset(ARGUMENTS),
+    half_normal: bool = False,
 ) -> Problem:
     """Return a problem in ``dtype``, of one of the ``phases``.
 
@@ -123,9 +108,9 @@ def problems(
     misuse of one of the ``refused`` arguments wherever one applies. ``head_dims`` are those that a backend supports.
     ``compiled_sizes`` are all sizes (H, G, D, S) that the backend is to be asked with, over contiguous caches; empty
     means any. No choice is drawn that always brings an ``undefined`` label. ``scoring`` are the features of `Scoring`
-    that may be in force, except masks, which take batches of equal lengths.
+    that may be in force, but masks, which take equal lengths. ``half_normal`` asks for `half_normal_fills`.
     """
-    draws = _make_draws(phases, undefined)
+    draws = _make_draws(phases, undefined, half_normal)
     call, batch = draw(draws.calls)
     (num_heads, num_kv_heads), head_dim, many = draw(_draw_sizes(head_dims, call.many_blocks, undefined))
     block_size, cache_layout, bad_slots = draw(draws.paging)
@@ -134,11 +119,11 @@ def problems(
         many, cache_layout = 0, "contiguous"
     sizes = Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
     seed = draw(_seed)
-    layout, poison, special = draw(draws.memory)
-    scores, values, index_dtype = draw(draws.fills)
+    (layout, poison, special), (scores, values, index_dtype) = draw(draws.memory), draw(draws.fills)
     cache_dtype = "" if plain else _choose_narrow_cache(dtype, seed)
     if cache_dtype:  # kernels narrow a NaN's payload as they like, and caches are compared byte by byte
         poison = tuple("large" if kind == "nan" else kind for kind in poison)
+    rules = draw(scorings(scoring - MASKS, causal=True)) if scoring else PLAIN
     problem = Problem(
         dtype=dtype,
         num_heads=num_heads,
@@ -154,11 +139,11 @@ def problems(
         poison=poison,
         seed=seed,
         causal_alignment=call.alignment,
-        scoring=draw(scorings(scoring - MASKS, causal=True)) if scoring else PLAIN,
+        scoring=rules,
         **(
             _draw_prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
             if call.phase == "prefill"
-            else _draw_paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype)
+            else _draw_paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype, rules.window)
         ),
     )
     if special and not plain:
@@ -185,6 +170,7 @@ def _draw_paged(
     batch: Sequence[bool],
     bad_slots: str,
     index_dtype: str,
+    window: int,
 ) -> dict[str, Any]:
     """Return the fields of a decode, or of a chunked prefill, whose prefix is drawn as the context of a decode is."""
     queries, contexts = (1,) * len(batch), []
@@ -198,6 +184,9 @@ def _draw_paged(
     tables = MANY if sizes.max_block_of_many else tables
     spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.left.hostile_tails, draws.left.ordered
     paging = page_contexts(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
+    if window and not draws.left.ordered:
+        where = queries, contexts, window, sizes.block_size, index_dtype
+        paging = forget_behind(seed, paging, *where, draws.left.hostile_behind)
     return {"phase": phase, "query_lens": queries, "key_lens": tuple(contexts), **vars(paging)}
 
 
@@ -268,10 +257,12 @@ def problems_within(
     phases: tuple[str, ...] = get_args(Phase),
     plain: bool = False,
     bad_input: bool = False,
+    half_normal: bool = False,
 ) -> st.SearchStrategy[Problem]:
     """Return a strategy for problems that the contract speaks of, of any kind that it has.
 
-    The phase is drawn first where the contract differs from phase to phase.
+    The phase is drawn first where the contract differs from phase to phase. With ``half_normal`` at least half of them
+    are filled by normal numbers, if these are left.
     """
     phases = tuple(phase for phase in phases if phase in contract.phases)
     own = {phase: contract.in_phase(phase) for phase in phases}
@@ -279,7 +270,8 @@ def problems_within(
         phases = tuple(phase for phase in phases if can_misuse(phase, own[phase].refused)) or phases
         own = {phase: own[phase] for phase in phases}
     if len(set(own.values())) > 1:
-        each = {phase: problems_within(own[phase], dtype, (phase,), plain, bad_input) for phase in phases}
+        kind = plain, bad_input, half_normal
+        each = {phase: problems_within(own[phase], dtype, (phase,), *kind) for phase in phases}
         return st.sampled_from([call.phase for call in CALLS if call.phase in phases]).flatmap(each.__getitem__)
     contract = next(iter(own.values()), contract)
     plain = plain or not contract.nonfinite
@@ -290,9 +282,9 @@ def problems_within(
         undefined |= {"call: prefill top-left"}
     filtered = bool(contract.undefined) or contract.blind == "undefined" or 0 < contract.longest < LONGEST
     if contract.dense_batches:
-        drawn = uniform_problems(dtype, contract, head_dims)
+        drawn = uniform_problems(dtype, contract, head_dims, half_normal)
     else:
         refused = contract.refused or frozenset(ARGUMENTS)
-        sizes = contract.compiled_sizes
-        drawn = problems(dtype, phases, plain, bad_input, head_dims, sizes, undefined, contract.scoring, refused)
+        limits = head_dims, contract.compiled_sizes, undefined, contract.scoring, refused
+        drawn = problems(dtype, phases, plain, bad_input, *limits, half_normal)
     return drawn.filter(contract.defines) if filtered else drawn

@@ -40,8 +40,12 @@ _seed = st.integers(0, 2**32 - 1)
 
 
 @st.composite
-def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims: tuple[int, ...]) -> Problem:
-    """Return a prefill of equal lengths that the contract speaks of."""
+def uniform_problems(
+    draw: st.DrawFn, dtype: str, contract: Contract, head_dims: tuple[int, ...], half_normal: bool = False
+) -> Problem:
+    """Return a prefill of equal lengths that the contract speaks of, with normal numbers in half of the draws or more
+    if they are to be ``half_normal``.
+    """
     open_ = contract.undefined
     heads = keep_defined("heads", HEADS, open_)
     (num_heads, num_kv_heads), head_dim = draw(st.sampled_from(heads)), draw(st.sampled_from(head_dims))
@@ -53,6 +57,11 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
     if alignment == "none" and draw(st.booleans()):
         queries, keys = keys, queries
     layouts = keep_defined("layouts", LAYOUTS if queries == keys else LAYOUTS[:3], open_)
+    made: dict[str, Any] = {"layout": draw(st.sampled_from(layouts))}
+    fills = keep_defined("score_fills", SCORE_FILLS, open_), keep_defined("value_fills", VALUE_FILLS, open_)
+    normal = "normal" in fills[0] and "normal" in fills[1] and half_normal and draw(st.booleans())
+    drawn = ("normal", "normal") if normal else [draw(st.sampled_from(options)) for options in fills]
+    made |= zip(("score_fill", "value_fill"), drawn, strict=True)
     return Problem(
         phase="prefill",
         dtype=dtype,
@@ -62,9 +71,7 @@ def uniform_problems(draw: st.DrawFn, dtype: str, contract: Contract, head_dims:
         query_lens=(queries,) * batch,
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
-        layout=draw(st.sampled_from(layouts)),
-        score_fill=draw(st.sampled_from(keep_defined("score_fills", SCORE_FILLS, open_))),
-        value_fill=draw(st.sampled_from(keep_defined("value_fills", VALUE_FILLS, open_))),
+        **made,
         seed=draw(_seed),
         scoring=draw(scorings(contract.scoring, alignment != "none")),
     )

@@ -58,7 +58,7 @@ def gqa_equals_expanded_mha(backend: Asked, problem: Problem) -> Verdict:
 def decode_is_the_last_row_of_prefill(backend: Asked, problem: Problem) -> Verdict:
     """|decode(q, cache)_i - prefill(..., q_i; cached k, v)_last| <= bound + bound'."""
     inputs = make_inputs(problem)
-    whole = all(len(slots) == length for slots, length in zip(inputs.visible_slots, problem.key_lens, strict=True))
+    whole = all(len(slots) == length for slots, length in zip(inputs.held_slots, problem.key_lens, strict=True))
     if problem.scoring.asks_positions and not whole:  # a prefill's keys lie side by side
         raise OutsideLaw("a block of the context is missing, and a window or alibi asks how far its keys lie")
     prefill, last = _as_prefill(inputs)

@@ -19,7 +19,7 @@ from verification.problem import Problem
 from verification.problem.edit import turn_round
 from verification.problem.problem import CacheLayout, Layout
 from verification.problem.table import CACHES, TOKENS
-from verification.problem.visibility import has_blind_rows
+from verification.problem.visibility import count_behind_window, has_blind_rows
 from verification.tensors.inputs import POISON_BYTE, Inputs, make_inputs
 from verification.tensors.materialize import materialize
 
@@ -49,7 +49,7 @@ INDEX_DTYPES = Need(
 @law(to_the_bit=True, needs=(HIDDEN_KEYS,))
 def poison_is_invisible(backend: Asked, problem: Problem) -> Verdict:
     """out(memory, tables) = out(memory', tables') when they differ only where nobody sees: free and tail slots, unseen
-    keys, guards, table entries past ceil(context/S). K and V are poisoned apart.
+    keys, guards, table entries past ceil(context/S) or wholly behind a window. K and V are poisoned apart.
     """
     _without_means(backend, problem)
     poison = problem.poison if problem.poison != ("zero", "zero") else ("nan", "nan")
@@ -150,9 +150,16 @@ def _without_means(backend: Asked, problem: Problem) -> None:
 
 
 def _with_tame_tails(inputs: Inputs) -> Inputs:
-    tables = inputs.block_tables.copy()
-    for row, context_len in zip(tables, inputs.context_lens, strict=False):
-        row[-(-int(context_len) // inputs.problem.block_size) :] = 0
+    """Return the inputs with a good block id wherever a table is not read; one that the sequence does not read either,
+    if there is one.
+    """
+    problem, tables = inputs.problem, inputs.block_tables.copy()
+    for row, queries, context_len in zip(tables, problem.query_lens, inputs.context_lens, strict=False):
+        first = count_behind_window(problem, queries, int(context_len)) // problem.block_size
+        end = -(-int(context_len) // problem.block_size)
+        read = set(row[first:end].tolist())
+        row[:first] = next((block for block in range(problem.num_blocks) if block not in read), 0)
+        row[end:] = 0
     return _with_paging(inputs, block_tables=tables)
 
 
@@ -234,7 +241,7 @@ def _hidden_keys(inputs: Inputs, i: int, row: int, first: int) -> slice:
         return slice(int(inputs.cu_seqlens_k[i]) + first, int(inputs.cu_seqlens_k[i + 1]))
     rows = rows_of(problem, i)
     hidden = slice(rows.start + row + 1, rows.stop)
-    seen = [slots[:first] if j == i else slots for j, slots in enumerate(inputs.visible_slots)]
+    seen = [slots[:first] if j == i else slots for j, slots in enumerate(inputs.held_slots)]
     if np.isin(inputs.slot_mapping[hidden], np.concatenate(seen)).any():
         raise OutsideLaw("what lies in the future of one sequence is seen by another")
     return hidden

@@ -90,7 +90,9 @@ class Law:
     bad_input: bool = False
     """Its problems have a misuse, which has to be refused."""
     to_the_bit: bool = False
-    """A contract may claim that it holds to the last bit; without the claim it holds within the bound."""
+    """A contract may claim that it holds to the last bit; without the claim it holds within the bound. Half of its
+    problems or more have normal numbers: bits of others may not show in which order a kernel adds.
+    """
     only_if_claimed: bool = False
     """It says nothing of a backend whose contract does not claim it to the last bit."""
     scoring: tuple[str, ...] = ()

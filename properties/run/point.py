@@ -87,7 +87,8 @@ def try_law(law: Law, backend: Backend, dtype: str, seed: int, examples: int, sh
 
     # What breaks now and then, as memory that nobody has written does, is broken all the same.
     with suppress(Violation, Flaky):
-        try_each(problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input), check, seed, examples)
+        kind = law.phases, law.plain, law.bad_input, law.to_the_bit
+        try_each(problems_within(backend.contract, dtype, *kind), check, seed, examples)
     if not broken:
         return Tried(said)
     problem, message = broken[0]

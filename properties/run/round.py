@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -15,32 +15,26 @@ from hypothesis.errors import Flaky
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
 from properties.laws.claims import check_bitwise
-from properties.laws.law import Law, OutsideLaw
+from properties.laws.law import Law
 from properties.run.broken import ALONE as ALONE
 from properties.run.broken import After as After
 from properties.run.broken import Broken as Broken
+from properties.run.tally import Stopped, Tally
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
+from verification.backends.late import watching
 from verification.backends.protocol import Backend
-from verification.isolation.isolated import hurried
+from verification.isolation.isolated import fetch_memory, hurried
 from verification.oracle.judge import Violation
-from verification.oracle.violation import Hang
-from verification.problem import Problem
-from verification.problem.labels import labels
+from verification.oracle.violation import Hang, LateWrite
 from verification.records.coverage import Coverage
 from verification.records.histogram import histogram
 from verification.records.results import CellResult
 
-# Looks at a problem on which the backend hangs, while it is made small: each costs its time.
+# Looks at a problem on which the backend hangs, or writes late, while it is made small: each costs its time.
 MOST_HANGS = 40
-# The last problems that were tried around one that broke: enough to tell what it needs.
-_NEAR = 400
-
-
-class Stopped(BaseException):
-    """Somebody wants the round to end. No `Exception`: neither Hypothesis nor a backend may take it for a failure."""
 
 
 class Round(NamedTuple):
@@ -49,129 +43,6 @@ class Round(NamedTuple):
     result: CellResult
     broken: Broken | None
     coverage: Coverage
-
-
-@dataclass
-class _Tally:
-    """Counts of one round, while it goes on."""
-
-    law: Law
-    """The law that is asked."""
-    backend: Backend
-    """The backend that it is asked of."""
-    stop: Callable[[], bool]
-    """Returns True once somebody wants the round to end."""
-    after: After = ALONE
-    """What is known already."""
-    problems: int = 0
-    """How many problems were tried before the law broke."""
-    digest: int = 0
-    """A sum over those problems: equal where the same ones were tried, in any order."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Why the law said nothing, and about how many problems."""
-    ratios: list[float] = field(default_factory=list)
-    """The largest err/bound of each problem that was verified."""
-    labels: list[list[int]] = field(default_factory=list)
-    """The labels of each problem."""
-    broken: Broken | None = None
-    """The last problem on which the law broke; shrinking ends with the smallest."""
-    first: Violation | None = None
-    """The first violation, of the law that is asked."""
-    found: float = 0.0
-    """When it broke first, on the clock of `time.monotonic`; 0 where it did not."""
-    hangs_left: int = 0
-    """How many more looks at a problem on which the backend hangs are allowed."""
-    tried: deque[tuple[Problem, bool]] = field(default_factory=lambda: deque(maxlen=_NEAR))
-    """The last problems, each with whether the law broke."""
-
-    def breaks(self, problem: Problem) -> bool:
-        """Return whether the law breaks on one more problem, which is kept if it does: one that the contract speaks of,
-        since a kernel's refusal of others is not what was found.
-        """
-        if not self.backend.contract.speaks_of(problem) or not features(problem).isdisjoint(self.after.without):
-            return False
-        try:
-            self.check(problem)
-        except Violation:
-            return True
-        return False
-
-    def check(self, problem: Problem) -> None:
-        """Check one problem, and count it until the first violation: what Hypothesis tries after it is shrinking. Ends
-        the round where the backend hangs, since Hypothesis would look at such a problem hundreds of times.
-        """
-        if self.stop():
-            raise Stopped
-        counting, law = self.broken is None, self.simplest
-        if counting:
-            self.problems += 1
-            self.digest = (self.digest + _fingerprint(problem)) % 2**64
-            self.labels.append([] if problem.misuse else labels(problem))  # a call that is refused tries nothing
-        try:
-            verdict = law.ask(self.backend, problem)
-        except OutsideLaw as outside:
-            if counting:
-                self.reasons[outside.reason] += 1
-            return
-        except Violation as violation:
-            broke = violation
-        else:
-            self.tried.append((problem, False))
-            if counting:
-                self.ratios.append(verdict.ratio)
-            return
-        if self.broken and broke.raised != self.broken.violation.raised:
-            return  # another exception, or one where there was none: not what is being made small
-        if broke.raised not in self.after.raised:
-            # Hypothesis tells violations apart by where they were raised, and while what other one was handled.
-            raise self._break(problem, broke)
-        if counting:
-            self.reasons["it raises there, as is told already"] += 1
-
-    @property
-    def failure(self) -> str:
-        """Return how the law that is asked broke; on the smallest problem, unless a simpler law took its place."""
-        if self.broken is None:
-            return ""
-        return str(self.first if self.broken.law else self.broken.violation)
-
-    @property
-    def simplest(self) -> Law:
-        """Return the law that is asked; after it broke, the simplest that broke on the same problem."""
-        return self.broken.law or self.law if self.broken else self.law
-
-    def _break(self, problem: Problem, violation: Violation) -> Violation:
-        """Keep the problem, and return the violation of the simplest law. Ends the round where nothing more is to be
-        learnt of the problem, or at too high a price.
-        """
-        self.tried.append((problem, True))
-        self.found = self.found or time.monotonic()
-        known = False
-        if self.broken:
-            self.broken = replace(self.broken, problem=problem, violation=violation)
-        else:
-            self.first = violation
-            self.broken = Broken(problem, violation)
-            if not isinstance(violation, Hang):  # which takes its time under every law
-                self.broken = self._find_simplest(self.broken)
-                known = self.after.knows(self.simplest, problem, self.broken.violation)
-        if isinstance(violation, Hang):
-            self.hangs_left -= 1
-        if known or self.hangs_left < 0:
-            raise Stopped
-        return self.broken.violation
-
-    def _find_simplest(self, broken: Broken) -> Broken:
-        """Return the problem with the first of the simpler laws that breaks on it too."""
-        for law in () if broken.problem.misuse else self.after.simpler:
-            if law.speaks_of(broken.problem, self.backend.device):
-                try:
-                    law.ask(self.backend, broken.problem)
-                except OutsideLaw:
-                    continue
-                except Violation as violation:
-                    return replace(broken, violation=violation, law=law)
-        return broken
 
 
 def fuzz(
@@ -194,14 +65,16 @@ def fuzz(
     other cells have found by then.
     """
     check_bitwise(backend.contract)
-    tally, start = _Tally(law, backend, stop, after), time.monotonic()
-    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
+    tally, start = Tally(law, backend, stop, after), time.monotonic()
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
     if after.without:
         strategy = strategy.filter(lambda problem: features(problem).isdisjoint(after.without))
     seed = crc32(f"{base_seed}/{law.name}/{dtype}{f'/{after.turn}' if after.turn else ''}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
-        try_each(strategy, tally.check, seed, examples, shrink=shrink)
+        with watching(partial(fetch_memory, backend)) as tally.watch:
+            try_each(strategy, tally.check, seed, examples, shrink=shrink)
+            tally.look_again(last=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
             raise
@@ -212,6 +85,8 @@ def fuzz(
     except Stopped:
         if tally.broken and isinstance(tally.broken.violation, Hang):
             _made_small_in_a_hurry(tally)
+        elif shrink and tally.broken and isinstance(tally.broken.violation, LateWrite) and not tally.is_known:
+            _made_small_patiently(tally)
     result = CellResult(
         law.name,
         dtype,
@@ -231,7 +106,7 @@ def fuzz(
     return Round(result, broken, Coverage.of(tally.labels))
 
 
-def _made_small(tally: _Tally) -> None:
+def _made_small(tally: Tally) -> None:
     """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied; then come fewer
     tokens, then numbers that a person can read.
     """
@@ -240,7 +115,7 @@ def _made_small(tally: _Tally) -> None:
         simplify_numbers(reduce_problem(tally.broken.problem, tally.breaks), tally.breaks)
 
 
-def _made_small_in_a_hurry(tally: _Tally) -> None:
+def _made_small_in_a_hurry(tally: Tally) -> None:
     """Make the broken problem small with less time for an answer and few looks. What comes of it counts if the law
     breaks there with all the time.
     """
@@ -257,19 +132,8 @@ def _made_small_in_a_hurry(tally: _Tally) -> None:
             tally.breaks(smallest.problem)
 
 
-def _fingerprint(problem: Problem) -> int:
-    """Return a hash of the integers in a problem: Python hashes those alike in every process."""
-    return hash(
-        (
-            problem.seed,
-            problem.num_heads,
-            problem.num_kv_heads,
-            problem.head_dim,
-            problem.query_lens,
-            problem.key_lens,
-            problem.block_size,
-            problem.num_blocks,
-            problem.slot_mapping,
-            problem.block_tables,
-        )
-    )
+def _made_small_patiently(tally: Tally) -> None:
+    """Make a problem small on which memory is written late, with few looks: each waits for the write."""
+    tally.patient, tally.hangs_left = True, MOST_HANGS
+    with watching(partial(fetch_memory, tally.backend)) as tally.watch:
+        _made_small(tally)

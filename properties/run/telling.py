@@ -24,7 +24,7 @@ from properties.shrink.reduce import reduce_problem
 from verification.backends.protocol import Backend
 from verification.oracle.diagnosis import explanations
 from verification.oracle.judge import Violation
-from verification.oracle.violation import Crash, Hang
+from verification.oracle.violation import Crash, Hang, LateWrite
 from verification.problem import Problem
 from verification.records.failure import Failure
 from verification.records.findings import Finding
@@ -54,7 +54,7 @@ def failure_of(
     finding = Finding(broken.problem, law.name, source, backend.device, str(violation), tuple(before))
     found = violation.difference
     as_if = explanations(make_inputs(broken.problem), found.worst) if found else ()
-    stopped = stop() or isinstance(violation, Hang)  # of which every look takes its time
+    stopped = stop() or isinstance(violation, Hang | LateWrite)  # of which every look takes its time
     any_ = () if stopped else find_indifferent(broken.problem, backend.contract.dtypes, breaks)
     return Failure(
         finding,
@@ -85,7 +85,7 @@ def tell_failure(
     Its law is the simplest one that breaks on the problem; ``cells`` are all laws and dtypes that do. What the cell
     went on ``without`` by then says nothing about what this one needs.
     """
-    if isinstance(broken.violation, Hang):
+    if isinstance(broken.violation, Hang | LateWrite):  # which breaks every law
         return failure_of(law, backend, broken, source, stop)
     simplest, at = _find_simplest(law, backend, broken, stop)
     failure = asked_again(simplest, backend, at, source, history, stop)
@@ -201,7 +201,7 @@ def _draw(
         else:
             tried.append((problem, False))
 
-    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input)
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
     if without:
         strategy = strategy.filter(lambda problem: features(problem).isdisjoint(without))
     with suppress(Unsatisfiable):

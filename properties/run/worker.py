@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.synchronize import Event
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
+from properties.laws.patience import ask_patiently
 from properties.run.afresh import History, call_before
 from properties.run.causes import NOTHING_HEARD, Heard
 from properties.run.first_look import look
@@ -26,8 +28,8 @@ from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
 from verification.isolation.isolated import open_backend, wake
-from verification.oracle.judge import Violation
-from verification.oracle.violation import Hang
+from verification.oracle.judge import Verdict, Violation
+from verification.oracle.violation import Hang, LateWrite
 from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
@@ -148,18 +150,30 @@ def _history_of(source: str, device: str) -> History:  # noqa: ARG001 (one for e
 
 
 def replay(
-    problem: Problem, backend: Backend, laws: list[Law], source: str = "", before: tuple[Problem, ...] = ()
+    problem: Problem,
+    backend: Backend,
+    laws: list[Law],
+    source: str = "",
+    before: tuple[Problem, ...] = (),
+    *,
+    patient: bool = False,
 ) -> tuple[float | None, list[Failure]]:
     """Ask every law that speaks of a problem. Return the largest err/bound, None where none said anything, and what
     broke. The law that once broke on it may have another name by now. A backend that promises nothing about the problem
-    is not asked. Where calls must come ``before`` it, they are made of a fresh backend for each law.
+    is not asked. Where calls must come ``before`` it, they are made of a fresh backend for each law. With ``patient``
+    the memory of its calls is looked at once more, which takes 30 ms a law.
     """
-    ratio, found = _ask_each(problem, backend, laws, source, before)
+    ratio, found = _ask_each(problem, backend, laws, source, before, ask_patiently if patient else Law.ask)
     return ratio, [failure_of(law, backend, broken, source or backend.name, before=before) for law, broken in found]
 
 
 def _ask_each(
-    problem: Problem, backend: Backend, laws: list[Law], source: str = "", before: tuple[Problem, ...] = ()
+    problem: Problem,
+    backend: Backend,
+    laws: list[Law],
+    source: str = "",
+    before: tuple[Problem, ...] = (),
+    ask: Callable[[Law, Backend, Problem], Verdict] = Law.ask,
 ) -> tuple[float | None, list[tuple[Law, Broken]]]:
     """Return the largest err/bound and the laws that break, as `replay` does."""
     ratios, found = [], []
@@ -168,13 +182,13 @@ def _ask_each(
             continue
         asked = call_before(before, backend, source) if before else backend
         try:
-            ratios.append(law.ask(asked, problem).ratio)
+            ratios.append(ask(law, asked, problem).ratio)
         except OutsideLaw:
             continue
         except Violation as violation:
             ratios.append(0.0)
             found.append((law, Broken(problem, violation)))
-            if isinstance(violation, Hang):  # under the other laws it would take as long again, each
+            if isinstance(violation, Hang | LateWrite):  # under the other laws it would take as long again, each
                 break
     return max(ratios, default=None), found
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
+from properties.laws.patience import ask_patiently
 from properties.run.afresh import call_before
 from properties.show.crashed import write_crash_script
 from verification.adapter import DenseAdapter
@@ -21,7 +22,7 @@ from verification.backends.snippet import ScriptError
 from verification.catalogue import backend_named
 from verification.isolation.isolated import Isolated, end_process
 from verification.oracle.judge import Violation, error_ratios
-from verification.oracle.violation import Crash
+from verification.oracle.violation import Crash, LateWrite
 from verification.problem import Problem
 from verification.problem.json_io import to_json
 from verification.problem.reading import shortened
@@ -116,7 +117,9 @@ def _choose_law(finding: Finding, name: str, backend: Backend) -> Law:
 def _find_violation(problem: Problem, law: Law, backend: Backend) -> str:
     """Return the message of the law's violation. Raises ScriptError where there is none."""
     try:
-        law.ask(backend, problem)
+        ask_patiently(law, backend, problem)
+    except LateWrite as late:
+        raise ScriptError(f"{law.name}: {late} (a script looks once, right after its call)") from None
     except Violation as violation:
         return str(violation)
     except OutsideLaw:

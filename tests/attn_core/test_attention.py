@@ -9,6 +9,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,7 +35,30 @@ def test_no_check_is_an_assert() -> None:
         assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
 
 
-@pytest.mark.parametrize("name", ["num_heads", "head_dim", "num_kv_heads", "block_size"])
+SIZES = ("num_heads", "head_dim", "num_kv_heads", "block_size", "max_heads")
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("size", [4.0, True, "4", None, [4]], ids=repr)
+def test_sizes_are_integers(name: str, size: Any) -> None:
+    """4.0 is none, and True is none, though Python counts with it."""
+    with pytest.raises(TypeError) as caught:
+        Attention(**{"num_heads": H, "head_dim": D, "num_kv_heads": G, name: size})
+    assert str(caught.value) == f"{name}: {size!r} (must be an integer)"
+
+
+def test_sizes_may_be_integers_of_numpy() -> None:
+    """A configuration may hold them."""
+    assert Attention(np.int64(H), np.int32(D), G).num_rep == H // G
+
+
+def test_check_values_is_true_or_false() -> None:
+    """A text would be true, whatever it says."""
+    with pytest.raises(TypeError, match=r"^check_values: 'no'"):
+        Attention(H, D, G, check_values="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("size", [0, -4])
 def test_sizes_are_positive(name: str, size: int) -> None:
     """The error names the size that is not."""

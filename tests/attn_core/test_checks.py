@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from attn_core import Context
+from attn_core import Context, attention_context, reset_context
 from attn_core.checks import check_values
 from attn_core.metadata import HostMetadata
 from tests.attn_core.calls import DTYPES, Call, D, G, H, S, bits, decode_call, prefill_call
@@ -25,7 +27,20 @@ def _value(value: Any) -> Spoil:
     return lambda _: torch.tensor(value)
 
 
+def _constant(value: Any) -> Spoil:
+    return lambda _: value
+
+
+def _nested(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():  # the layout that is told apart by a flag is deprecated
+        warnings.simplefilter("ignore")
+        return torch.nested.nested_tensor([x[:1], x[1:]])
+
+
 TOKENS: list[tuple[str, Spoil, type[Exception], str]] = [
+    *((name, lambda x: x.to_sparse(), TypeError, "sparse") for name in ("q", "k", "v", "slot_mapping")),
+    *((name, lambda x: _nested(x), TypeError, "nested") for name in ("q", "k", "v")),
+    *(("is_prefill", _constant(value), TypeError, repr(value)) for value in ("no", None, 1, [])),
     ("q", lambda x: x.tolist(), TypeError, "list"),
     ("k", lambda _: None, TypeError, "NoneType"),
     ("q", _to(dtype=torch.int32), TypeError, "int32"),
@@ -70,6 +85,7 @@ PREFILL = [
     ("cu_seqlens_k", _value([0, 5]), ValueError, "2"),
     ("num_kvcache_blocks", lambda _: 0, ValueError, "0"),
     ("num_kvcache_blocks", lambda _: -3, ValueError, "-3"),
+    *(("num_kvcache_blocks", _constant(value), TypeError, repr(value)) for value in (2.0, True, "2")),
 ]
 DECODE: list[tuple[str, Spoil, type[Exception], str]] = [
     *TOKENS,
@@ -93,7 +109,18 @@ CACHES: list[tuple[str, Spoil, type[Exception], str]] = [
     ("k_cache", _to(dtype=torch.int8), TypeError, "int8"),
     ("v_cache", _to(dtype=torch.float16), TypeError, "float16"),
     ("v_cache", _to(device="meta"), ValueError, "meta"),
+    *((name, lambda x: x.tolist(), TypeError, "list") for name in ("k_cache", "v_cache")),
+    *((name, _constant(None), TypeError, "None") for name in ("k_cache", "v_cache")),
+    *((name, lambda x: x.to_sparse(), TypeError, "sparse") for name in ("k_cache", "v_cache")),
+    *((name, lambda x: x.detach().requires_grad_(), ValueError, "grad") for name in ("k_cache", "v_cache")),
+    *((name, lambda x: x[:1].expand(x.shape), ValueError, "(0, ") for name in ("k_cache", "v_cache")),
+    *((name, lambda x: _made_in_inference_mode(x), ValueError, "inference") for name in ("k_cache", "v_cache")),
 ]
+
+
+def _made_in_inference_mode(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return x.clone()
 
 
 def _spoiled(call: Call, name: str, spoil: Spoil) -> Call:
@@ -135,6 +162,54 @@ def test_a_bad_cache_is_refused(name: str, spoil: Spoil, error: type[Exception],
     setattr(call.layer, name, spoil(caches[name]))
     _assert_refused(call, name, error, shown)
     assert (bits(caches["k_cache"]), bits(caches["v_cache"])) == before
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_caches_that_share_memory_are_refused(shift: int) -> None:
+    """One tensor as both, and two that have a block in common: keys would be read as values."""
+    call = decode_call([5, 3])
+    memory = torch.cat((call.layer.k_cache, call.layer.v_cache))
+    blocks = len(call.layer.k_cache)
+    for first, second in ((0, shift), (shift, 0)):
+        call.layer.k_cache, call.layer.v_cache = memory[first : first + blocks], memory[second : second + blocks]
+        before = bits(memory)
+        _assert_refused(call, "v_cache", ValueError, "k_cache")
+        assert bits(memory) == before
+
+
+def test_caches_cut_out_of_one_tensor_are_accepted() -> None:
+    """As vLLM keeps them, [N, 2, S, G, D]: the same output as from two tensors, and the same caches after it."""
+    call = decode_call([5, 3])
+    both = torch.stack((call.layer.k_cache, call.layer.v_cache), dim=1)
+    output, after = bits(call.run()), call.cache_bits()
+    call.layer.k_cache, call.layer.v_cache = both.unbind(1)
+    assert bits(call.run()) == output
+    assert call.cache_bits() == after
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_cache_that_requires_grad_is_written_where_no_gradient_is_recorded(mode: Callable[[], Any]) -> None:
+    """An engine may have made parameters of its caches; and in inference mode it may have made them there."""
+    call = decode_call([5, 3])
+    expected, after = bits(call.run()), call.cache_bits()
+    with mode():
+        call.layer.k_cache, call.layer.v_cache = (
+            torch.nn.Parameter(x.clone()) for x in (call.layer.k_cache, call.layer.v_cache)
+        )
+        assert bits(call.run()) == expected
+    assert call.cache_bits() == after
+
+
+def test_a_forward_without_a_context_says_so() -> None:
+    """Never set, set back, or set in another thread."""
+    call = decode_call([5, 3])
+    before = call.cache_bits()
+    reset_context()
+    with pytest.raises(ValueError, match=r"^context: none \(must be set in this thread"):
+        call.layer(call.q, call.k, call.v)
+    assert call.cache_bits() == before
+    with attention_context(Context()), pytest.raises(ValueError, match=r"^context_lens: None"):
+        call.layer(call.q, call.k, call.v)  # one is set: its fields are what is missing
 
 
 def test_a_decode_takes_one_token_a_sequence() -> None:

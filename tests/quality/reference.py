@@ -18,6 +18,7 @@ from verification.oracle.precision import Precision
 from verification.problem import Numbers, Problem, Scoring, Special
 from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.labels import FEATURES
+from verification.problem.labels_behind import BEHIND
 from verification.problem.table import OUTPUTS, TENSORS
 from verification.tensors.materialize import Tensors
 
@@ -35,7 +36,9 @@ be halves of one `[N, 2, S, G, D]`. So index a cache by block and offset, `k_cac
 one may be a copy. A contract that takes contiguous tensors alone names `"layout: strided"` and the like in
 `undefined`."""
 _HOW_MUCH = """Each problem draws one of each; lengths are drawn for each sequence apart. The first of each is what
-a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block."""
+a failing problem shrinks to. Named lengths are in blocks: `S+1` is one token more than a block. Laws that may hold to
+the bit draw normal numbers at least half of the time: sums of ones or zeros are the same in any order. Columns of a
+block table that lie behind a window hold ids of pages that are gone three times in four."""
 _ADAPTERS = """`--backend` takes one as `module:Class`, with the module in the current folder, or by an entry point.
 It is imported in a process of its own, from which name, contract and precision come as plain data. `--trusted`,
 `script`, `check_kernel` and the pytest plugin import it in theirs, and nothing protects them from what it does then.
@@ -49,7 +52,8 @@ _PROMISING = """`promising(*dtypes, **fields)` is the least: a `Contract` whose 
 `nonfinite=False` speaks of values that a query reads. Memory that it must not read (hidden keys, tails of blocks and
 unused slots) is filled with NaN all the same: a kernel that gives those values a probability of 0 returns NaN, since
 0 * NaN is NaN. One that is not meant to withstand this names `"poison around v: nan"` in `undefined`; one that adds
--inf to hidden scores names `"poison around k: nan"` too."""
+-inf to hidden scores names `"poison around k: nan"` too. One that reads what lies behind a window, and gives it a
+probability of 0, names `"behind a window: nan"`."""
 _WEAKER = """An adapter may state `documented`, the `Precision` that its library's documentation promises where it is
 sharper than `precision`, and `weaker`, a tuple with a line for each declaration that is weaker than it could be:
 [contracts.md](contracts.md)."""
@@ -190,7 +194,7 @@ def made() -> str:
         "Labels": 'What `Contract.undefined` may name, as `"feature: label"`:\n\n'
         + table(
             ("feature", "labels"),
-            [(name, ", ".join(f"`{label}`" for label in held)) for name, held in FEATURES.items()],
+            [(name, ", ".join(f"`{label}`" for label in held)) for name, held in (FEATURES | BEHIND).items()],
         ),
         "Precision": "\n\n".join([_formats(), fields_of(Precision)]),
         "Weaker": f"{_WEAKER}\n\n{fields_of(Weaker)}",

@@ -25,6 +25,7 @@ from verification.adapter import (
 # said of NaN among them.
 _NAN, _MANY_BLOCKS = "poison around v: nan", "blocks: > 32767"
 _NEVER_GIVEN = (
+    "behind a window: bad blocks",
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("sequences: 0", "keys: 0", "sequences: no keys between others"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short", "blocks: bad and not needed"),

@@ -20,6 +20,7 @@ _SIZES = tuple((*heads, dim, size) for heads, dim, size in product(((1, 1), (4, 
 # least one token. Nothing is said of other numbers, nor of NaN in the values of slots that are not in use
 # (docs/findings.md, 14).
 _NEVER_GIVEN = (
+    "behind a window: bad blocks",
     *("slots: < -1", "slots: too large", "slots: past 32 bits", "slots: twice"),
     *("blocks: -1", "blocks: < -1", "blocks: too large", "blocks: table too short"),
     "sequences: 0",

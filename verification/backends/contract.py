@@ -22,6 +22,7 @@ from verification.problem import Problem
 from verification.problem.declarations import nearest, one_of, told
 from verification.problem.formats import DTYPES
 from verification.problem.labels import FULL_NAMES, labels
+from verification.problem.labels_behind import labels_behind
 from verification.problem.renamed import old_names, renamed, with_new_names
 from verification.problem.visibility import has_blind_rows
 
@@ -69,7 +70,8 @@ class Contract:
     blind: Blind = "zeros"
     """Content of a row that sees no key: "zeros", "nan", the "mean" of all values of its sequence, or "undefined"."""
     undefined: frozenset[str] = frozenset()
-    """Labels of `verification.problem.labels` that nothing is promised about, as "slots: too large" or "blocks: -1"."""
+    """Labels of `verification.problem.labels` and `labels_behind` that nothing is promised about, as "slots: too large"
+    or "blocks: -1"."""
     by_phase: Differences = ()
     """Fields that are otherwise in some phase, as `differing` adds them; a mapping of phases to fields is taken too."""
 
@@ -134,7 +136,8 @@ class Contract:
         blind = ["rows that see nothing"] if own.blind == "undefined" and has_blind_rows(problem) else []
         if not own.undefined:
             return blind
-        return blind + [name for index in labels(problem) if (name := FULL_NAMES[index]) in own.undefined]
+        named = [*(FULL_NAMES[index] for index in labels(problem)), *labels_behind(problem)]
+        return blind + [name for name in named if name in own.undefined]
 
     def defines(self, problem: Problem) -> bool:
         """Return True if length, alignment and labels are covered. Does not check dtype or sizes."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from verification.problem.declarations import Check, flag, nearest, one_of, set_of, some, told, tuple_of, whole
 from verification.problem.formats import DTYPES
 from verification.problem.labels import NAMES
+from verification.problem.labels_behind import LABELS_BEHIND
 from verification.problem.misuse import MISUSES
 from verification.problem.problem import CausalAlignment, Phase
 from verification.problem.scoring import FEATURES
@@ -96,7 +97,7 @@ def _check_uncomputed(field: str, value: Any) -> str:
 
 
 _ALIGNMENTS = get_args(CausalAlignment)
-_LABEL = one_of(tuple(NAMES), "be a label of verification.problem.labels, as 'slots: -1' is")
+_LABEL = one_of((*NAMES, *LABELS_BEHIND), "be a label of verification.problem.labels, as 'slots: -1' is")
 CHECKS: dict[str, Check] = {
     "dtypes": some(tuple_of(one_of(DTYPES), "names", DTYPES), "dtype"),
     "phases": some(tuple_of(one_of(PHASES), "names", PHASES), "phase"),

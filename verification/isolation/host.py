@@ -12,6 +12,10 @@ from dataclasses import replace
 from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
 
 from verification.backends.protocol import NotAsked
 from verification.isolation.declared import Opened
@@ -39,6 +43,7 @@ class Host:
         self._control: socket.socket | None = None
         self._connection: Connection | None = None
         self._process = 0
+        self._arenas = WeakValueDictionary[int, Tensor]()
 
     def open(self) -> Opened:
         """Return what a new process says of the backend. Raises Crash where it dies of that, and NotAsked."""
@@ -53,6 +58,20 @@ class Host:
         """Start the process where there is none. Raises Crash where it does not come up."""
         if self._connection is None:
             self._start_process()
+
+    def call(self, request: Request, arena: Tensor) -> Reply:
+        """Return the reply to a call, as `ask` does. ``arena`` is where `look_again` puts later changes."""
+        reply = self.ask(request)
+        self._arenas[reply.number] = arena
+        return reply
+
+    def look_again(self) -> None:
+        """Bring those arenas up to date whose memory has changed since their call returned. Raises Crash."""
+        if self._connection is None:
+            return
+        for number, memory in self.ask(Request()).changed.items():
+            if (arena := self._arenas.get(number)) is not None:
+                arena.copy_(torch.from_numpy(memory))
 
     def ask(self, request: Request) -> Reply:
         """Return the reply to a request. The next request gets another process where this one raises an error.

@@ -74,7 +74,7 @@ class Isolated:
         _raise(self.host.ask(request).error)
 
         def call(tensors: Tensors) -> Returned:
-            reply = self.host.ask(Request(request.call, problem, pack(tensors)))
+            reply = self.host.call(Request(request.call, problem, pack(tensors)), tensors.arena)
             _raise(reply.error)
             answer = reply.answer
             if answer is None:
@@ -123,6 +123,12 @@ def wake(backend: Backend) -> None:
     if isinstance(backend, Isolated):
         with suppress(Crash):
             backend.host.wake()
+
+
+def fetch_memory(backend: Backend) -> None:
+    """Fetch the memory of the latest calls once more, where they were made in a process of its own. Raises Crash."""
+    if isinstance(backend, Isolated):
+        backend.host.look_again()
 
 
 @contextmanager

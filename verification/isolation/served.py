@@ -18,6 +18,7 @@ from verification.backends.protocol import Backend, Call
 from verification.catalogue import UnknownBackend, backend_named, devices_of
 from verification.isolation.declared import Opened, to_plain
 from verification.isolation.lifeline import die_with_parent
+from verification.isolation.remembered import Remembered
 from verification.isolation.shipment import Reply, Request, make_answer_portable, make_portable, receive, send, unpack
 
 # Exit code of a process that failed in our own code, which is no crash of a backend: any that backends do not use.
@@ -82,10 +83,11 @@ def _serve(source: str, device: str, connection: Connection) -> None:
     if backend is None:
         return
     calls: dict[int, Call] = {}
+    remembered = Remembered()
     reply = Reply()
     while not reply.lost:
         request: Request = receive(connection)
-        reply = _answer(backend, calls, request)
+        reply = _answer(backend, calls, remembered, request)
         forks.leave()
         if forks.came_back():
             reply = Reply(lost="the backend answered twice: a call forked its process, and came back in both")
@@ -108,8 +110,10 @@ def _open(source: str, device: str) -> tuple[Backend | None, Opened]:
         return None, Opened(refused=refused)
 
 
-def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply:
+def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, request: Request) -> Reply:
     """Return the reply to a request. ``calls`` are those that are prepared, by number."""
+    if request.problem is None:
+        return Reply(changed=remembered.look())
     try:
         if request.call not in calls:
             calls[request.call] = backend.prepare(request.problem)
@@ -120,7 +124,9 @@ def _answer(backend: Backend, calls: dict[int, Call], request: Request) -> Reply
     if request.shipment is None:
         return Reply()
     try:
-        answer = ask(calls[request.call], unpack(request.shipment, backend.device))
+        tensors = unpack(request.shipment, backend.device)
+        answer = ask(calls[request.call], tensors)
+        remembered.keep(request.number, tensors.arena, answer.memory)
         return Reply(answer=make_answer_portable(answer))
     except Exception:  # the arena's memory could not be read
         if lost := _lost_device(backend.device):

@@ -6,7 +6,7 @@ import builtins
 import io
 import pickle
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -71,13 +71,15 @@ class Shipment:
 
 @dataclass(frozen=True)
 class Request:
-    """A request to prepare ``problem`` as ``call`` or, with a shipment, to make the call that was prepared so."""
+    """A request to prepare ``problem`` as ``call``; with a shipment, to make the call that was prepared so; without a
+    problem, to look again at the memory of the calls so far.
+    """
 
-    call: int
-    problem: Problem
+    call: int = 0
+    problem: Problem | None = None
     shipment: Shipment | None = None
     number: int = 0
-    """The request's own number, which its reply repeats."""
+    """The request's own number, which its reply repeats, and by which the memory of a call is known later."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Reply:
     """Why the process cannot be asked again; empty where it can."""
     opened: Opened | None = None
     """In the first reply, the backend as it declares itself."""
+    changed: dict[int, Bytes] = field(default_factory=dict)
+    """Where memory was looked at again: what has changed since the call returned, by the number of its request."""
 
 
 def send(connection: Connection, message: Request | Reply) -> None:

@@ -19,7 +19,7 @@ from verification.oracle.rows import Rows, make_rows
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.table import CACHES, OUTPUTS, TENSORS
-from verification.problem.visibility import counts_in_context, visible_counts
+from verification.problem.visibility import context_slots, count_behind_window, counts_in_context, visible_counts
 from verification.tensors.arena import Bytes
 from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Arena
@@ -162,7 +162,7 @@ def sequences(stored: Inputs) -> list[Sequence]:
 
 def _from_cache(stored: Inputs, i: int, rows: slice) -> Sequence:
     """Return sequence ``i``, whose keys its block table finds in the cache."""
-    problem, slots = stored.problem, stored.visible_slots[i]
+    problem, slots = stored.problem, stored.held_slots[i]
     keys, values = (cache.reshape(-1, *cache.shape[2:])[slots] for cache in (stored.k_cache, stored.v_cache))
     context, sizes = int(stored.context_lens[i]), (problem.block_size, problem.num_blocks)
     counts = counts_in_context(rows.stop - rows.start, context, stored.block_tables[i], *sizes)
@@ -215,5 +215,9 @@ def _sequence_events(i: int, stored: Inputs, sequence: Sequence, result: Attende
             *predict_range(f"prefill_k_seq_{i}", sequence.keys),
             *predict_range(f"prefill_attn_{i}", result.scores, result.scores_bound),
         ]
-    missing = int(stored.context_lens[i]) - len(sequence.keys)
-    return [*predict_dropped(f"block_tables[{i}]", missing), *predict_range(f"decode_k_history_{i}", sequence.keys)]
+    problem, context = stored.problem, int(stored.context_lens[i])
+    behind = count_behind_window(problem, len(sequence.q), context)
+    hidden = len(context_slots(behind, stored.block_tables[i], problem.block_size, problem.num_blocks))
+    keys = sequence.keys[hidden:]
+    missing = context - behind - len(keys)
+    return [*predict_dropped(f"block_tables[{i}]", missing), *predict_range(f"decode_k_history_{i}", keys)]

@@ -10,6 +10,7 @@ import numpy as np
 from verification.problem import Problem, Special
 from verification.problem.formats import DTYPES
 from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
+from verification.problem.visibility import count_behind_window
 
 # A problem may have several labels of one feature, since its sequences differ, and it may have none: a problem without
 # a cache has no label of slots, cache layout or blocks, and one without a query and a key has none of the fills. Of
@@ -169,15 +170,17 @@ def _slot_labels(problem: Problem) -> set[str]:
 def _block_labels(problem: Problem) -> set[str]:
     """Return the labels of the entries that contexts need: "in the cache" where all entries of some context are, and
     "out of order" where the ids of some context do not rise.
+
+    Entries wholly behind a window are not needed, but have their place in the order; `labels_behind` has their label.
     """
     found: set[str] = set()
     end, size = problem.num_blocks, problem.block_size
     read: set[int] = set()
-    for row, length in zip(problem.block_tables, problem.key_lens, strict=True):
-        width = -(-length // size)
-        needed = set(row[:width])
+    for row, queries, length in zip(problem.block_tables, problem.query_lens, problem.key_lens, strict=True):
+        first, width = count_behind_window(problem, queries, length) // size, -(-length // size)
+        needed = set(row[first:width])
         good = {block for block in needed if 0 <= block < end}
-        if any(one >= other for one, other in pairwise(block for block in row[:width] if block in good)):
+        if any(one >= other for one, other in pairwise(block for block in row[:width] if 0 <= block < end)):
             found.add("out of order")
         if len(row) < width:
             found.add("table too short")
@@ -209,7 +212,7 @@ def _is_seen(problem: Problem, special: Special) -> bool:
             holds
             and 0 <= block < problem.num_blocks
             and any(
-                block in table[: max(0, -(-(length - offset) // problem.block_size))]
+                block in _columns_that_show(offset, problem, queries, length, table)
                 for table, length, queries in zip(
                     problem.block_tables, problem.key_lens, problem.query_lens, strict=True
                 )
@@ -218,9 +221,19 @@ def _is_seen(problem: Problem, special: Special) -> bool:
         )
     for queries, keys in zip(problem.query_lens, problem.key_lens, strict=True):
         if tensor in ("k", "v") and 0 <= row < keys:
-            return row < (min(queries, keys) if problem.causal_alignment == "top_left" else keys * (queries > 0))
+            end = min(queries, keys) if problem.causal_alignment == "top_left" else keys * (queries > 0)
+            return count_behind_window(problem, queries, keys) <= row < end
         row -= keys
     return False
+
+
+def _columns_that_show(
+    offset: int, problem: Problem, queries: int, length: int, table: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the blocks of a table of which some query sees the token at this offset."""
+    size, behind = problem.block_size, count_behind_window(problem, queries, length)
+    first, end = (max(0, -(-(place - offset) // size)) for place in (behind, length))
+    return table[first:end]
 
 
 def impossible(a: int, b: int) -> str:

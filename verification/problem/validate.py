@@ -10,7 +10,7 @@ from verification.problem import Problem
 from verification.problem.misuse import MISUSES
 from verification.problem.reading import INT64, ProblemError, shortened
 from verification.problem.table import CACHES, TENSORS
-from verification.problem.visibility import context_slots
+from verification.problem.visibility import slots_in_window
 
 # 8 GiB in float64, the format of the reference.
 _MOST_ELEMENTS = 1 << 30
@@ -78,7 +78,6 @@ def _count_numbers(problem: Problem, tensor: str) -> int:
     shape = TENSORS[tensor].shape(problem)
     if tensor not in CACHES:
         return prod(shape)
-    read = (keys if queries else 0 for queries, keys in zip(problem.query_lens, problem.key_lens, strict=False))
-    tables = zip(read, problem.block_tables, strict=False)
-    seen = (context_slots(n, np.array(row), problem.block_size, problem.num_blocks) for n, row in tables)
+    contexts = zip(problem.query_lens, problem.key_lens, problem.block_tables, strict=False)
+    seen = (slots_in_window(problem, queries, keys, np.array(row)) for queries, keys, row in contexts)
     return len(set().union(*map(np.ndarray.tolist, seen))) * prod(shape[-2:])

@@ -70,10 +70,27 @@ def counts_in_window(window: int, place: Ints, keys: Ints, counts: Ints) -> Ints
     return left
 
 
-def first_in_window(problem: Problem, sequence: int) -> int:
-    """Return the first position of a context that lies in the window of some query of the sequence; 0 without one."""
-    queries, keys, window = problem.query_lens[sequence], problem.key_lens[sequence], problem.scoring.window
-    return max(0, keys - queries - window + 1) if window else 0
+def count_behind_window(problem: Problem, queries: int, keys: int) -> int:
+    """Return how many of a sequence's first keys lie behind the window of all its queries: none of these sees them.
+
+    Returns 0 where there is no window, and where there is no query.
+    """
+    window = problem.scoring.window
+    if not window or not queries:
+        return 0
+    at_start = problem.causal_alignment == "top_left" and not problem.reads_cache
+    first_query = 0 if at_start else keys - queries
+    return min(keys, max(0, first_query - window + 1))
+
+
+def slots_in_window(problem: Problem, queries: int, context_len: int, block_table: NDArray[Any]) -> Ints:
+    """Return the slots that the queries of a sequence attend to, in order: those of its context, without what lies
+    behind the window of all of them. They are none where it has no query.
+    """
+    where = block_table, problem.block_size, problem.num_blocks
+    slots = context_slots(context_len if queries else 0, *where)
+    behind = count_behind_window(problem, queries, context_len)
+    return slots[len(context_slots(behind, *where)) :] if behind else slots
 
 
 def has_blind_rows(problem: Problem) -> bool:

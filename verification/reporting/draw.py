@@ -13,7 +13,7 @@ from rich.text import Text
 
 from verification.oracle.difference import Element
 from verification.problem import Problem
-from verification.problem.visibility import first_in_window
+from verification.problem.visibility import count_behind_window
 from verification.reporting.sight import describe_marks, head_drawn, list_sights
 from verification.reporting.tables import folding
 from verification.reporting.values import list_values
@@ -68,7 +68,7 @@ def _paged(problem: Problem, wrong: Element | None) -> Table:
     queries = ["of it new"] if chunked else []
     table = folding("sequence", "context", *queries, "block table", show_lines=True)
     for i, (context, row) in enumerate(zip(problem.key_lens, problem.block_tables, strict=True)):
-        needed, first = -(-context // size), first_in_window(problem, i)
+        needed, first = -(-context // size), count_behind_window(problem, problem.query_lens[i], context)
         lines = Text()
         for place, block in islice(enumerate(row[:needed]), _BLOCKS):
             seen = min(size, context - place * size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from verification.oracle.difference import Element
 from verification.problem import Problem
 from verification.problem.table import CACHES
-from verification.problem.visibility import first_in_window, visible_keys
+from verification.problem.visibility import count_behind_window, visible_keys
 from verification.reporting.sight import MASKED, SEEN, Sight, describe_marks, head_drawn, list_sights
 from verification.reporting.values import list_values
 
@@ -141,7 +141,7 @@ def _context(problem: Problem, sequence: int, worst: Element | None) -> Context:
     new = problem.slot_mapping[first : first + queries][:_SLOTS]
     last = f", {queries:,} of it new" if problem.phase == "chunked" else ""
     seen = f"; a query sees the last {problem.scoring.window}" if problem.scoring.window else ""
-    hidden = first_in_window(problem, sequence)
+    hidden = count_behind_window(problem, problem.query_lens[sequence], problem.key_lens[sequence])
     short = f"; the table ends {needed - len(table)} blocks too early" if needed > len(table) else ""
     return Context(
         f"sequence {sequence}: context {length:,}{last}{short}{seen}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from verification.problem import Numbers, Problem
 from verification.problem.formats import FORMATS, Format
 from verification.problem.table import CACHES, TENSORS, TOKENS, ByName
-from verification.problem.visibility import context_slots, visible_counts
+from verification.problem.visibility import context_slots, count_behind_window, slots_in_window, visible_counts
 from verification.tensors.fill import fill_scores, fill_values
 from verification.tensors.fill_masks import make_masks
 
@@ -33,19 +34,30 @@ class Inputs(ByName[Array, Array]):
     problem: Problem
 
     @cached_property
+    def held_slots(self) -> list[Array]:
+        """Return for each sequence with queries the slots of its context, in order, those behind a window too; empty
+        where no cache is read.
+        """
+        problem = self.problem
+        return [
+            context_slots(length if queries else 0, table, problem.block_size, problem.num_blocks)
+            for queries, length, table in self._contexts()
+        ]
+
+    @cached_property
     def visible_slots(self) -> list[Array]:
         """Return for each sequence the slots that its queries attend to, in order; empty where no cache is read."""
-        problem = self.problem
-        queries_of = problem.query_lens if problem.reads_cache else ()
-        return [
-            context_slots(int(length) if queries else 0, table, problem.block_size, problem.num_blocks)
-            for queries, length, table in zip(queries_of, self.context_lens, self.block_tables, strict=True)
-        ]
+        return [slots_in_window(self.problem, *context) for context in self._contexts()]
 
     @cached_property
     def seen_slots(self) -> Array:
         """Return the slots that any sequence attends to, ascending."""
         return np.unique(np.concatenate([np.empty(0, np.int64), *self.visible_slots]))
+
+    def _contexts(self) -> Iterator[tuple[int, int, Array]]:
+        """Yield the number of queries, the context's length and the block table of each sequence that reads a cache."""
+        queries = self.problem.query_lens if self.problem.reads_cache else ()
+        return zip(queries, map(int, self.context_lens), self.block_tables, strict=True)
 
 
 def make_inputs(problem: Problem) -> Inputs:
@@ -108,13 +120,18 @@ def poison_around(problem: Problem, name: str) -> str:
 
 
 def _poison_unseen_keys(inputs: Inputs) -> None:
-    """Poison the keys of a prefill that no query sees: with top-left alignment, those behind the last query's own."""
+    """Poison the keys of a prefill that no query sees: with top-left alignment, those behind the last query's own; with
+    a window, those that the first query has left behind.
+    """
     problem = inputs.problem
     for length_q, length_k, end in zip(problem.query_lens, problem.key_lens, inputs.cu_seqlens_k[1:], strict=True):
         counts = visible_counts(length_q, length_k, problem.causal_alignment)
-        unseen = slice(int(end) - length_k + int(counts.max(initial=0)), int(end))
+        start = int(end) - length_k
+        behind = slice(start, start + count_behind_window(problem, length_q, length_k))
+        ahead = slice(start + int(counts.max(initial=0)), int(end))
         for array, poison in ((inputs.k, problem.poison[0]), (inputs.v, problem.poison[1])):
-            array[unseen].view(np.uint8)[...] = POISON_BYTE[poison]
+            for unseen in (behind, ahead):
+                array[unseen].view(np.uint8)[...] = POISON_BYTE[poison]
 
 
 def _poisoned(shape: tuple[int, ...], fmt: Format, poison: str) -> Array:

@@ -29,7 +29,7 @@ def labels_of(contract: Contract, examples: int = 60) -> set[str]:
 def test_by_default_nothing_is_missing() -> None:
     """So that equal seeds give the problems that they gave before contracts could leave anything open."""
     left, every = vars(limit_options(frozenset())), vars(Options())
-    for name in ("hostile_tails", "ordered"):
+    for name in ("hostile_tails", "hostile_behind", "ordered"):
         assert left.pop(name) == every.pop(name)
     assert {name: tuple(choices) for name, choices in left.items()} == every
 

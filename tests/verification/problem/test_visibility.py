@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 
 from tests.properties.generated import over
-from tests.verification.samples import one_head
+from tests.verification.samples import CHUNKED, one_head
 from verification.problem.scoring import Scoring
-from verification.problem.visibility import context_slots, visible_counts, visible_keys
+from verification.problem.visibility import (
+    context_slots,
+    count_behind_window,
+    slots_in_window,
+    visible_counts,
+    visible_keys,
+)
 
 LENGTHS = list(product(range(6), range(6)))
 
@@ -48,6 +54,32 @@ def test_keys_in_a_window(num_queries: int, num_keys: int, window: int, alignmen
     for a, seen in enumerate(visible_keys(problem, 0)):
         causal = [b for b in range(num_keys) if alignment == "none" or b <= a + offset]
         assert list(seen) == [b for b in causal if not window or a + offset - b < window]
+
+
+@pytest.mark.parametrize("alignment", ["top_left", "bottom_right", "none"])
+@pytest.mark.parametrize("window", [0, 1, 3])
+@pytest.mark.parametrize(("num_queries", "num_keys"), LENGTHS)
+def test_keys_behind_a_window(num_queries: int, num_keys: int, window: int, alignment: str) -> None:
+    """The keys in front of the first one that some query sees; where none sees any, nothing that is seen."""
+    problem = replace(one_head(queries=num_queries, keys=num_keys), causal_alignment=alignment)
+    problem = replace(problem, scoring=Scoring(window=window))
+    seen = {key for keys in visible_keys(problem, 0) for key in keys}
+    behind = count_behind_window(problem, num_queries, num_keys)
+    assert behind == min(seen) if seen else 0 <= behind <= num_keys
+    assert behind == 0 or window
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize(("queries", "context"), [(1, 1), (1, 7), (2, 7), (7, 7), (0, 4)])
+def test_slots_behind_a_window(queries: int, context: int, window: int) -> None:
+    """Of a chunk's context, those at the positions that some query sees: p - window < t <= p, p its own; a lost block
+    has none.
+    """
+    problem = replace(CHUNKED, block_size=2, num_blocks=6, scoring=Scoring(window=window))
+    table = np.array([4, 99, 0, 5])
+    seen = {t for p in range(context - queries, context) for t in range(max(0, p - window + 1), p + 1)}
+    slots = [int(table[t // 2]) * 2 + t % 2 for t in sorted(seen) if table[t // 2] != 99]
+    assert slots_in_window(problem, queries, context, table).tolist() == slots
 
 
 _block = st.one_of(st.integers(-3, 6), st.sampled_from([-(2**31), 2**31 - 1]))

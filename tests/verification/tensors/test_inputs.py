@@ -11,9 +11,12 @@ from hypothesis.strategies import sampled_from
 from properties.generate.strategies import problems
 from tests.properties.generated import over
 from tests.verification.exact import seen_by_each_query
-from tests.verification.samples import DECODE, PREFILL
+from tests.verification.samples import DECODE, PREFILL, one_head
 from verification.problem import Numbers, Problem, Special
 from verification.problem.formats import FORMATS
+from verification.problem.reading import ProblemError
+from verification.problem.scoring import PLAIN, Scoring
+from verification.problem.validate import check_problem
 from verification.tensors.inputs import POISON_BYTE, make_inputs
 
 ARRAYS = ("q", "k", "v", "k_cache", "v_cache", "cu_seqlens_q", "cu_seqlens_k", "slot_mapping", "block_tables")
@@ -110,6 +113,55 @@ def test_specials_are_planted() -> None:
 def test_visible_slots_by_hand() -> None:
     """Position t is in block t // S at offset t % S; the block 99 is not in the cache, and not needed."""
     assert [slots.tolist() for slots in make_inputs(DECODE).visible_slots] == [[4, 5, 0], [2, 3]]
+
+
+WINDOWED = replace(
+    DECODE,
+    query_lens=(1, 1),
+    key_lens=(5, 2),
+    block_tables=((1, 2, 0), (3, -1, -1)),
+    slot_mapping=(0, 7),
+    poison=("nan", "large"),
+    scoring=Scoring(window=2),
+)
+
+
+def test_slots_behind_a_window_hold_poison() -> None:
+    """Position 3 and 4 of the first sequence are seen, and both of the second: slots 5, 0, 6 and 7."""
+    inputs = make_inputs(WINDOWED)
+    assert [slots.tolist() for slots in inputs.visible_slots] == [[5, 0], [6, 7]]
+    assert [slots.tolist() for slots in inputs.held_slots] == [[2, 3, 4, 5, 0], [6, 7]]
+    keys, values = (x.reshape(8, 4).astype(float) for x in (inputs.k_cache, inputs.v_cache))
+    seen = np.isin(np.arange(8), [0, 5, 6, 7])
+    assert np.isfinite(keys[seen]).all()
+    assert np.isnan(keys[~seen]).all()
+    assert (np.abs(values[seen]) < 1e3).all()
+    assert (values[~seen] > 6e4).all()
+
+
+def test_what_one_sequence_sees_is_no_poison_to_another() -> None:
+    """The second one sees what lies behind the window of the first."""
+    shared = replace(WINDOWED, block_tables=((1, 2, 0), (1, -1, -1)), slot_mapping=(0, 3))
+    assert make_inputs(shared).seen_slots.tolist() == [0, 2, 3, 5]
+    assert np.isfinite(make_inputs(shared).k_cache.reshape(8, 4)[[2, 3]].astype(float)).all()
+
+
+@pytest.mark.parametrize(("alignment", "hidden"), [("bottom_right", [0, 1]), ("top_left", [2, 3, 4]), ("none", [0, 1])])
+def test_keys_of_a_prefill_behind_a_window_hold_poison(alignment: str, hidden: list[int]) -> None:
+    """Two queries over five keys with a window of two; top-left, no key is in front of the first query."""
+    problem = one_head(queries=2, keys=5, poison=("nan", "nan"), scoring=Scoring(window=2))
+    inputs = make_inputs(replace(problem, causal_alignment=alignment))
+    for array in (inputs.k, inputs.v):
+        assert np.flatnonzero(np.isnan(array.astype(float).reshape(-1))).tolist() == hidden
+
+
+def test_written_numbers_are_those_of_the_slots_in_the_window() -> None:
+    """As many as are seen, or the problem is refused."""
+    given = Numbers("v_cache", tuple(map(float, range(16))))
+    problem = check_problem(replace(WINDOWED, numbers=(given,)))
+    assert make_inputs(problem).v_cache.reshape(8, 4)[[0, 5, 6, 7]].reshape(-1).tolist() == list(given.values)
+    with pytest.raises(ProblemError, match="numbers"):
+        check_problem(replace(problem, scoring=PLAIN))
 
 
 def test_given_numbers_replace_what_the_seed_gives() -> None:
