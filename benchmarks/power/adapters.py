@@ -20,7 +20,8 @@ from properties.laws import LAWS
 from properties.run.worker import CORPUS
 from verification.problem.formats import FORMATS
 from verification.records.results import CellResult
-from verification.reporting.events import RunStarted, read_events
+from verification.reporting.events import RunStarted
+from verification.reporting.lines import read_events
 from verification.reporting.matrices import Place
 from verification.reporting.summary import Summary
 

@@ -30,7 +30,8 @@ from verification.backends.flags import recorded_flags
 from verification.faults import FAULTS
 from verification.problem.describe import describe
 from verification.problem.json_io import to_json
-from verification.reporting.events import Event, FaultHunted, RunEnded, RunStarted, to_line
+from verification.reporting.events import Event, FaultHunted, RunEnded, RunStarted
+from verification.reporting.lines import to_line
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from properties.commands.errors import UsageError
-from verification.reporting.events import read_events
+from verification.reporting.lines import read_events
 from verification.reporting.page import page
 from verification.reporting.summary import Summary
 

@@ -43,6 +43,8 @@ def look(backend: Backend, source: str, seed: int, stop: Stop) -> Failure | None
             if "" in said or len(said) > 1 or isinstance(violation, Hang):
                 return None
             first = first or Broken(problem, violation)
+        except Exception:  # no violation, as where an adapter cannot prepare a call: the first cell tells
+            return None
         else:
             return None
     if first is None:

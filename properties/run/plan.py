@@ -62,7 +62,7 @@ class Plan:
 def tasks(
     plan: Plan, heard_by: Callable[[Cell], Heard], causes_of: Callable[[Cell], tuple[Failure, ...]] = lambda _: ()
 ) -> Iterator[Task]:
-    """Make the tasks of all rounds, after a first look at each backend and the corpus.
+    """Make the tasks of all rounds. Before its first cell a backend gets a first look, and the corpus.
 
     A cell that has broken goes on without what ``heard_by`` says of it, and gets no task where it has ended by then.
     ``causes_of`` says which causes are known of its backend.
@@ -71,11 +71,7 @@ def tasks(
     def is_ended(cell: Cell) -> bool:
         return bool(heard_by(cell).ended)
 
-    cells = _able(plan)
-    yield from _looks(plan)
-    for (_, dtype, device, name), task in _replays(plan).items():
-        if not all(is_ended(cell) for cell in cells if cell.identity[1:] == (dtype, device, name)):
-            yield task
+    cells, first = _able(plan), _first_tasks(plan)
     left = plan.examples
     for round_ in count():
         examples = ROUNDS[min(round_, len(ROUNDS) - 1)]
@@ -84,6 +80,10 @@ def tasks(
             return
         left = left - examples if left is not None else None
         for cell in cells:
+            for task in first.pop((cell.source, cell.backend.device), ()):
+                mine = [each for each in cells if (each.source, each.backend.device) == (task.source, task.device)]
+                if not all(is_ended(each) for each in mine if task.dtype in ("", each.dtype)):
+                    yield task
             if not is_ended(cell):
                 where = (cell.law.name, cell.dtype, cell.source, cell.backend.device)
                 yield Task(
@@ -97,10 +97,19 @@ def tasks(
                 )
 
 
-def _looks(plan: Plan) -> Iterator[Task]:
-    """Yield the first look at each backend."""
-    for source, device in dict.fromkeys((cell.source, cell.backend.device) for cell in _able(plan)):
-        yield Task(FIRST_LOOK, "", source, device, plan.seed, crash_after=plan.crash_after)
+def _first_tasks(plan: Plan) -> dict[tuple[str, str], list[Task]]:
+    """Return the first look at each backend and the replays of the corpus, by source and device.
+
+    One backend that is slow to answer keeps no other waiting, as it would if all looks came first.
+    """
+    found: dict[tuple[str, str], list[Task]] = {}
+    for cell in _able(plan):
+        where = cell.source, cell.backend.device
+        if where not in found:
+            found[where] = [Task(FIRST_LOOK, "", *where, plan.seed, crash_after=plan.crash_after)]
+    for task in _replays(plan).values():
+        found[task.source, task.device].append(task)
+    return found
 
 
 def _able(plan: Plan) -> list[Cell]:

@@ -18,16 +18,7 @@ from verification.records.coverage import Coverage
 from verification.records.failure import Failure
 from verification.records.findings import save
 from verification.records.results import CellResult, State
-from verification.reporting.events import (
-    CellEnded,
-    Event,
-    Reporter,
-    RoundEnded,
-    RunEnded,
-    RunReady,
-    WorkerLost,
-    tell,
-)
+from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded, RunEnded, RunReady, WorkerLost, tell
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130

@@ -17,7 +17,7 @@ from attn_core import Context
 from examples import transformers_model
 from examples.paged import Pages
 from examples.transformers_attention import attend, generate_greedily
-from examples.transformers_model import CONFIGS, DTYPES, FACTOR, STEPS, compare
+from examples.transformers_model import CONFIGS, DTYPES, FACTOR, STEPS, compare, make_model_and_prompts
 from tests.examples.judged import Answer, Judged, edge, exact, own
 from verification.backends.attn_core import AttnCore, fast
 from verification.oracle.judge import Violation
@@ -39,7 +39,7 @@ EACH = [
 
 @cache
 def made(name: str) -> tuple[PreTrainedModel, list[Tensor]]:
-    return transformers_model.make_model_and_prompts(CONFIGS[name])
+    return make_model_and_prompts(CONFIGS[name])
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from verification.faults import FAULTS
 from verification.problem.json_io import to_json
 from verification.records import findings
 from verification.records.findings import Finding, save
-from verification.reporting.events import to_line
+from verification.reporting.lines import to_line
 
 CORPUS = findings.CORPUS
 FAULT = str(CORPUS / "mask-one-future.json")

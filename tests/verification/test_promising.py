@@ -19,11 +19,13 @@ def test_the_declarations_of_the_page_are_some() -> None:
     """And the lines that it shows are what is said."""
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec(blocks[0], names)
     assert names["contract"].refused == {"q", "k", "v"}
     exec(blocks[1], names)
     assert [names["contract"].in_phase(phase).nonfinite for phase in ("prefill", "decode")] == [False, True]
+    exec(blocks[2], names)
+    assert [line.field for line in names["weaker"]] == ["scores"]
     with pytest.raises(ValueError, match=r"^dtypes: ") as raised:
         promising("fp16")
     assert str(raised.value) in PAGE

@@ -25,6 +25,7 @@ from verification.backends.torch_lines import (
     FLASH_ON_CPU_LINES,
     FLUSHING,
     NAN_IN_SDPA,
+    SPLIT,
     flex_eager_lines,
     on_cuda,
 )
@@ -137,7 +138,7 @@ def _on_cuda() -> dict[str, Callable[[], DenseBackend]]:
     of_halves = on_cuda("float32", "float64")
     flash, fused = _spell_call("FLASH_ATTENTION"), _spell_call("EFFICIENT_ATTENTION")
     kernels: dict[str, tuple[Dense, Contract, Precision, Snippet | None, tuple[Weaker, ...]]] = {
-        "sdpa/flash": (sdpa_flash, halves, FLASH_2, flash, of_halves),
+        "sdpa/flash": (sdpa_flash, halves, FLASH_2, flash, (*of_halves, *SPLIT)),
         "sdpa/efficient": (sdpa_efficient, efficient, FLUSHING_FLASH, fused, (*on_cuda("float64"), FLUSHING)),
         "sdpa/cudnn": (sdpa_cudnn, halves, FLUSHING_FLASH, None, (*of_halves, FLUSHING)),
         "flex/compiled": (flex_compiled, compiled, FLASH_ON_MATRIX_UNITS, None, COMPILED),

@@ -31,7 +31,8 @@ def _of_phase(own: Contract, phase: str) -> Iterator[str]:
         yield from _list_names("blocks", FEATURES["blocks"])
     else:
         yield from _list_names("call", _others("call", (phase,)))
-        yield from _list_names("queries and keys", FEATURES["queries and keys"])
+        without = ("no queries",) if phase == "chunked" else ()
+        yield from _list_names("queries and keys", _others("queries and keys", without))
         yield "cache: none"
     if phase == "decode" and own.blind == "undefined":
         yield from ("keys: 0", "sequences: no keys between others")

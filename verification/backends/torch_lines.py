@@ -24,6 +24,11 @@ FLASH_ON_CPU_LINES = (
     Weaker("exp_error", _FUSED, SDPA, "the exp for 16-bit inputs is a short polynomial, good to 2^-13"),
     Weaker("flushing", "", SDPA, _SUBNORMAL),
 )
+# What FlashAttention 2 does in a split, which torch asks of it where the device has cores to spare.
+SPLIT = (
+    Weaker("partials", "", SDPA, "a few long sequences are split over the device's cores, and their parts are merged"),
+    Weaker("merge", "", SDPA, "parts are weighted by exp(lse - total), as in FlashAttention 2's combine kernel"),
+)
 MATRIX_UNITS = (
     Weaker("probabilities", _FUSED, SDPA, _CAST),
     Weaker("truncating", "", SDPA, "matrix units cut off what lies below the largest product of a sum"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from verification.reporting.events import Event, to_line
+from verification.reporting.events import Event
+from verification.reporting.lines import to_line
 
 
 class JsonLines:

@@ -12,15 +12,7 @@ from rich.text import Text
 from verification.records.failure import Failure
 from verification.records.results import State
 from verification.reporting.broken import render_failure
-from verification.reporting.events import (
-    Event,
-    LawBroken,
-    RoundEnded,
-    RunEnded,
-    RunReady,
-    RunStarted,
-    WorkerLost,
-)
+from verification.reporting.events import Event, LawBroken, RoundEnded, RunEnded, RunReady, RunStarted, WorkerLost
 from verification.reporting.headline import headline
 from verification.reporting.pace import Pace, started_in
 from verification.reporting.summary import Summary

@@ -11,7 +11,7 @@ from benchmarks.power import faults, honest
 from benchmarks.power.faults import Row, describe_totals, hunt_by_name, write_reports
 from tests.properties.wrapped import HONEST, Wrapped
 from verification.problem.json_io import from_json
-from verification.reporting.events import read_events
+from verification.reporting.lines import read_events
 from verification.reporting.summary import Summary
 
 KEYS = {"id", "killed", "law", "problems", "seconds", "minimal"}

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from tests.properties.run.test_session import ROOT, session, words
 from verification.records.results import CellResult, State
-from verification.reporting.events import read_events
+from verification.reporting.lines import read_events
 from verification.reporting.summary import Summary
 
 TUTORIAL = ROOT / "docs" / "tutorial"

@@ -91,7 +91,7 @@ def row_of(entry: Entry, seconds: float = 60) -> Row:
 
 
 def asked(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["ledger", str(folder), *options])
+    return CliRunner().invoke(app, ["ledger", str(folder), *options], env={"COLUMNS": "160"})
 
 
 def test_states(tmp_path: Path) -> None:

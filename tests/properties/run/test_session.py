@@ -20,9 +20,10 @@ from properties.run.plan import Plan
 from properties.run.session import exit_code
 from verification.records.findings import load
 from verification.records.results import CellResult, State
-from verification.reporting.events import RoundEnded, read_events
+from verification.reporting.events import RoundEnded
 from verification.reporting.files import LOCK
 from verification.reporting.headline import duration
+from verification.reporting.lines import read_events
 from verification.reporting.summary import Summary
 
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,7 @@ import torch
 from tests.properties.run.test_session import ROOT, command, environment, words
 from tests.verification.processes import until
 from verification.records.results import State
-from verification.reporting.events import read_events
+from verification.reporting.lines import read_events
 from verification.reporting.summary import Summary
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device, so all cells run")

@@ -11,7 +11,8 @@ import pytest
 from tests.verification.reporting.samples import STARTED, cells, events
 from verification.problem.reading import ProblemError
 from verification.records.results import CellResult, State
-from verification.reporting.events import RoundEnded, RunStarted, from_line, read_events, to_line
+from verification.reporting.events import RoundEnded, RunStarted
+from verification.reporting.lines import from_line, read_events, to_line
 from verification.reporting.summary import Summary
 
 LINES = [to_line(event) for event in events()]
@@ -80,8 +81,8 @@ def test_every_field_is_checked(kind: str, tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ([LINES[0], LINES[1][: len(LINES[1]) // 2]], r"line 2: event: not JSON"),
-        ([LINES[1]], r"line 1: must be run_started, version 1 to 2"),
-        (['{"event": "run_started", "version": 3, "started": "", "seed": 1}'], r"line 1: version: 3 \(must be"),
+        ([LINES[1]], r"line 1: must be run_started, version 1 to 3"),
+        (['{"event": "run_started", "version": 4, "started": "", "seed": 1}'], r"line 1: version: 4 \(must be"),
         (['{"event": "run_started", "started": "", "seed": 1}'], r"line 1: version: None \(must be"),
         (["[" * 100_000], "line 1: event: not JSON"),
         (['{"event": ["run_started"]}'], "event: must be an object whose event is one of"),
@@ -120,7 +121,7 @@ def test_files_of_version_1_are_read(tmp_path: Path) -> None:
     events_read = read_events(written(tmp_path, *VERSION_1))
     started = events_read[0]
     assert isinstance(started, RunStarted)
-    assert (started.version, started.cells, started.seed) == (2, (), 5)
+    assert (started.version, started.cells, started.seed) == (3, (), 5)
     held, silent = Summary(events_read).results
     assert (held.ratio, held.verified, held.state) == (0.25, 2, "held")
     assert (silent.state, silent.why) == ("says nothing", "every problem was outside the law")

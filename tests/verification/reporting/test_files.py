@@ -21,11 +21,12 @@ from tests.verification.reporting.samples import (
     unreached,
 )
 from verification.records.results import State
-from verification.reporting.events import RunEnded, RunStarted, read_events, to_line
+from verification.reporting.events import RunEnded, RunStarted
 from verification.reporting.files import AT_THE_END, EARLIER, LOCK, Files
 from verification.reporting.headline import headline
 from verification.reporting.json_lines import JsonLines
 from verification.reporting.junit import junit
+from verification.reporting.lines import read_events, to_line
 from verification.reporting.markdown import markdown
 from verification.reporting.page import page
 from verification.reporting.summary import Summary
