@@ -57,8 +57,7 @@ def run_fuzz(
     It is 3 where nothing was found, but a report could not be written. Raises UsageError, UnknownBackend, ProblemError
     and WorkerDied.
     """
-    if minutes is not None and examples is not None:
-        raise UsageError(f"--minutes: {minutes:g} with --examples {examples} (one of them is the budget)")
+    _check_budget(minutes, examples)
     _check_choices(dtypes, devices, table)
     corpus = corpus or CORPUS
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
@@ -87,11 +86,8 @@ def run_fuzz(
         crash_after=crash_after,
         command=" ".join(["attn-verify", *sys.argv[1:]]),
     )
-    reporters: list[Reporter] = [
-        Terminal(console, began, table),
-        *([Sharp(console, AS_DOCUMENTED)] if sharp else []),
-        files,
-    ]
+    sharpened = [Sharp(console, AS_DOCUMENTED)] if sharp else []
+    reporters: list[Reporter] = [Terminal(console, began, table), *sharpened, files]
     code = run(plan, [*reporters, JsonLines(stdout)] if json else reporters)
     return NOT_VERIFIED if code == NOTHING and files.not_written else code
 
@@ -105,6 +101,12 @@ def _find_cells(
         asked = ", ".join(backends)
         raise UsageError(f"--sharp: {asked} (must state a `documented` precision that is not the declared one)")
     return found
+
+
+def _check_budget(minutes: float | None, examples: int | None) -> None:
+    """Raise UsageError where there are two."""
+    if minutes is not None and examples is not None:
+        raise UsageError(f"--minutes: {minutes:g} with --examples {examples} (one of them is the budget)")
 
 
 def _check_choices(dtypes: Sequence[str], devices: Sequence[str], table: str) -> None:

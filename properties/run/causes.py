@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from properties.laws.law import Law
+from properties.laws.law import Law, OutsideLaw
 from properties.run.afresh import NOT_REPEATABLE
+from properties.run.sparing import Sparing
 from properties.shrink.features import features
 from verification.backends.protocol import Backend
 from verification.oracle.judge import Violation
@@ -65,8 +66,8 @@ def same_cause(one: Failure, other: Failure) -> bool:
 
     They are where the same line raised the same exception; where one breaks on nearly every problem, so that nothing
     else can be told before it is mended; where neither stands alone in a fresh process; where both need the same
-    feature, or the smallest problem of each has what the other needs; or where one mistake would explain both numbers
-    and one of them has what the other needs.
+    feature, or the smallest problem of each has what the other needs; or where one mistake would explain both numbers,
+    and they break one law, or one of them has what the other needs.
     """
     if one.raised == other.raised != "" or (one.raised and one.everywhere):
         return True
@@ -81,6 +82,8 @@ def same_cause(one: Failure, other: Failure) -> bool:
         return _pair(other) in one.cells
     if one.need == other.need:
         return True
+    if one.as_if and set(one.as_if) == set(other.as_if) and one.finding.law == other.finding.law:
+        return True
     shared = one.need in features(problems[1]), bool(other.need) and other.need in features(problems[0])
     return all(shared) or (any(shared) and not set(one.as_if).isdisjoint(other.as_if))
 
@@ -90,8 +93,8 @@ def known_cause(
 ) -> Failure | None:
     """Return the known cause of a violation on a problem as it was drawn; None where it may be a new one.
 
-    It is known where the same line raised, and where the problem has the feature that a cause needs and the law breaks
-    on the smallest problem of that cause too.
+    It is known where the same line raised, where the problem has the feature that a cause needs and the law breaks on
+    the smallest problem of that cause too, and where the law itself makes a problem with that feature.
     """
     if isinstance(violation, Hang):
         return None
@@ -100,6 +103,8 @@ def known_cause(
             if violation.raised == cause.raised:
                 return cause
             continue
+        if cause.need and cause.need not in features(problem) and _makes(law, backend, problem, cause.need):
+            return cause
         same = cast(cause.finding.problem, problem.dtype)
         if same and (not cause.need or cause.need in features(problem)) and _breaks(law, backend, same):
             return cause
@@ -114,6 +119,17 @@ def cast(problem: Problem, dtype: str) -> Problem | None:
     with np.errstate(over="ignore"):
         held = all((np.array(given.values).astype(fmt) == np.array(given.values)).all() for given in problem.numbers)
     return replace(problem, dtype=dtype) if held and not problem.cache_dtype else None
+
+
+def _makes(law: Law, backend: Backend, problem: Problem, need: str) -> bool:
+    """Return True if the law, asked about a problem without a feature, asks the backend about one that has it."""
+    try:
+        law.ask(Sparing(backend, frozenset({need})), problem)
+    except OutsideLaw:
+        return True
+    except Violation:
+        pass
+    return False
 
 
 def _breaks(law: Law, backend: Backend, problem: Problem) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from properties.laws.law import Law, OutsideLaw
 from properties.run.broken import ALONE, After, Broken
+from properties.run.sparing import Sparing
 from properties.shrink.features import features
 from verification.backends.late import Watch
 from verification.backends.protocol import Backend
@@ -88,7 +89,7 @@ class Tally:
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
             self.labels.append([] if problem.misuse else labels(problem))  # a call that is refused tries nothing
         try:
-            verdict = law.ask(self.backend, problem)
+            verdict = law.ask(self._asked, problem)
             if counting or self.patient:
                 self.look_again()
         except OutsideLaw as outside:
@@ -109,6 +110,11 @@ class Tally:
             raise self._break(problem, broke)
         if counting:
             self.reasons["it raises there, as is told already"] += 1
+
+    @property
+    def _asked(self) -> Backend:
+        """Return the backend, which is spared what earlier causes need."""
+        return Sparing(self.backend, self.after.without) if self.after.without else self.backend
 
     @property
     def failure(self) -> str:
@@ -153,7 +159,7 @@ class Tally:
         for law in () if broken.problem.misuse else self.after.simpler:
             if law.speaks_of(broken.problem, self.backend.device):
                 try:
-                    law.ask(self.backend, broken.problem)
+                    law.ask(self._asked, broken.problem)
                 except OutsideLaw:
                     continue
                 except Violation as violation:

@@ -47,7 +47,9 @@ def headline(summary: Summary) -> Headline:
 
 
 def _verdict(summary: Summary) -> tuple[str, str]:
-    broken = {law for failure in summary.failures for law, _ in failure.broken}
+    asked = {result.law for result in summary.results}
+    broken = {failure.finding.law for failure in summary.failures}
+    broken |= {law for failure in summary.failures for law, _ in failure.broken if law in asked}
     broken |= {result.law for result in without_finding(summary)}
     survivors = sum(not fault.law for fault in summary.faults)
     unreached, cells = summary.states[State.NOT_REACHED], len(summary.results)

@@ -91,3 +91,10 @@ def test_a_run_that_ends_at_its_first_finding() -> None:
     cell = ("a_law", "float16", "cpu", "x")
     summary = Summary([RunStarted("now", 1, cells=(cell,)), RunEnded(1.0, 1, at_first=True)])
     assert summary.why_not_reached == "the run ended at its first finding, as asked"
+
+
+def test_a_law_that_makes_what_a_cause_needs_finds_no_new_one() -> None:
+    """One asks about other shapes too, of one key among them."""
+    summary, _ = fuzzed("ThreeBugs", (*AGREES, "other_shapes_do_not_matter"))
+    assert len(summary.failures) == 3
+    assert {failure.finding.law for failure in summary.failures} == set(AGREES)
