@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
@@ -23,22 +22,7 @@ def opaque(function: Function) -> Function:
     compiles for itself the parts that are worth it.
     """
     disable: Any = torch.compiler.disable
-    hidden: Any = None
-
-    @wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        nonlocal hidden
-        if "torch._dynamo" not in sys.modules:
-            return function(*args, **options)
-        hidden = hidden or disable(function)
-        return hidden(*args, **options)
-
-    # Not `torch.compiler.disable` at once, since that loads the compiler, for 2 s, and only those who compile need it.
-    # The compiler must not look into `call` either, where it would compile for the sizes of what is handed on: it heeds
-    # this mark where it meets a call, and the other where a frame is run.
-    cast(Any, call)._torchdynamo_disable = True
-    torch._C._dynamo.eval_frame.skip_code(call.__code__)
-    return cast(Function, call)
+    return cast(Function, disable(function))
 
 
 def drop_storage_offset(x: Tensor) -> Tensor:

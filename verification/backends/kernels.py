@@ -162,7 +162,7 @@ def _make_flex(device: str) -> DenseBackend:
 
 
 # Makers of torch's dense kernels, by device and name. No device is needed before a kernel is called, and flex/eager,
-# whose precision is measured, is not made for others: to call it loads the compiler, for 2 s.
+# whose precision is measured by a call, is not made where another one is asked for.
 KERNELS = {"cpu": _on_cpu(), "cuda": _on_cuda()}
 
 
