@@ -59,7 +59,15 @@ def tokens(problem: Problem) -> int:
     return sum(problem.key_lens) + (sum(problem.query_lens) if problem.phase == "prefill" else 0)
 
 
-@pytest.mark.parametrize("find", FINDS, ids=lambda find: f"{find.fault}, {find.law}")
+# These take the longest to be made small.
+_LONG = ("table-slides", "scale-bf16", "scale-twice")
+_EACH = [
+    pytest.param(find, id=f"{find.fault}, {find.law}", marks=pytest.mark.slow if find.fault in _LONG else ())
+    for find in FINDS
+]
+
+
+@pytest.mark.parametrize("find", _EACH)
 def test_found_and_small(find: Find) -> None:
     """Within 500 problems, and reduced to at most 4 tokens and the smallest sizes on which it shows."""
     _, broken = run(FAULTS[find.fault].backend(), find.law, EXAMPLES)
@@ -69,6 +77,7 @@ def test_found_and_small(find: Find) -> None:
     assert ((smallest.num_heads, smallest.num_kv_heads), smallest.head_dim) == (find.heads, find.head_dim)
 
 
+@pytest.mark.slow  # .ci/run hunts the honest layer with more
 @pytest.mark.parametrize("law", sorted({find.law for find in FINDS}))
 def test_the_honest_layer_passes(law: str) -> None:
     """In 200 problems, of which the law speaks of more than a fifth."""

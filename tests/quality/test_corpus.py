@@ -7,7 +7,7 @@ import pytest
 from properties.commands.given import open_given
 from properties.laws import LAWS
 from properties.run.worker import CORPUS as LAW
-from properties.run.worker import Task, replay, run_task
+from properties.run.worker import Task, run_task
 from verification.backends.attn_core import AttnCore
 from verification.faults import FAULTS
 from verification.records import findings
@@ -26,7 +26,9 @@ def test_every_fault_has_a_problem() -> None:
 def test_the_fault_breaks_on_its_problem(name: str) -> None:
     """The law of the file, or whatever it is called by now."""
     finding = FINDINGS[f"{name}.json"]
-    assert replay(finding.problem, open_given(finding, "", ""), LAWS)[1]
+    backend = open_given(finding, "", "")
+    own_first = sorted(LAWS, key=lambda law: law.name != finding.law)
+    assert any(law.speaks_of(finding.problem, "cpu") and law.breaks(backend, finding.problem) for law in own_first)
 
 
 @pytest.mark.slow  # every fuzz run asks this first: of the layer, it is a fifth of what .ci/run fuzzes

@@ -186,7 +186,7 @@ def test_what_breaks_a_law_is_kept(tmp_path: Path) -> None:
     assert "q0   ■·  sees 1 of 2  <- wrong" in done.stdout
 
 
-@pytest.mark.parametrize("full", ["reports/run.jsonl", "findings"])
+@pytest.mark.parametrize("full", ["reports/run.jsonl", pytest.param("findings", marks=pytest.mark.slow)])
 def test_a_full_disk_loses_nothing(tmp_path: Path, full: str) -> None:
     """One line says so, and the finding is on the screen."""
     taken = tmp_path / full
@@ -218,7 +218,9 @@ def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:
     assert f"started in {told.start_up:.0f} s" in (tmp_path / "reports/summary.md").read_text()
 
 
-@pytest.mark.parametrize(("backend", "code"), [("attn_core/eager", 130), ("mask-one-future", 1)])
+@pytest.mark.parametrize(
+    ("backend", "code"), [pytest.param("attn_core/eager", 130, marks=pytest.mark.slow), ("mask-one-future", 1)]
+)
 def test_ctrl_c_ends_a_run_with_its_report(tmp_path: Path, backend: str, code: int) -> None:
     """Within two seconds; what was found by then counts."""
     arguments = ("--minutes", "5", "--device", "cpu", "--backend", backend)

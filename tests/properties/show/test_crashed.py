@@ -29,7 +29,7 @@ def dying(name: str) -> Backend:
     ("name", "problem", "said"),
     [
         ("DiesOfTwo", TWO, "the backend died of SIGABRT"),
-        ("DiesOfSquares", SQUARE, "the backend ended its process with exit code 7"),
+        pytest.param("DiesOfSquares", SQUARE, "the backend ended its process with exit code 7", marks=pytest.mark.slow),
         ("Waits", SQUARE, "the backend did not answer within 1 s"),
     ],
 )

@@ -81,6 +81,7 @@ def test_a_crash_is_made_small(name: str, law: str, said: str) -> None:
     assert small.num_tokens <= 2
 
 
+@pytest.mark.slow
 def test_a_hang_is_made_small() -> None:
     """With few looks, each shorter than the time that is given; the last one has all of it, and is what is told."""
     loops = backend("LOOPS", 2.0)

@@ -19,7 +19,8 @@ def test_keeps_the_laws(dtype: str) -> None:
     keeps_the_laws(DotProductAttention(), dtype)
 
 
-@pytest.mark.parametrize("dtype", slow_but_first(MaskedAttention.contract.dtypes))
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", MaskedAttention.contract.dtypes)
 def test_keeps_them_under_masks(dtype: str) -> None:
     """A few: each size is compiled, operation by operation."""
     keeps_the_laws(MaskedAttention(), dtype, examples=3)
