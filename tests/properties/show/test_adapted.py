@@ -32,7 +32,10 @@ EXACT = Precision("float64", "float64", "float64", "float64")
 CHUNK = Problem("chunked", "float16", 1, 1, 1, (2,), (2,), 1, 3, (-1, -1), ((1, 2),), value_fill="index")
 
 
-@pytest.mark.parametrize("law", ["agrees_with_reference", "batch_does_not_matter", "a_chunk_is_its_decodes"])
+@pytest.mark.parametrize(
+    "law",
+    ["agrees_with_reference", "batch_does_not_matter", pytest.param("a_chunk_is_its_decodes", marks=pytest.mark.slow)],
+)
 def test_it_fails_by_its_assert_alone(law: str, tmp_path: Path) -> None:
     """And passes once the kernel is right."""
     _, broken, _ = fuzz(LAW[law], SeesOneMore(), "float16", 1, 60)
@@ -86,6 +89,7 @@ def test_helpers_of_any_name(tmp_path: Path) -> None:
     assert ended.error.startswith("AssertionError: token "), ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "problem", [replace(CHUNK, phase="decode", query_lens=(1,), slot_mapping=(2,)), CHUNK], ids=["decode", "chunked"]
 )
