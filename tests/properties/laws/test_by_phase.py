@@ -61,6 +61,7 @@ def first_broken(backend: Backend, examples: int = 12) -> tuple[str, str] | None
     return None
 
 
+@pytest.mark.slow
 def test_under_a_contract_that_differs_it_is_green() -> None:
     """Under one that does not, or that says it of the other phase, its prefill is broken."""
     leak = _leaking("prefill")

@@ -275,6 +275,7 @@ def test_a_worker_that_fails_is_no_violation(tmp_path: Path, what: str, said: st
     assert "violation" not in done.stdout.lower()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_hides_no_violation(tmp_path: Path) -> None:
     """One that was found before: the exit code is its."""
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what="raise MemoryError('no plan')"))

@@ -280,6 +280,7 @@ def test_in_pytest() -> None:
     assert "1 failed, 2 passed, 2 skipped" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_device_that_is_required_in_pytest() -> None:
     """Its cell fails, by the same word."""
     done, root = pytested(folder_with_adapters(), "--attn-require-cuda")
