@@ -17,6 +17,7 @@ import torch
 
 import attn_verify_plugin as plugin
 from properties.check.kernel import PROBLEMS
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "docs" / "tutorial"
@@ -25,16 +26,24 @@ PLUGIN = "attn_verify_plugin"
 BY_ENTRY_POINT = pytest.mark.skipif(PLUGIN not in entry_points(group="pytest11").names, reason="is not installed")
 
 
+PATH = os.pathsep.join(map(str, (ROOT, TUTORIAL)))
+ENVIRONMENT = {"PYTHONPATH": PATH, "PATH": "", "ATTN_CHECK_SHAPES": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+QUIET = ("-p", "no:cacheprovider", "-q")
+
+
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in that folder, with the project on the path and nothing of it loaded."""
+    command = (sys.executable, "-m", "pytest", *QUIET, *arguments)
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def run_warm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in that folder, with the project on the path."""
-    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments)
-    path = os.pathsep.join(map(str, (ROOT, TUTORIAL)))
-    environment = {"PYTHONPATH": path, "PATH": "", "ATTN_CHECK_SHAPES": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return warm.run("pytest", *QUIET, *arguments, cwd=folder, env=ENVIRONMENT)
 
 
 def laws(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(TUTORIAL, "-p", PLUGIN, "--pyargs", "properties", *arguments)
+    return run_warm(TUTORIAL, "-p", PLUGIN, "--pyargs", "properties", *arguments)
 
 
 def test_a_broken_law_fails_its_test() -> None:
@@ -190,11 +199,11 @@ FIXTURE = """
 def test_the_fixture(tmp_path: Path) -> None:
     """It takes its numbers from the options, and skips where there is no device, unless there has to be one."""
     (tmp_path / "test_theirs.py").write_text(dedent(FIXTURE))
-    came = run(tmp_path, "-p", PLUGIN, "-rs", "--attn-problems", "7")
+    came = run_warm(tmp_path, "-p", PLUGIN, "-rs", "--attn-problems", "7")
     assert "1 failed, 1 passed, 1 skipped" in came.stdout, came.stdout + came.stderr
     assert re.search(r"SKIPPED.*no CUDA device", came.stdout)
     assert "CheckFailed: nothing was verified of theirs/right" in came.stdout
-    came = run(tmp_path, "-p", PLUGIN, "--attn-problems", "7", "--attn-require-cuda", "-k", "elsewhere")
+    came = run_warm(tmp_path, "-p", PLUGIN, "--attn-problems", "7", "--attn-require-cuda", "-k", "elsewhere")
     assert "1 failed" in came.stdout
     assert "no CUDA device" in came.stdout
 

@@ -94,6 +94,7 @@ def test_attention_is_within_its_bound_and_logits_within_its_reach(
     assert moved <= reach
 
 
+@pytest.mark.slow
 def test_the_script_ends_with_0_and_shows_every_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 import properties
 from properties import CheckFailed, check_kernel
 from properties.laws import LAWS
+from tests import warm
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, Problem, promising
 from verification.adapters.written import attend_in_torch
 from verification.catalogue import UnknownBackend
@@ -259,9 +260,9 @@ def test_from_any_folder(tmp_path: Path, mode: str) -> None:
     )
     for name, first in (("wrong", at_the_end), ("mended", mended)):
         (tmp_path / f"test_{name}.py").write_text(dedent(THEIR_TEST).replace("FROM", first))
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode", mode)
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    came = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    options = ("-q", "-p", "no:cacheprovider", "--import-mode", mode)
+    came = warm.run("pytest", *options, cwd=tmp_path, env=environment)
     assert "1 failed, 1 passed" in came.stdout, came.stdout + came.stderr
     assert "FAILED test_wrong.py::test_small" in came.stdout
     assert "CheckFailed: theirs/small on cpu breaks agrees_with_reference in float32" in came.stdout

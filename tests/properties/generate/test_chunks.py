@@ -97,7 +97,10 @@ class _Wrong(TokenByToken):
         return replace(right, context_lens=self.ends(*of_query, ends).to(ends.dtype))
 
 
-@pytest.mark.parametrize("ends", [_sees_all, _sees_one_more, _top_left, _prefix_alone, _first_one_lost])
+_SLOW = (pytest.param(ends, marks=pytest.mark.slow) for ends in (_sees_all, _top_left, _first_one_lost))
+
+
+@pytest.mark.parametrize("ends", [_sees_one_more, _prefix_alone, *_SLOW])
 @pytest.mark.parametrize(
     "law", ["agrees_with_reference", pytest.param("a_chunk_is_its_decodes", marks=pytest.mark.slow)]
 )
@@ -112,6 +115,7 @@ def test_bugs_are_found_and_small(ends: Ends, law: str) -> None:
     assert small.num_queries <= 2
 
 
+@pytest.mark.slow
 def test_the_future_law_sees_a_future() -> None:
     """Of the same chunk, in the cache."""
     _, broken, _ = fuzz(

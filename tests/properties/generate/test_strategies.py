@@ -21,7 +21,7 @@ from verification.problem.json_io import from_json, to_json
 from verification.problem.misuse import MISUSES
 from verification.tensors.inputs import make_inputs
 
-EXAMPLES, PHASES = 3000, ("prefill", "decode")
+EXAMPLES, PHASES = 1000, ("prefill", "decode")
 _dtypes = sampled_from(tuple(FORMATS))
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from properties.run.plan import Plan
 from properties.run.session import exit_code
+from tests import warm
 from verification.records.findings import load
 from verification.records.results import CellResult, State
 from verification.reporting.events import RoundEnded
@@ -29,7 +30,8 @@ from verification.reporting.summary import Summary
 ROOT = Path(__file__).parents[3]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 FEW = ("--examples", "3", "--seed", "5", "--device", "cpu", "--dtype", "float16", "-k", "agrees_with", "-k", "cache_is")
-ONE_LAW = ("--seed", "5", "--dtype", "float16", "--device", "cpu", "-k", "agrees_with")
+CELL = ("--seed", "5", "--dtype", "float16", "--device", "cpu", "-k", "agrees_with")
+ONE_LAW = (*CELL, "--examples", "50")
 
 
 NO_CORPUS = mkdtemp(prefix="corpus-")
@@ -52,8 +54,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def session(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run in ``folder``, which gets its findings and reports."""
-    wanted = command(*arguments)
-    return subprocess.run(wanted, cwd=folder, env=environment(**more), capture_output=True, text=True, check=False)
+    _, _, module, *words = command(*arguments)
+    return warm.run(module, *words, cwd=folder, env=environment(**more))
 
 
 def words(output: str) -> str:
@@ -157,18 +159,16 @@ def test_exit_codes(states: list[State], options: dict[str, bool], code: int) ->
 
 
 def test_a_budget_that_ends_too_soon(tmp_path: Path) -> None:
-    """The cells that had no turn are named, and the exit code is 3 whatever is allowed: nothing was verified."""
+    """The cells that had no turn are named, and the exit code is 3 although that is allowed: nothing was verified."""
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what="import time; time.sleep(600)"))
-    slow = ("--minutes", "0.05", "--trusted", "--backend", "adapter:Broken", *ONE_LAW)
-    for more in ((), ("--partial",)):
-        done = session(tmp_path, *slow, *more)
-        assert done.returncode == 3, done.stderr
-        said = words(done.stdout)
-        assert "not reached, since the budget ended first: agrees_with_reference-float16-cpu-attn_core/eager" in said
-        assert "1 cell: 0 held, 0 broken, 0 say nothing, 1 not reached, 0 not run" in said
-        assert "Nothing was verified; exit code 3; " in said
-        assert "no problem finished by then" in said
-        assert "violation" not in said.lower()
+    done = session(tmp_path, "--minutes", "0.05", "--partial", "--trusted", "--backend", "adapter:Broken", *CELL)
+    assert done.returncode == 3, done.stderr
+    said = words(done.stdout)
+    assert "not reached, since the budget ended first: agrees_with_reference-float16-cpu-attn_core/eager" in said
+    assert "1 cell: 0 held, 0 broken, 0 say nothing, 1 not reached, 0 not run" in said
+    assert "Nothing was verified; exit code 3; " in said
+    assert "no problem finished by then" in said
+    assert "violation" not in said.lower()
 
 
 def test_what_breaks_a_law_is_kept(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_worker_that_fails_is_no_violation(tmp_path: Path, what: str, said: st
     and the exit code is 3.
     """
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what=what))
-    done = session(tmp_path, *ONE_LAW, "--examples", "5", "--trusted", "--backend", "adapter:Broken")
+    done = session(tmp_path, *ONE_LAW, "--trusted", "--backend", "adapter:Broken")
     assert done.returncode == 3, done.stdout
     assert said in done.stderr
     [ending] = Summary(read_events(tmp_path / "reports/run.jsonl")).endings
@@ -280,7 +280,7 @@ def test_a_worker_that_dies_hides_no_violation(tmp_path: Path) -> None:
     """One that was found before: the exit code is its."""
     (tmp_path / "adapter.py").write_text(ADAPTER.format(what="raise MemoryError('no plan')"))
     backends = ("--backend", "mask-one-future", "--backend", "adapter:Broken")
-    done = session(tmp_path, *ONE_LAW, "--examples", "50", "--trusted", "--workers", "1", *backends)
+    done = session(tmp_path, *ONE_LAW, "--trusted", "--workers", "1", *backends)
     assert done.returncode == 1, done.stderr
     [ending] = Summary(read_events(tmp_path / "reports/run.jsonl")).endings
     assert (ending.exit_code, ending.error) == (1, "MemoryError: no plan")

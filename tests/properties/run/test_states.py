@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from tests import warm
 from tests.properties.run.test_session import ROOT, command, environment, words
 from tests.verification.processes import until
 from verification.records.results import State
@@ -88,7 +88,8 @@ def folder_with_adapters() -> Path:
 def begun(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A session that is under way; whatever is left of it at the end is killed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    wanted = command(*arguments, "--minutes", "10", "--workers", "1", "--trusted")
+    # With this seed the planted fault breaks in its first ten problems.
+    wanted = command(*arguments, "--minutes", "10", "--seed", "5", "--workers", "1", "--trusted")
     running = subprocess.Popen(wanted, cwd=folder, env=environment(), text=True, start_new_session=True, **pipes)  # type: ignore[call-overload]
     try:
         yield running
@@ -239,16 +240,10 @@ def pytested(folder: Path, *more: str) -> tuple[subprocess.CompletedProcess[str]
     chosen = "agrees_with_reference-float16 or (long_contexts_average-float16-cpu and small)"
     backends = (f"--attn-backend={name}" for name in BACKENDS[:3])
     asked_of = (*backends, "-k", f"({chosen}) and not (cuda and (small or mask))", "--attn-problems", "10")
-    program = (sys.executable, "-m", "pytest", "-p", "attn_verify_plugin", "-p", "no:cacheprovider", "-rA")
+    options = ("-p", "attn_verify_plugin", "-p", "no:cacheprovider", "-rA", "--junit-xml", "tests.xml")
     path = os.pathsep.join([str(ROOT), str(folder)])
-    done = subprocess.run(
-        [*program, "--pyargs", "properties", *asked_of, "--junit-xml", "tests.xml", *more],
-        cwd=folder,
-        env=environment(PYTHONPATH=path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    asked_for = ("--pyargs", "properties", *asked_of, *more)
+    done = warm.run("pytest", *options, *asked_for, cwd=folder, env=environment(PYTHONPATH=path))
     return done, ElementTree.parse(folder / "tests.xml").getroot()
 
 
@@ -300,8 +295,8 @@ def test_a_run_that_is_killed(tmp_path: Path) -> None:
         running.wait()
     assert Summary(read_events(events)).states[State.NOT_REACHED] == 2
     made = tmp_path / "made.html"
-    report = [sys.executable, "-m", "properties.cli", "report", str(events), "--output", str(made)]
-    done = subprocess.run(report, env=environment(), capture_output=True, text=True, check=True)
+    done = warm.run("properties.cli", "report", str(events), "--output", str(made), env=environment())
+    assert done.returncode == 0, done.stderr
     assert "2 cells: 0 held, 0 broken, 0 say nothing, 2 not reached, 0 not run" in words(done.stdout)
     for text in (made.read_text(), page.read_text()):
         assert "<h1>Nothing was verified, not ended</h1>" in text

@@ -30,7 +30,7 @@ def dying(name: str) -> Backend:
     [
         ("DiesOfTwo", TWO, "the backend died of SIGABRT"),
         pytest.param("DiesOfSquares", SQUARE, "the backend ended its process with exit code 7", marks=pytest.mark.slow),
-        ("Waits", SQUARE, "the backend did not answer within 1 s"),
+        pytest.param("Waits", SQUARE, "the backend did not answer within 1 s", marks=pytest.mark.slow),
     ],
 )
 def test_it_dies_alone(name: str, problem: Problem, said: str, tmp_path: Path) -> None:
