@@ -78,8 +78,8 @@ def tasks(
     """Make the tasks of all rounds. Before its first cell a backend gets a first look, and the corpus.
 
     A cell that has broken goes on without what ``heard_by`` says of it, and gets no task where it has ended by then.
-    ``causes_of`` says which causes are known of its backend. With ``shares`` a round of a cell is a slice of time, and a
-    cell that has had more than the others has none.
+    ``causes_of`` says which causes are known of its backend. With ``shares`` a round of a cell is a slice of time, and
+    a cell that has had more than the others has none.
     """
 
     def is_ended(cell: Cell) -> bool:

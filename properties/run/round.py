@@ -117,8 +117,8 @@ def fuzz(
 def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:
     """Return a check of one problem that ends the round where its time is over.
 
-    Hypothesis draws the simplest problem first, whatever the seed. A slow backend may have time for little else, so only
-    the first round of a cell asks it: of rounds whose time is limited, since a number of problems must not change.
+    Hypothesis draws the simplest problem first, whatever the seed. A slow backend may have time for little else, so of
+    rounds whose time is limited only the first one asks it. Rounds that are counted ask it each.
     """
     if until == float("inf"):
         return tally.check

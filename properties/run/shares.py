@@ -12,8 +12,8 @@ from verification.records.results import CellResult, Identity
 # A cell gets its share of the budget in so many slices: soon enough that all cells have several turns, and few enough
 # that a turn is long beside its start and its end, which take 40 ms (Hypothesis, and the last look at late writes).
 SLICES = 6
-# Seconds. Below the least a turn would be little else than start and end. Above the most a run would tell too seldom how
-# it goes, and workers would hear too late which causes others have found.
+# Seconds. Below the least a turn would be little else than start and end. Above the most a run would tell too seldom
+# how it goes, and workers would hear too late which causes others have found.
 _LEAST, _MOST = 0.1, 5.0
 # A turn may have so many times the problems that fit into its time by the pace so far, so that the time ends it. Not
 # many more: Hypothesis keeps a tenth of them small, and those come first.

@@ -29,8 +29,8 @@ def result_of(task: Task, cost: float) -> CellResult:
 
 
 def simulate(plan: Plan, slow: float, *, fair: bool = True) -> dict[tuple[str, ...], list[CellResult]]:
-    """The rounds of each cell until the budget is spent, on a simulated clock; a problem of the slow cell takes so long,
-    and one of the others 10 ms.
+    """The rounds of each cell until the budget is spent, on a simulated clock. A problem of the slow cell takes so
+    long, and one of the others 10 ms.
     """
     shares = shares_of(plan) if fair else None
     ahead = tasks(plan, lambda _: Heard(), shares=shares)
@@ -58,7 +58,7 @@ def seconds(rounds: list[CellResult]) -> float:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("slow", [0.01, 0.3, 2.0, 7.0])
 def test_a_slow_cell_starves_no_other(slow: float, workers: int) -> None:
-    """All have as much time, but for a slice and for a problem of the slow one that nobody can cut; and several turns."""
+    """All have as much time, but for a slice, and for a problem of the slow one that nobody can cut; all have turns."""
     plan = Plan(CELLS, 5, minutes=1.0, workers=workers)
     share, cut = 60 * workers / len(CELLS), slice_of(1.0, workers, len(CELLS))
     found = simulate(plan, slow)
