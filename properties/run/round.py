@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
 
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
@@ -73,9 +74,7 @@ def fuzz(
     """
     check_bitwise(backend.contract)
     tally, start = Tally(law, backend, stop, after), time.monotonic()
-    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
-    if after.without:
-        strategy = strategy.filter(lambda problem: features(problem).isdisjoint(after.without))
+    strategy = _problems_of(law, backend, dtype, after.without)
     seed = crc32(f"{base_seed}/{law.name}/{dtype}{f'/{after.turn}' if after.turn else ''}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
@@ -112,6 +111,12 @@ def fuzz(
     )
     broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
     return Round(result, broken, Coverage.of(tally.labels))
+
+
+def _problems_of(law: Law, backend: Backend, dtype: str, without: frozenset[str]) -> SearchStrategy[Problem]:
+    """Return the strategy for problems of which a law speaks, and which have none of the features."""
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
+    return strategy.filter(lambda problem: features(problem).isdisjoint(without)) if without else strategy
 
 
 def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:
