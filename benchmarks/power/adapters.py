@@ -1,9 +1,9 @@
 """docs/adapters.md, made from the events of sweeps over released software.
 
 ``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page; with ``--again`` it keeps the tables that are
-there, and puts these sweeps beside, in the place of earlier ones of the same backends. A sweep is `attn-verify fuzz --backend` with one
-backend, so that no library runs in another's process. A broken cell that no entry of docs/findings.md explains is
-refused.
+there, and puts these sweeps beside, in the place of earlier ones of the same backends. A sweep is
+`attn-verify fuzz --backend` with one backend, so that no library runs in another's process. A broken cell that no entry
+of docs/findings.md explains is refused.
 """
 
 from __future__ import annotations
