@@ -44,6 +44,12 @@ def test_rows_say_what_was_tried_and_what_was_not() -> None:
     assert tabulate_by_dtype(KNOWN.results)[1][-1] == "1 of 1: 2"
 
 
+def test_a_cell_that_another_breaks_is_counted() -> None:
+    """Though no problem of its own was tried in it."""
+    cells = [(AGREES, "float64", 3, 0, 0.1, "2 elements"), (LOGS, "float64", 0, 0, 0.0, "with agrees_with_reference")]
+    assert tabulate_by_dtype(sweep("onnxruntime/Attention", *cells).results)[0][-1] == "2 of 2: 2"
+
+
 def test_laws_say_what_broke_and_who_was_silent() -> None:
     laws = tabulate_by_law([*HOLDS.results, *KNOWN.results])
     assert laws == [
@@ -70,9 +76,11 @@ def test_every_explanation_is_an_entry() -> None:
 
 
 def test_sweeps_are_put_beside_earlier_ones() -> None:
-    """Whose tables stay; a third sweep takes the place of the second."""
+    """Whose tables stay; a third sweep takes the place of a second one of its backend, and of no other."""
     first = make_page([HOLDS])
-    page = put_again(put_again(first, [KNOWN]), [HOLDS, KNOWN])
+    second = sweep("jax/dot_product_attention", (AGREES, "float32", 9, 0, 0.75, ""))
+    page = put_again(put_again(first, [second, KNOWN]), [HOLDS])
+    assert "0.750 | 0.250" not in page
     assert page.startswith(first.rstrip())
     assert page.count("## Swept again") == 1
     rows = page.split("## Swept again")[1]
