@@ -45,7 +45,7 @@ class Late(Wrapped):
 
 
 # Right after a call has returned it may still be seen by the first look; then it is told by the ordinary laws.
-AT_ONCE, SOON, LATER = (Late(AttnCore(), delay) for delay in (0.0, 0.001, 0.02))
+AT_ONCE, SOON, LATER = (Late(AttnCore(), delay) for delay in (0.0, 0.005, 0.02))
 AFTER_A_PREFILL = Late(AttnCore(), 0.01, phases=("prefill",))
 IN_A_GUARD = Late(AttnCore(), 0.01, "arena")
 HONEST = Late(AttnCore(), 0.01, "mask")  # which no call of it has
