@@ -22,7 +22,7 @@ from verification.oracle.violation import LATE, LateWrite
 from verification.records.findings import Finding
 
 AGREES = next(law for law in LAWS if law.name == "agrees_with_reference")
-WRITERS = {"1 ms": SOON, "20 ms": LATER, "in a guard": IN_A_GUARD}
+WRITERS = {"5 ms": SOON, "20 ms": LATER, "in a guard": IN_A_GUARD}
 
 
 @pytest.mark.parametrize("name", WRITERS)
