@@ -22,6 +22,7 @@ from properties.run.broken import Broken as Broken
 from properties.run.tally import Stopped, Tally
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
+from properties.shrink.halve import halve_problem, is_large
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
 from verification.backends.late import watching
@@ -83,10 +84,7 @@ def fuzz(
         if shrink:
             _made_small(tally)
     except Stopped:
-        if tally.broken and isinstance(tally.broken.violation, Hang):
-            _made_small_in_a_hurry(tally)
-        elif shrink and tally.broken and isinstance(tally.broken.violation, LateWrite) and not tally.is_known:
-            _made_small_patiently(tally)
+        _made_small_without_hypothesis(tally, shrink)
     result = CellResult(
         law.name,
         dtype,
@@ -106,13 +104,24 @@ def fuzz(
     return Round(result, broken, Coverage.of(tally.labels))
 
 
+def _made_small_without_hypothesis(tally: Tally, shrink: bool) -> None:
+    """Make the broken problem small where Hypothesis was stopped at it: each of its looks would take too long."""
+    if tally.broken and isinstance(tally.broken.violation, Hang):
+        _made_small_in_a_hurry(tally)
+    elif shrink and tally.broken and not tally.is_known:
+        is_late = isinstance(tally.broken.violation, LateWrite)
+        (_made_small_patiently if is_late else _made_small)(tally)
+
+
 def _made_small(tally: Tally) -> None:
-    """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied; then come fewer
-    tokens, then numbers that a person can read.
+    """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied, and a large
+    problem is halved; then come fewer tokens, then numbers that a person can read.
     """
     assert tally.broken is not None
     with suppress(Stopped):
-        simplify_numbers(reduce_problem(tally.broken.problem, tally.breaks), tally.breaks)
+        problem = halve_problem(tally.broken.problem, tally.breaks)
+        if not is_large(problem):
+            simplify_numbers(reduce_problem(problem, tally.breaks), tally.breaks)
 
 
 def _made_small_in_a_hurry(tally: Tally) -> None:

@@ -11,6 +11,7 @@ from properties.laws.law import Law, OutsideLaw
 from properties.run.broken import ALONE, After, Broken
 from properties.run.sparing import Sparing
 from properties.shrink.features import features
+from properties.shrink.halve import is_large
 from verification.backends.late import Watch
 from verification.backends.protocol import Backend
 from verification.oracle.judge import Violation
@@ -135,11 +136,11 @@ class Tally:
 
     def _break(self, problem: Problem, violation: Violation) -> Violation:
         """Keep the problem, and return the violation of the simplest law. Ends the round where nothing more is to be
-        learnt of the problem, or at too high a price.
+        learnt of the problem, or at too high a price: Hypothesis would look at a large one hundreds of times.
         """
         self.tried.append((problem, True))
         self.found = self.found or time.monotonic()
-        known = False
+        known, too_large = False, self.broken is None and is_large(problem)
         if self.broken:
             self.broken = replace(self.broken, problem=problem, violation=violation)
         else:
@@ -150,7 +151,7 @@ class Tally:
                 known = self.is_known
         if isinstance(violation, Hang):
             self.hangs_left -= 1
-        if known or self.hangs_left < 0:
+        if known or too_large or self.hangs_left < 0:
             raise Stopped
         return self.broken.violation
 
