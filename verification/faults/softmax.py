@@ -46,7 +46,7 @@ def _least_maximum(hidden: Tensor) -> Tensor:
 def softmax_flushed(original: Original, scores: Tensor, hidden: Tensor | None = None) -> Tensor:
     """Weights of scores below -88 are flushed to 0 before the largest is subtracted: a row of such scores loses all."""
     flushed = scores < -88
-    return original(scores, flushed if hidden is None else hidden | flushed)
+    return original(scores.masked_fill(flushed, -torch.inf), hidden).masked_fill(flushed, 0.0)
 
 
 @swaps(eager, "attention_weights")
