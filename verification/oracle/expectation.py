@@ -104,12 +104,14 @@ def expect(inputs: Inputs, precision: Precision, device: str | None = None, blin
                 result = _with_blind(blind, result, device, problem, sequence, roundings)
             attended.append((sequence, result))
             for name, parts in result.outputs.items():
-                whole = outputs.setdefault(name, _zeros(name, problem))
-                for array, part in zip(whole, parts, strict=True):
+                if name not in outputs:
+                    outputs[name] = _zeros(name, problem)
+                for array, part in zip(outputs[name], parts, strict=True):
                     array[sequence.rows] = part.swapaxes(0, 1)
             predictions += _sequence_events(i, stored, sequence, result)
-        out = outputs.setdefault("out", _zeros("out", problem))
-        predictions += predict_range("attention_output", *out, FORMATS[problem.dtype])
+        if not attended:
+            outputs["out"] = _zeros("out", problem)
+        predictions += predict_range("attention_output", *outputs["out"], FORMATS[problem.dtype])
     return Expectation(outputs, tuple(predictions), tuple(attended), roundings)
 
 

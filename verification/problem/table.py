@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ class TensorRow:
     name: str
     """Name of the field in `Inputs` and `Tensors`, and of the parameter in a script."""
     axes: tuple[str, ...]
-    """Names of its axes, outermost first: keys of `sizes`."""
+    """Names of its axes, outermost first: keys of `LENGTHS`."""
     format: RowFormat
     """Format in which its elements are stored."""
     role: Role
@@ -51,10 +52,8 @@ class TensorRow:
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """Return its shape in a call of ``problem``."""
-        of = sizes(problem)
-        if self.format == "mask":
-            return problem.scoring.mask_shape(*(of[axis] for axis in self.axes))
-        return tuple(of[axis] for axis in self.axes)
+        shape = tuple(LENGTHS[axis](problem) for axis in self.axes)
+        return problem.scoring.mask_shape(*shape) if self.format == "mask" else shape
 
     def dtype(self, problem: Problem) -> np.dtype[Any]:
         """Return NumPy's type for its elements."""
@@ -72,7 +71,7 @@ class OutputRow:
     name: str
     """Name under which it is returned."""
     axes: tuple[str, ...]
-    """Names of its axes, outermost first: keys of `sizes`. The first is ``"T"``: one row a query."""
+    """Names of its axes, outermost first: keys of `LENGTHS`. The first is ``"T"``: one row a query."""
     format: str
     """``"input"`` for `Problem.dtype`, or a name of `FORMATS`."""
     meaning: str
@@ -80,30 +79,29 @@ class OutputRow:
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """Return its shape in an answer to ``problem``."""
-        return tuple(sizes(problem)[axis] for axis in self.axes)
+        return tuple(LENGTHS[axis](problem) for axis in self.axes)
 
     def dtype(self, problem: Problem) -> np.dtype[Any]:
         """Return NumPy's type for its elements."""
         return FORMATS[problem.dtype if self.format == "input" else self.format].numpy
 
 
-def sizes(problem: Problem) -> dict[str, int]:
-    """Return the length of every axis by its name. ``Lq`` and ``Lk``, a mask's, suppose sequences of equal lengths."""
-    return {
-        "T": problem.num_queries,
-        "T_k": problem.num_new_keys,
-        "H": problem.num_heads,
-        "G": problem.num_kv_heads,
-        "D": problem.head_dim,
-        "N": problem.num_blocks,
-        "S": problem.block_size,
-        "M": problem.table_width,
-        "B": problem.num_sequences,
-        "B + 1": problem.num_sequences + 1,
-        "Lq": max(problem.query_lens, default=0),
-        "Lk": max(problem.key_lens, default=0),
-    }
-
+#: Functions that return the length of an axis, by its name. ``Lq`` and ``Lk``, a mask's, suppose sequences of equal
+#: lengths. Each is a function of its own, since shapes are asked for many times and have few axes.
+LENGTHS: dict[str, Callable[[Problem], int]] = {
+    "T": attrgetter("num_queries"),
+    "T_k": attrgetter("num_new_keys"),
+    "H": attrgetter("num_heads"),
+    "G": attrgetter("num_kv_heads"),
+    "D": attrgetter("head_dim"),
+    "N": attrgetter("num_blocks"),
+    "S": attrgetter("block_size"),
+    "M": attrgetter("table_width"),
+    "B": attrgetter("num_sequences"),
+    "B + 1": lambda problem: problem.num_sequences + 1,
+    "Lq": lambda problem: max(problem.query_lens, default=0),
+    "Lk": lambda problem: max(problem.key_lens, default=0),
+}
 
 #: Name of a position on each axis, as a person calls it.
 AXIS_NAMES = {"T": "token", "T_k": "token", "H": "head", "G": "kv head", "D": "dim", "N": "block", "S": "offset"}

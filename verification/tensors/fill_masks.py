@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 
-# Any three numbers: each makes another stream from the problem's seed, for the mask, the sinks and the blind rows.
-_STREAMS = 0x5C0, 0x51C, 0xB11
+# Any three numbers: each makes another stream from the problem's seed.
+_MASK, _SINKS, _BLIND_ROWS = 0x5C0, 0x51C, 0xB11
 Array = NDArray[Any]
 
 
@@ -21,21 +21,22 @@ def make_masks(problem: Problem) -> dict[str, Array]:
     Each row of a mask shows key 0, so that no row is empty which causality leaves a key; with `Scoring.blind_rows`, two
     rows in five, at least one, show no key.
     """
-    rng, sinks_rng, blind_rng = (np.random.default_rng((problem.seed, stream)) for stream in _STREAMS)
     fmt, found = FORMATS[problem.dtype].numpy, dict[str, Array]()
     if problem.scoring.mask and problem.query_lens:
         shape = problem.scoring.mask_shape(
             problem.num_sequences, problem.num_heads, problem.query_lens[0], problem.key_lens[0]
         )
+        rng = np.random.default_rng((problem.seed, _MASK))
         shown = rng.random(shape) < 0.7
         shown[..., 0] = True
         if problem.scoring.blind_rows:
-            blind = blind_rng.random(shape[:-1]) < 0.4
+            blind = np.random.default_rng((problem.seed, _BLIND_ROWS)).random(shape[:-1]) < 0.4
             shown[blind if blind.any() else ~blind] = False
         found["mask"] = shown
         if problem.scoring.mask == "float":
             # Sixteenths are exact in every format.
             found["mask"] = np.where(shown, rng.integers(-32, 33, shape) / 16, -np.inf).astype(fmt)
     if problem.scoring.sinks:
-        found["sinks"] = (sinks_rng.integers(-32, 33, problem.num_heads) / 16).astype(fmt)
+        rng = np.random.default_rng((problem.seed, _SINKS))
+        found["sinks"] = (rng.integers(-32, 33, problem.num_heads) / 16).astype(fmt)
     return found
