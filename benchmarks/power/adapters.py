@@ -1,9 +1,9 @@
 """docs/adapters.md, made from the events of sweeps over released software.
 
 ``python -m benchmarks.power.adapters RUN.jsonl ...`` writes the page; with ``--again`` it keeps the tables that are
-there, and puts these sweeps beside. A sweep is `attn-verify fuzz --backend` with one
-backend, so that no library runs in another's process. A broken cell that no entry of docs/findings.md explains is
-refused.
+there, and puts these sweeps beside, in the place of earlier ones of the same backends. A sweep is
+`attn-verify fuzz --backend` with one backend, so that no library runs in another's process. A broken cell that no entry
+of docs/findings.md explains is refused.
 """
 
 from __future__ import annotations
@@ -42,6 +42,16 @@ AGAIN = """## Swept again
 On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above,
 and the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer
 cells are counted; entries are those of [findings.md](findings.md). Backends without a row were not swept to an end."""
+_AGAIN_HEADING = (
+    "backend",
+    "dtype",
+    "tried",
+    "verified",
+    "largest err/bound",
+    "before",
+    "broken cells",
+    "before",
+)
 # Order of the page's rows.
 _LAWS = [CORPUS, *(law.name for law in LAWS)]
 Row = tuple[str, ...]
@@ -145,20 +155,16 @@ def make_page(summaries: Sequence[Summary]) -> str:
 
 
 def put_again(page: str, summaries: Sequence[Summary]) -> str:
-    """Return a page with these sweeps beside the ones that it has. Raises ValueError as `check` does."""
+    """Return a page with these sweeps beside the ones that it has, which stay where no sweep here is of the same
+    backend. Raises ValueError as `check` does.
+    """
     check(summaries)
-    kept = page.split(AGAIN.splitlines()[0])[0].rstrip()
-    heading = (
-        "backend",
-        "dtype",
-        "tried",
-        "verified",
-        "largest err/bound",
-        "before",
-        "broken cells",
-        "before",
-    )
-    rows = [heading, ("---",) * len(heading), *tabulate_again(summaries, kept)]
+    kept, _, again = page.partition(AGAIN.splitlines()[0])
+    kept = kept.rstrip()
+    new = tabulate_again(summaries, kept)
+    swept = {name for name, *_ in new}
+    earlier = [row for row in _read_rows(again)[2:] if row[0] not in swept]
+    rows = [_AGAIN_HEADING, ("---",) * len(_AGAIN_HEADING), *earlier, *new]
     return "\n\n".join([kept, AGAIN, "\n".join(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 

@@ -70,9 +70,11 @@ def test_every_explanation_is_an_entry() -> None:
 
 
 def test_sweeps_are_put_beside_earlier_ones() -> None:
-    """Whose tables stay; a third sweep takes the place of the second."""
+    """Whose tables stay; a third sweep takes the place of a second one of its backend, and of no other."""
     first = make_page([HOLDS])
-    page = put_again(put_again(first, [KNOWN]), [HOLDS, KNOWN])
+    second = sweep("jax/dot_product_attention", (AGREES, "float32", 9, 0, 0.75, ""))
+    page = put_again(put_again(first, [second, KNOWN]), [HOLDS])
+    assert "0.750 | 0.250" not in page
     assert page.startswith(first.rstrip())
     assert page.count("## Swept again") == 1
     rows = page.split("## Swept again")[1]
