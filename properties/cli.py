@@ -48,6 +48,7 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         stdout = sys.stdout
         try:
+            _start_nursery(kwargs)
             # Imported here, so that `--help` and a misspelt option need not wait for torch; Ctrl-C may come meanwhile.
             from properties.commands.errors import EXIT_CODES, told
 
@@ -68,6 +69,15 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return run
+
+
+def _start_nursery(options: dict[str, Any]) -> None:
+    """Start the process that other people's backends are forked from, so that it loads torch while this one does."""
+    named = options.get("backend") or options.get("backends") or []
+    if any(":" in name for name in ([named] if isinstance(named, str) else named)) and not options.get("trusted"):
+        from verification.isolation.nursery import start_early
+
+        start_early()
 
 
 @app.command()

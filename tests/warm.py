@@ -19,7 +19,15 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LOADED = ("properties.commands.errors", "properties.commands.fuzz", "properties.commands.report")
+LOADED = (
+    "properties.commands.errors",
+    "properties.commands.fuzz",
+    "properties.commands.report",
+    "verification.backends.captured",
+    "verification.backends.kernels",
+    "verification.faults",
+    "matplotlib.figure",
+)
 
 
 def run(

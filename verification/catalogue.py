@@ -1,4 +1,8 @@
-"""Names of backends: ours, torch's kernels, planted faults, and anybody's as ``module:attribute``."""
+"""Names of backends: ours, torch's kernels, planted faults, and anybody's as ``module:attribute``.
+
+Ours and torch's are imported when one is asked for: they load torch's compiler, which takes a second that a process which
+asks other people's backends alone need not wait.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,11 @@ from typing import Any
 
 import torch
 
-from verification.backends.attn_core import FAST, AttnCore, fast
-from verification.backends.captured import Compiled, Replayed
 from verification.backends.contract import Contract
 from verification.backends.documented import AS_DOCUMENTED, as_documented
-from verification.backends.kernels import KERNELS
 from verification.backends.observe import is_ctrl_c
 from verification.backends.packages import installed_packages
 from verification.backends.protocol import Backend, NotPortable
-from verification.faults import FAULTS, HONEST_SPLIT_DECODE
 from verification.oracle.precision import Precision
 from verification.problem.declarations import told
 
@@ -64,8 +64,16 @@ def make_honest() -> list[Backend]:
 @cache
 def _makers() -> dict[tuple[str, str], Callable[[], Backend]]:
     """Return how each honest implementation that is ours or torch's is made, by name and device."""
+    from verification.backends.attn_core import FAST, AttnCore, fast
+    from verification.backends.captured import Compiled, Replayed
+    from verification.backends.kernels import KERNELS
+    from verification.faults import HONEST_SPLIT_DECODE
+
+    def make_ours(device: str) -> list[Backend]:
+        return [AttnCore(device), *(fast(name, device) for name in FAST), Compiled(fast("auto", device))]
+
     graphs = [Replayed(fast(name, "cuda")) for name in ("sdpa", "flex")]
-    made = {"cpu": [*_make_ours("cpu"), HONEST_SPLIT_DECODE], "cuda": [*_make_ours("cuda"), *graphs]}
+    made = {"cpu": [*make_ours("cpu"), HONEST_SPLIT_DECODE], "cuda": [*make_ours("cuda"), *graphs]}
     found: dict[tuple[str, str], Callable[[], Backend]] = {}
     for device in DEVICES:
         found |= {(backend.name, device): partial(_itself, backend) for backend in made[device]}
@@ -75,10 +83,6 @@ def _makers() -> dict[tuple[str, str], Callable[[], Backend]]:
 
 def _itself(backend: Backend) -> Backend:
     return backend
-
-
-def _make_ours(device: str) -> list[Backend]:
-    return [AttnCore(device), *(fast(name, device) for name in FAST), Compiled(fast("auto", device))]
 
 
 def is_foreign(name: str) -> bool:
@@ -108,6 +112,8 @@ def backend_named(name: str, device: str = "cpu") -> Backend:
             return _import_backend(where).on(device)
         except NotPortable as error:
             raise UnknownBackend(f"backend: {name!r}: {error}") from None
+    from verification.faults import FAULTS
+
     if name in FAULTS:
         return FAULTS[name].backend(device)
     if (name, device) in _makers():

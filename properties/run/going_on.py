@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -48,17 +49,19 @@ class CellRound:
     met: list[Failure] = field(default_factory=list)
     """Known causes by which the cell broke."""
 
-    def run(self, examples: int, round_: int = 0) -> tuple[CellResult, Coverage]:
-        """Try so many problems, in as many turns as it takes. Return what came of all turns together."""
+    def run(self, examples: int, round_: int = 0, seconds: float | None = None) -> tuple[CellResult, Coverage]:
+        """Try so many problems, in as many turns as it takes; fewer where ``seconds`` are over before. Return what came
+        of all turns together.
+        """
+        until = float("inf") if seconds is None else time.monotonic() + seconds
         total: CellResult | None = None
         coverage, turn = Coverage.of([]), 0
         simpler = tuple(LAWS[: LAWS.index(self.law)]) if self.law in LAWS else ()
-        while examples > 0 and not self.heard.ended and not (turn and self.stop()):
+        while examples > 0 and not self.heard.ended and not (turn and (self.stop() or time.monotonic() > until)):
             after = After(self.heard.without, self.heard.raised, turn, simpler, self._knows)
             try:
-                result, broken, tried = fuzz(
-                    self.law, self.backend, self.dtype, self.seed, examples, round_, self.stop, after=after
-                )
+                asked = self.law, self.backend, self.dtype, self.seed, examples, round_, self.stop
+                result, broken, tried = fuzz(*asked, after=after, until=until)
             except Unsatisfiable:
                 if not self.heard.without:
                     raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from properties.run.causes import Heard
 from properties.run.cells import Cell
+from properties.run.shares import Shares, Turn, slice_of
 from properties.run.telling import in_dtype
 from properties.run.worker import CORPUS, FIRST_LOOK, Task
 from verification.backends.flags import recorded_flags
@@ -23,8 +24,12 @@ from verification.reporting.events import RunStarted
 
 # Problems of a cell in each round, the last for all rounds that follow. Ten at first, so that every cell is reached
 # soon: of the command without options about 20 s after its start on two cores. With forty more they are the fifty that
-# CI asks of each cell (.ci/run). Later rounds are long, since a problem of a long round costs less.
+# CI asks of each cell (.ci/run). Later rounds are long, since a problem of a long round costs less. Where time is the
+# budget a round is a slice of it (`properties.run.shares`), and the first has ten problems at most.
 ROUNDS = (10, 40, 100, 200, 400)
+# The part of a budget of minutes in which the corpus is replayed, so that a slow backend has time for fresh problems.
+# Where a machine of two cores has two minutes, all of it is replayed on our own layer in a tenth.
+_REPLAYED = 0.25
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,22 @@ class Plan:
     """The run ends at its first finding."""
 
 
+def shares_of(plan: Plan) -> Shares | None:
+    """Return the shares that cells have of a budget of minutes; None where problems are the budget."""
+    return Shares(slice_of(plan.minutes, plan.workers, len(_able(plan)))) if plan.minutes else None
+
+
 def tasks(
-    plan: Plan, heard_by: Callable[[Cell], Heard], causes_of: Callable[[Cell], tuple[Failure, ...]] = lambda _: ()
+    plan: Plan,
+    heard_by: Callable[[Cell], Heard],
+    causes_of: Callable[[Cell], tuple[Failure, ...]] = lambda _: (),
+    shares: Shares | None = None,
 ) -> Iterator[Task]:
     """Make the tasks of all rounds. Before its first cell a backend gets a first look, and the corpus.
 
     A cell that has broken goes on without what ``heard_by`` says of it, and gets no task where it has ended by then.
-    ``causes_of`` says which causes are known of its backend.
+    ``causes_of`` says which causes are known of its backend. With ``shares`` a round of a cell is a slice of time, and
+    a cell that has had more than the others has none.
     """
 
     def is_ended(cell: Cell) -> bool:
@@ -84,17 +98,23 @@ def tasks(
                 mine = [each for each in cells if (each.source, each.backend.device) == (task.source, task.device)]
                 if not all(is_ended(each) for each in mine if task.dtype in ("", each.dtype)):
                     yield task
-            if not is_ended(cell):
+            turn = None if is_ended(cell) else _turn(shares, cell, round_, examples)
+            if turn:
                 where = (cell.law.name, cell.dtype, cell.source, cell.backend.device)
                 yield Task(
                     *where,
                     plan.seed,
-                    examples,
+                    turn.examples,
+                    turn.seconds,
                     round_,
                     crash_after=plan.crash_after,
                     causes=causes_of(cell),
                     heard=heard_by(cell),
                 )
+
+
+def _turn(shares: Shares | None, cell: Cell, round_: int, examples: int) -> Turn | None:
+    return shares.turn(cell.identity, round_, examples) if shares else Turn(examples)
 
 
 def _first_tasks(plan: Plan) -> dict[tuple[str, str], list[Task]]:
@@ -126,7 +146,8 @@ def _replays(plan: Plan) -> dict[Identity, Task]:
         if any(in_dtype(finding.problem, dtype) for finding in kept):
             task = Task(CORPUS, dtype, cell.source, device, corpus=plan.corpus, crash_after=plan.crash_after)
             found[CORPUS, dtype, device, cell.backend.name] = task
-    return found
+    seconds = _REPLAYED * 60 * plan.minutes * plan.workers / max(1, len(found)) if plan.minutes else None
+    return {identity: replace(task, seconds=seconds) for identity, task in found.items()}
 
 
 def started(plan: Plan) -> RunStarted:

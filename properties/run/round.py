@@ -30,12 +30,17 @@ from verification.backends.protocol import Backend
 from verification.isolation.isolated import fetch_memory, hurried
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang, LateWrite
+from verification.problem import Problem
 from verification.records.coverage import Coverage
 from verification.records.histogram import histogram
 from verification.records.results import CellResult
 
 # Looks at a problem on which the backend hangs, or writes late, while it is made small: each costs its time.
 MOST_HANGS = 40
+
+
+class _TimeIsUp(BaseException):
+    """The time of the round is over. No `Exception`, for the reason that `Stopped` is none."""
 
 
 class Round(NamedTuple):
@@ -57,10 +62,12 @@ def fuzz(
     *,
     shrink: bool = True,
     after: After = ALONE,
+    until: float = float("inf"),
 ) -> Round:
     """Try ``examples`` problems, fewer where ``stop`` becomes true. The same seed and round try the same problems
-    whatever the device. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn. Raises
-    ClaimError, and Unsatisfiable where no problem is left.
+    whatever the device. Where ``shrink`` is false, a problem on which the law breaks is told as it was drawn. ``until``
+    is when the round ends, by `time.monotonic`: before its next problem, not before its first, and not while a problem
+    is made small. Raises ClaimError, and Unsatisfiable where no problem is left.
 
     A problem of a round ``after`` a violation is not part of the digest: which ones are tried there depends on what
     other cells have found by then.
@@ -74,7 +81,8 @@ def fuzz(
     lines: tuple[str, ...] = ()
     try:
         with watching(partial(fetch_memory, backend)) as tally.watch:
-            try_each(strategy, tally.check, seed, examples, shrink=shrink)
+            with suppress(_TimeIsUp):
+                try_each(strategy, _within(until, tally, is_first=not round_), seed, examples, shrink=shrink)
             tally.look_again(last=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
@@ -111,6 +119,28 @@ def _made_small_without_hypothesis(tally: Tally, shrink: bool) -> None:
     elif shrink and tally.broken and not tally.is_known:
         is_late = isinstance(tally.broken.violation, LateWrite)
         (_made_small_patiently if is_late else _made_small)(tally)
+
+
+def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:
+    """Return a check of one problem that ends the round where its time is over.
+
+    Hypothesis draws the simplest problem first, whatever the seed. A slow backend may have time for little else, so of
+    rounds whose time is limited only the first one asks it. Rounds that are counted ask it each.
+    """
+    if until == float("inf"):
+        return tally.check
+    is_known = not is_first and not tally.after.turn and not tally.after.without
+
+    def check(problem: Problem) -> None:
+        nonlocal is_known
+        if is_known:
+            is_known = False
+            return
+        if tally.problems and not tally.broken and time.monotonic() > until:
+            raise _TimeIsUp
+        tally.check(problem)
+
+    return check
 
 
 def _made_small(tally: Tally) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from properties.run.known import Known
-from properties.run.plan import Plan, started, tasks
+from properties.run.plan import Plan, shares_of, started, tasks
 from properties.run.pool import Death, Pool, StartMethod
+from properties.run.shares import Shares
 from properties.run.worker import Done, Task
 from verification.catalogue import is_foreign
 from verification.records.coverage import Coverage
@@ -22,10 +23,12 @@ from verification.reporting.events import CellEnded, Event, Reporter, RoundEnded
 from verification.reporting.summary import Summary
 
 NOTHING, VIOLATION, NOT_VERIFIED, INTERRUPTED = 0, 1, 3, 130
-# How long the workers may take to hand over what they have, once they are told to stop.
-_GRACE = 1.0
-# Seconds of a budget that are kept for its end: for the problems that are being checked by then, and for the reports.
-_RESERVE = 1.5
+# Seconds in which the workers hand over what they have, once they are told to stop, and the part of a long budget: a
+# problem that takes longer is lost with its round.
+_GRACE, _GRACE_OF = 1.0, 0.03
+# The part of a budget that is kept for its end, and the most seconds of it: for the problems that are being checked by
+# then, 10 ms on most backends, and for the reports, half a second.
+_RESERVE_OF, _MOST_RESERVE = 0.02, 0.5
 # Seconds between two looks at whether a worker is ready, and the longest start: a budget of minutes is spent after it.
 _GLANCE, _LONGEST_START = 0.1, 600.0
 
@@ -44,6 +47,8 @@ class _Run:
     """All who are told of it."""
     known: Known
     """Causes that were told, and what each cell goes on without."""
+    shares: Shares | None = None
+    """Time that each cell has had; None where problems are the budget."""
     summary: Summary = field(default_factory=Summary)
     """What every cell has come to so far."""
     coverage: Coverage = field(default_factory=lambda: Coverage.of([]))
@@ -63,12 +68,15 @@ class _Run:
         """Tell that the first problem can be asked. A budget of minutes begins here."""
         now, self.is_ready = time.monotonic(), True
         if self.plan.minutes:
-            self.deadline = now + 60 * self.plan.minutes - _RESERVE
+            budget = 60 * self.plan.minutes
+            self.deadline = now + budget - min(_MOST_RESERVE, _RESERVE_OF * budget)
         self.tell(RunReady(now - self.plan.began))
 
     def handed_over(self, outcome: Done) -> None:
         """Tell what a worker brought. A round that was stopped before its first problem is none."""
         self.coverage += outcome.coverage
+        if self.shares:
+            self.shares.take(outcome.result)
         if outcome.result.state is not State.NOT_REACHED:
             self.tell(RoundEnded(outcome.result))
         for event in self.known.take(outcome):
@@ -122,7 +130,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     """
     announced = started(plan)
     known = Known(plan.cells, lambda failure: _saved(failure, plan.findings), announced.cells)
-    state, interrupted = _Run(plan, reporters, known), False
+    state, interrupted = _Run(plan, reporters, known, shares_of(plan)), False
     failed: Exception | None = None
     state.tell(announced)
     for cell in plan.cells:
@@ -158,7 +166,7 @@ def _start_method(plan: Plan) -> StartMethod:
 
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of), None
+    ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares), None
     if state.plan.minutes:
         state.deadline = time.monotonic() + _LONGEST_START
     try:
@@ -182,7 +190,7 @@ def _work(state: _Run, pool: Pool) -> None:
     except KeyboardInterrupt as error:
         interrupted = error
     pool.stop()
-    until = time.monotonic() + _GRACE
+    until = time.monotonic() + max(_GRACE, _GRACE_OF * 60 * (state.plan.minutes or 0.0))
     while pool.is_busy and (rest := until - time.monotonic()) > 0:
         for _, outcome in pool.wait(rest):
             if isinstance(outcome, Done):

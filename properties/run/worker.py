@@ -58,6 +58,8 @@ class Task:
     """The seed of the run."""
     examples: int = 0
     """How many problems the round has."""
+    seconds: float | None = None
+    """When it ends, with fewer problems; None where their number is the budget."""
     round_: int = 0
     """Number of the round: each tries other problems."""
     corpus: Path | None = None
@@ -139,7 +141,7 @@ def run_task(task: Task) -> Done:
             list(task.causes),
             task.heard,
         )
-        result, coverage = cell.run(task.examples, task.round_)
+        result, coverage = cell.run(task.examples, task.round_, task.seconds)
     return Done(result, tuple(cell.found), coverage, tuple(cell.met), cell.heard)
 
 
@@ -194,11 +196,15 @@ def _ask_each(
 
 
 def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
+    left, until = 0, float("inf") if task.seconds is None else time.monotonic() + task.seconds
     start, problems, ratios, reasons = time.monotonic(), 0, [0.0], Counter[str]()
     broken: list[tuple[str, list[tuple[Law, Broken]], Finding]] = []
     for name, finding in load_folder(corpus).items():
         problem = in_dtype(finding.problem, task.dtype)
         if problem is None or _Stop.is_set():
+            continue
+        if problems and time.monotonic() > until:
+            left += 1
             continue
         ratio, found = _ask_each(problem, backend, LAWS, task.source, finding.before)
         problems += 1
@@ -212,7 +218,8 @@ def _replayed(task: Task, backend: Backend, corpus: Path) -> Done:
     seconds = time.monotonic() - start
     identity = (CORPUS, task.dtype, backend.device, backend.name)
     counted = CellResult(*identity, problems, reasons.total(), max(ratios), seconds)
-    result = replace(counted, failure=said, reasons=dict(reasons))
+    ended = f"its time was over before {left} files of {shown(corpus)}" if left else ""
+    result = replace(counted, failure=said, reasons=dict(reasons), ended=ended)
     return Done(result, _told_of(task, backend, broken), Coverage.of([]))
 
 

@@ -3,6 +3,8 @@
 It reads sockets from a socket. With `KEEP` comes the socket of a new keeper, with `SHARE` that of another process, for
 which a fork of the nursery is the nursery from then on. A nursery ends where the other end of its socket is closed,
 whether its process ended or was killed.
+
+This module imports torch where a nursery needs it: who starts one need not have loaded it yet.
 """
 
 from __future__ import annotations
@@ -16,11 +18,9 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
-
-from verification.backends.flags import settle
-from verification.isolation.keeper import keep
 
 KEEP, SHARE = b"k", b"n"
 # The program of a nursery, on the search path of this process, whatever has been done to that.
@@ -39,6 +39,12 @@ class _Known:
 
     root: socket.socket | None = None
     program: subprocess.Popen[bytes] | None = None
+
+
+def start_early() -> None:
+    """Start the nursery before it is needed, so that it loads torch while this process does."""
+    if _Known.root is None:
+        _Known.root = _start()
 
 
 def start_keeper(source: str, device: str) -> socket.socket:
@@ -96,6 +102,10 @@ def tend(root: socket.socket) -> None:
     Nothing here, nor any module that is loaded here, may use CUDA: a fork cannot go on with an open device.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session answers Ctrl-C
+    from verification import adapter  # noqa: F401 (every foreign module imports it: in a fork it is there already)
+    from verification.backends.flags import settle
+    from verification.isolation.keeper import keep
+
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
     settle()
     while True:
@@ -110,10 +120,10 @@ def tend(root: socket.socket) -> None:
         if wish == SHARE:
             root = given
             continue
-        _run_keeper(given)
+        _run_keeper(given, keep)
 
 
-def _run_keeper(control: socket.socket) -> NoReturn:
+def _run_keeper(control: socket.socket, keep: Callable[[str, str, socket.socket], None]) -> NoReturn:
     """Keep the backend that is named on ``control``, in the folder and on the search path of who asks, and exit."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a keeper waits for its processes

@@ -66,7 +66,7 @@ class CellResult:
     reasons: dict[str, int] = field(default_factory=dict)
     """Why the law said nothing, and about how many problems for that reason."""
     ended: str = ""
-    """Why a broken cell is not asked further; empty where it is."""
+    """Why a cell is not asked further, as one that is broken; empty where it is."""
 
     @property
     def cell(self) -> Identity:

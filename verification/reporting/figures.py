@@ -6,10 +6,7 @@ import re
 from collections.abc import Sequence
 from io import StringIO
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from verification.records.histogram import BINS, EDGES
 
@@ -20,6 +17,11 @@ _BOUND = len(EDGES) + 0.5  # what lies behind it is above 1
 
 def ratio_figure(name: str, histograms: Sequence[tuple[int, ...]]) -> str:
     """Draw the shares of problems by err/bound, a line each. Equal figures are equal text; ``name`` keeps ids apart."""
+    # Imported here, since it takes half a second that the first problem of a run need not wait.
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
         figure = Figure(figsize=(4.6, 2.7))
         axes = figure.add_axes((0.15, 0.17, 0.84, 0.8))  # to lay it out would take longer than all the rest

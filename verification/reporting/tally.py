@@ -50,12 +50,15 @@ def silent(results: Sequence[CellResult]) -> dict[str, list[str]]:
 
 
 def ended_early(results: Sequence[CellResult]) -> dict[str, list[str]]:
-    """Return why broken cells were not asked further, and for each reason the names of those cells."""
-    reasons: dict[str, list[CellResult]] = {}
+    """Return what became of cells that were not asked further, and why, with the names of those cells."""
+    reasons: dict[tuple[State, str], list[CellResult]] = {}
     for result in results:
         if result.ended:
-            reasons.setdefault(result.ended, []).append(result)
-    return {why: names(of_reason, State.BROKEN) for why, of_reason in reasons.items()}
+            reasons.setdefault((result.state, result.ended), []).append(result)
+    return {
+        f"{state}, and asked no further, since {why}": names(of_reason, state)
+        for (state, why), of_reason in reasons.items()
+    }
 
 
 def without_a_turn(results: Sequence[CellResult]) -> list[str]:

@@ -104,7 +104,7 @@ class Terminal:
         if unreached := names(self._summary.results, State.NOT_REACHED):
             self._say(f"{State.NOT_REACHED}, since {self._summary.why_not_reached}: {' '.join(unreached)}")
         for why, ended in ended_early(self._summary.results).items():
-            self._say(f"{State.BROKEN}, and asked no further, since {why}: {' '.join(ended)}")
+            self._say(f"{why}: {' '.join(ended)}")
 
     def _failures(self) -> None:
         for failures in _by_implementation(self._summary.failures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import settings
@@ -53,6 +54,39 @@ def test_equal_seeds_try_equal_problems() -> None:
     assert first == TRIED
     assert one.digest == other.digest != 0
     assert one.problems == len(first) == 60
+
+
+def sleeps(backend: Backend, problem: Problem) -> Verdict:  # noqa: ARG001
+    """Every problem is fine, after 10 ms."""
+    TRIED.append(problem)
+    time.sleep(0.01)
+    return Verdict()
+
+
+def test_time_ends_a_round() -> None:
+    """Between two problems, and not before the first. What was tried counts."""
+    start = time.monotonic()
+    result = fuzz(Law(sleeps), HONEST, "float16", 5, examples=400, until=start + 0.1).result
+    assert 1 <= result.problems <= 11
+    assert result.digest
+    assert fuzz(Law(sleeps), HONEST, "float16", 5, examples=400, until=start).result.problems == 1
+
+
+def test_a_later_slice_does_not_ask_the_simplest_problem_again() -> None:
+    """With which every round begins: a slow backend would have time for no other. Rounds that are counted ask it."""
+    TRIED.clear()
+    for round_, until in ((0, 0.0), (1, 0.0), (1, float("inf")), (2, 0.0)):
+        fuzz(Law(holds), HONEST, "float16", 5, 2, round_, until=until)
+    [simplest, second, again, third, fourth] = TRIED
+    assert simplest == again
+    assert simplest not in (second, third, fourth)
+    assert second == third
+
+
+def test_time_does_not_end_shrinking() -> None:
+    """The problem is as small as it is where there is all the time."""
+    found = [fuzz(Law(never_holds), HONEST, "float16", 5, 40, 1, until=until).broken for until in (0.0, float("inf"))]
+    assert [broken and broken.problem.num_queries for broken in found] == [1, 1]
 
 
 def test_the_device_has_no_say_in_what_is_tried() -> None:

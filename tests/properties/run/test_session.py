@@ -202,15 +202,19 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, full: str) -> None:
 
 
 def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:
-    """From the first problem to the end, however long the start takes; rounds with fresh problems until then. What is
-    told of the time is one and the same everywhere.
+    """From the first problem to the end, however long the start takes; rounds with fresh problems until then. A backend
+    that sleeps in each call has as much of the time as the other. What is told of the time is one and the same
+    everywhere.
     """
-    done = session(tmp_path, "--minutes", "0.2", "--partial", "--device", "cpu", "-k", "cache_is")
+    (tmp_path / "adapter.py").write_text(SLEEPER)
+    backends = ("--trusted", "--backend", "adapter:Broken", "--backend", "attn_core/eager")
+    done = session(tmp_path, "--minutes", "0.15", "--device", "cpu", *backends, "-k", "cache_is")
     assert done.returncode == 0, done.stderr
     told = Summary(read_events(tmp_path / "reports/run.jsonl"))
-    assert told.runs[0].minutes == 0.2
-    assert 0.8 * 12 < told.seconds - told.start_up < 1.4 * 12
-    assert f"started in {told.start_up:.0f} s; the 0.2 minutes begin here\n" in done.stdout
+    assert told.runs[0].minutes == 0.15
+    assert 0.95 * 9 < told.seconds - told.start_up < 1.05 * 9
+    assert all(0.6 * 9 / 8 < result.seconds < 1.4 * 9 / 8 for result in told.results)
+    assert f"started in {told.start_up:.0f} s; the 0.15 minutes begin here\n" in done.stdout
     assert f"{told.seconds:.0f} s, {told.start_up:.0f} of them start-up, " in done.stdout
     page = (tmp_path / "reports/index.html").read_text()
     assert f"<dt>wall time</dt><dd>{duration(told.seconds)}</dd>" in page
@@ -255,6 +259,7 @@ class Broken(AttnCore):
     def prepare(self, problem):
         {what}
 """
+SLEEPER = ADAPTER.format(what="import time; time.sleep(0.2); return super().prepare(problem)") + "    name = 'sleeper'"
 
 
 @pytest.mark.parametrize(

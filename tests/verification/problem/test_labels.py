@@ -20,7 +20,7 @@ from tests.verification.samples import CHUNKED
 from verification.backends.attn_core import AttnCore
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
-from verification.problem.labels import FEW, LABELS, PAIRED, POSSIBLE, RULES, impossible, labels
+from verification.problem.labels import FEATURES, FEW, LABELS, PAIRED, POSSIBLE, RULES, impossible, labels
 from verification.problem.reading import ProblemError
 from verification.records.coverage import Coverage, Matrix
 
@@ -53,8 +53,8 @@ def of(problem: Problem, *features: str) -> dict[str, set[str]]:
     """Labels by feature; of all features that have one, unless some are named."""
     held = [LABELS[i] for i in labels(problem)]
     assert len(set(held)) == len(held)
-    found = {name: {label for feature, label in held if feature == name} for name in PAIRED}
-    return {name: some for name, some in found.items() if name in (features or PAIRED) and (some or features)}
+    found = {name: {label for feature, label in held if feature == name} for name in FEATURES}
+    return {name: some for name, some in found.items() if name in (features or FEATURES) and (some or features)}
 
 
 @cache
@@ -229,7 +229,7 @@ def test_no_problem_has_an_impossible_pair() -> None:
     for a, b in combinations(range(len(LABELS)), 2):
         assert impossible(a, b) == impossible(b, a)
         assert impossible(a, b) in ("", FEW) or not counts[a, b], (LABELS[a], LABELS[b], impossible(a, b))
-    assert all(reason and one[0] in PAIRED and other[0] in PAIRED for reason, one, other in RULES)
+    assert all(reason and one[0] in FEATURES and other[0] in FEATURES for reason, one, other in RULES)
     assert "decode" in impossible(index("call", "decode"), index("cache", "none"))
     assert impossible(index("call", "decode"), index("cache", "own dtype")) == ""
 
@@ -336,4 +336,4 @@ def test_a_page_shows_every_pair_of_features() -> None:
     assert shown["call", "cache"] == Matrix("call", "cache", [[0, 0, 0, 0], [0, 0, 0, 0], [1, 2, 0, 0]])
     empty = {(m.rows, m.columns): m.counts for m in Coverage.of([]).matrices()}
     assert empty["call", "cache"][2] == [None, 0, 0, 0]
-    assert empty["queries and keys", "blocks"] == [[None] * len(PAIRED["blocks"])] * len(PAIRED["queries and keys"])
+    assert empty["queries and keys", "blocks"] == [[None] * len(FEATURES["blocks"])] * len(FEATURES["queries and keys"])
