@@ -41,8 +41,8 @@ class Profile:
     """Most scores, ``H * Lq * Lk``, of all sequences together, and most numbers of an output."""
 
 
-KERNEL = Profile((1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65), 4096, 2**21, 2**18)
-ENGINE = Profile((1, 4, 9, 33, 65, 129, 257), 32_768, 2**24, 2**20)
+KERNEL = Profile((1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65), 4096, 2**21, 2**17)
+ENGINE = Profile((1, 4, 9, 33, 65, 129, 257), 32_768, 2**23, 2**19)
 # One draw in 43 is large: on a processor a large problem takes some forty times as long as a tiny one, so that about
 # half of the time goes to tiny ones.
 IS_LARGE = st.sampled_from((False,) * 250 + (True,) * 6)
