@@ -39,8 +39,9 @@ def counts_in_context(queries: int, context_len: int, block_table: NDArray[Any],
 
     The queries are at the last positions of the context.
     """
-    ends = range(context_len - queries + 1, context_len + 1)
-    return np.array([len(context_slots(end, block_table, block_size, blocks)) for end in ends], np.int64)
+    ends = np.arange(context_len - queries, context_len) + 1
+    counts: Ints = np.searchsorted(context_positions(context_len, block_table, block_size, blocks), ends)
+    return counts
 
 
 def context_slots(context_len: int, block_table: NDArray[Any], block_size: int, num_blocks: int) -> Ints:

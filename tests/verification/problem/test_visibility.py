@@ -15,6 +15,7 @@ from verification.problem.scoring import Scoring
 from verification.problem.visibility import (
     context_slots,
     count_behind_window,
+    counts_in_context,
     slots_in_window,
     visible_counts,
     visible_keys,
@@ -100,3 +101,12 @@ def test_slots_do_not_overflow_32_bits() -> None:
     """Block ids of 32 bits times a block size exceed them."""
     table = np.array([2**30], np.int32)
     assert context_slots(2, table, 16, 2**31).tolist() == [2**34, 2**34 + 1]
+
+
+@pytest.mark.parametrize("table", [[], [1], [2, -1, 0], [0, 3, 9, 1]])
+@pytest.mark.parametrize(("queries", "length"), [(0, 0), (0, 5), (1, 0), (1, 1), (3, 3), (2, 7), (8, 8), (5, 12)])
+def test_counts_in_a_context(queries: int, length: int, table: list[int]) -> None:
+    """Query a, at position Lk - Lq + a, sees the keys up to there that lie in a block of the cache."""
+    seen = [t for t in range(min(length, 2 * len(table))) if 0 <= table[t // 2] < 4]
+    counts = [sum(t <= length - queries + a for t in seen) for a in range(queries)]
+    assert counts_in_context(queries, length, np.array(table, np.int32), 2, 4).tolist() == counts
