@@ -40,8 +40,21 @@ EXPLAINED = {
 AGAIN = """## Swept again
 
 On 28 November 2026, after declarations had changed ([documented.md](documented.md)), with fewer problems than above,
-and the figures from there beside the new ones. A law that a contract rules out has no cell any more, so that fewer
-cells are counted; entries are those of [findings.md](findings.md). Backends without a row were not swept to an end."""
+and the figures from there beside the new ones; at 10 a cell and less, and `onnxruntime/Attention`, with seed 3. A law
+that a contract rules out has no cell any more, so that fewer cells are counted. More of them break, since a problem
+that breaks one law is asked of the other laws and dtypes at once. Entries are those of [findings.md](findings.md).
+Backends without a row were not swept to an end.
+
+- `vllm/cpu`: of what broke two problems are left, both with scores beyond 88.7 times the softcap. In a check of
+  `agrees_with_reference` and `finite_stays_finite` (60 problems a cell, slopes, windows and sinks among them) 328 of
+  2,779 rows under a softcap were NaN, and each has an exact score beyond 87 times the softcap; once these rows were put
+  right, all six cells held.
+- `onnxruntime/Attention`: one problem is left, in float64, where the default scale is float32's. No float16 problem
+  shows entry 1 at this number; its scripts do.
+- `torch/sdpa flash, masked`: three problems are left, all with a scale of 0.
+- `nested/jagged`: two are left, a score that float16 does not hold, and scores rounded to bfloat16.
+- `flex/paged, eager`: a sequence that lists a block again lost keys, in all dtypes. That was our adapter:
+  PagedAttention gives out each page once, and knows one place of it. Such a block is a page of its own since."""
 _AGAIN_HEADING = (
     "backend",
     "dtype",
@@ -71,7 +84,8 @@ def tabulate_by_dtype(results: Sequence[CellResult]) -> list[Row]:
         outside = place.problems - place.verified - left_out
         counts = (f"{count:,}" for count in (place.problems, outside, left_out, place.verified))
         entries = ", ".join(sorted({_entry(r) for r in place.results if r.failure}))
-        broken = f"{place.broken} of {len(place.ran)}: {entries}" if entries else "-"
+        asked = sum(bool(r.problems or r.failure) for r in place.results)  # one may break by another's problem alone
+        broken = f"{place.broken} of {asked}: {entries}" if entries else "-"
         rows.append((_name(place.results[0]), dtype, *counts, f"{place.ratio:.3f}", broken))
     return rows
 

@@ -39,7 +39,7 @@ class Paged(PagedAdapter):
     """Decodes and chunked prefills by `PagedAttention`.
 
     New tokens are stored by `index_put_`, as its own ``assign`` does, which is for equal lengths alone. Padding is left
-    out.
+    out. A block that a sequence lists again is a page of its own: `PagedAttention` knows one place of each page.
     """
 
     name = "flex/paged, eager"
@@ -72,7 +72,11 @@ class Paged(PagedAdapter):
         q = tensors.q.new_zeros(len(lengths), longest, *tensors.q.shape[1:])
         real = torch.arange(longest) < lengths[:, None]
         q[real] = tensors.q
-        k, v = (cache.to(q.dtype).flatten(0, 1).transpose(0, 1)[None] for cache in (k_cache, v_cache))
+        tables, listed_again = _part_repeated(problem, tables)
+        k, v = (
+            torch.cat([cache, cache[listed_again]]).to(q.dtype).flatten(0, 1).transpose(0, 1)[None]
+            for cache in (k_cache, v_cache)
+        )
         first, rules = contexts - lengths, problem.scoring
         of_heads = torch.from_numpy(slopes(problem.num_heads)).to(torch.promote_types(q.dtype, torch.float32))
 
@@ -84,7 +88,7 @@ class Paged(PagedAdapter):
             capped = rules.softcap * torch.tanh(score / rules.softcap) if rules.softcap else score
             return capped - of_heads[h] * (first[b] + query - key) if rules.alibi else capped
 
-        pages = _make_pages(problem, contexts, tables)
+        pages = _make_pages(problem, contexts, tables, problem.num_blocks + len(listed_again))
         size = problem.block_size
         span, sizes = size * -(-max(problem.key_lens) // size), (128, size)
         logical = create_block_mask(sees, len(lengths), None, longest, span, q.device, BLOCK_SIZE=sizes)
@@ -96,12 +100,25 @@ class Paged(PagedAdapter):
         return answer
 
 
-def _make_pages(problem: Problem, contexts: Tensor, tables: Tensor) -> PagedAttention:
+def _part_repeated(problem: Problem, tables: Tensor) -> tuple[Tensor, list[int]]:
+    """Return the tables with a further page for each block that a sequence lists again, and the blocks to be copied."""
+    parted, copied = tables.to(torch.int64, copy=True), list[int]()
+    for row, length in zip(parted, problem.key_lens, strict=True):
+        seen = set[int]()
+        for column, block in enumerate(row[: -(-length // problem.block_size)].tolist()):
+            if block in seen:
+                row[column] = problem.num_blocks + len(copied)
+                copied.append(block)
+            seen.add(block)
+    return parted, copied
+
+
+def _make_pages(problem: Problem, contexts: Tensor, tables: Tensor, num_pages: int) -> PagedAttention:
     """Return a page table that holds the problem's block tables, as if it had given out these pages itself."""
-    pages = PagedAttention(problem.num_blocks, problem.block_size, problem.num_sequences, str(tables.device))
+    pages = PagedAttention(num_pages, problem.block_size, problem.num_sequences, str(tables.device))
     columns = torch.arange(tables.shape[1])
     row, column = torch.where(columns * problem.block_size < contexts[:, None])
-    used = tables[row, column].to(torch.int64)
+    used = tables[row, column]
     pages.page_table[row, column] = used
     pages.physical_to_logical[row, used] = column
     return pages

@@ -44,6 +44,12 @@ def test_rows_say_what_was_tried_and_what_was_not() -> None:
     assert tabulate_by_dtype(KNOWN.results)[1][-1] == "1 of 1: 2"
 
 
+def test_a_cell_that_another_breaks_is_counted() -> None:
+    """Though no problem of its own was tried in it."""
+    cells = [(AGREES, "float64", 3, 0, 0.1, "2 elements"), (LOGS, "float64", 0, 0, 0.0, "with agrees_with_reference")]
+    assert tabulate_by_dtype(sweep("onnxruntime/Attention", *cells).results)[0][-1] == "2 of 2: 2"
+
+
 def test_laws_say_what_broke_and_who_was_silent() -> None:
     laws = tabulate_by_law([*HOLDS.results, *KNOWN.results])
     assert laws == [
