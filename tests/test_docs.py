@@ -36,6 +36,14 @@ def test_the_readme_is_short() -> None:
     assert any("nox -s fuzz" in line for line in lines[:12])
 
 
+def test_the_first_command_has_a_budget_of_time() -> None:
+    """So that it takes no longer than it says on a slow machine: three of the five minutes are for the installation."""
+    [command] = re.findall(r"nox -s fuzz .*", code_of(README, "sh"))
+    [minutes] = re.findall(r"-- --minutes (\d+) ", command)
+    [promised] = re.findall(r"under (\d+) minutes", command)
+    assert int(minutes) + 3 <= int(promised)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Those into the repository."""

@@ -1,7 +1,7 @@
 """Names of backends: ours, torch's kernels, planted faults, and anybody's as ``module:attribute``.
 
-Ours and torch's are imported when one is asked for: they load torch's compiler, which takes a second that a process which
-asks other people's backends alone need not wait.
+Ours and torch's are imported when one is asked for: they load torch's compiler, which takes a second that a process
+which asks other people's backends alone need not wait.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
 
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems_within
@@ -74,9 +75,7 @@ def fuzz(
     """
     check_bitwise(backend.contract)
     tally, start = Tally(law, backend, stop, after), time.monotonic()
-    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
-    if after.without:
-        strategy = strategy.filter(lambda problem: features(problem).isdisjoint(after.without))
+    strategy = _problems_of(law, backend, dtype, after.without)
     seed = crc32(f"{base_seed}/{law.name}/{dtype}{f'/{after.turn}' if after.turn else ''}".encode()) + round_
     lines: tuple[str, ...] = ()
     try:
@@ -119,6 +118,12 @@ def _made_small_without_hypothesis(tally: Tally, shrink: bool) -> None:
     elif shrink and tally.broken and not tally.is_known:
         is_late = isinstance(tally.broken.violation, LateWrite)
         (_made_small_patiently if is_late else _made_small)(tally)
+
+
+def _problems_of(law: Law, backend: Backend, dtype: str, without: frozenset[str]) -> SearchStrategy[Problem]:
+    """Return the strategy for problems of which a law speaks, and which have none of the features."""
+    strategy = problems_within(backend.contract, dtype, law.phases, law.plain, law.bad_input, law.to_the_bit)
+    return strategy.filter(lambda problem: features(problem).isdisjoint(without)) if without else strategy
 
 
 def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:

@@ -102,7 +102,7 @@ def tend(root: socket.socket) -> None:
     Nothing here, nor any module that is loaded here, may use CUDA: a fork cannot go on with an open device.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session answers Ctrl-C
-    from verification import adapter  # noqa: F401 (every foreign module imports it: in a fork it is there already)
+    from verification.backends import kernels  # noqa: F401 (which adapters stand on: a fork has loaded it already)
     from verification.backends.flags import settle
     from verification.isolation.keeper import keep
 

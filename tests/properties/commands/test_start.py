@@ -93,18 +93,8 @@ def test_libraries_of_kernels_are_never_loaded_by_the_session(tmp_path: Path) ->
     (tmp_path / "kernel.py").write_text(KERNEL)
     for library in ("jax", "onnxruntime", "openvino"):
         (tmp_path / f"{library}.py").write_text("")
-    options = (
-        "--workers",
-        "1",
-        "--examples",
-        "1",
-        "--dtype",
-        "float32",
-        "-k",
-        "agrees_with",
-        "--corpus",
-        str(tmp_path),
-    )
+    cell = ("--examples", "1", "--dtype", "float32", "-k", "agrees_with")
+    options = (*cell, "--workers", "1", "--corpus", str(tmp_path))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "ATTN_CHECK_SHAPES": "0"}
     done = warm.run("tells", "fuzz", "--backend", "kernel:MyKernel", *options, cwd=tmp_path, env=environment)
