@@ -69,8 +69,8 @@ def hunt_by_name(name: str, base_seed: int) -> Row:
     """Hunt the fault, or the honest implementation, of that name: a planted fault does not travel between processes."""
     honest = name not in FAULTS
     backend = list_honest_on_cpu()[name] if honest else FAULTS[name].backend()
-    # A control survives every round, so it gets the first two alone: false alarms have a session of their own.
-    found = hunt(backend, base_seed, ROUNDS[:2] if honest else ROUNDS)
+    # A control survives every round, so it gets the first alone: false alarms have a session of their own.
+    found = hunt(backend, base_seed, ROUNDS[:1] if honest else ROUNDS)
     if found.kill is None or found.broken is None:
         return Row(name, honest, False, "", "", found.problems, found.seconds, 0, None, "")
     problem = found.broken.problem

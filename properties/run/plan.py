@@ -23,9 +23,9 @@ from verification.records.results import Identity
 from verification.reporting.events import RunStarted
 
 # Problems of a cell in each round, the last for all rounds that follow. Ten at first, so that every cell is reached
-# soon: of the command without options about 20 s after its start on two cores. With forty more they are the fifty that
-# CI asks of each cell (.ci/run). Later rounds are long, since a problem of a long round costs less. Where time is the
-# budget a round is a slice of it (`properties.run.shares`), and the first has ten problems at most.
+# soon: of the command without options about 20 s after its start on two cores. Later rounds are long, since a problem
+# of a long round costs less. Where time is the budget a round is a slice of it (`properties.run.shares`), and the first
+# has ten problems at most.
 ROUNDS = (10, 40, 100, 200, 400)
 # The part of a budget of minutes in which the corpus is replayed, so that a slow backend has time for fresh problems.
 # Where a machine of two cores has two minutes, all of it is replayed on our own layer in a tenth.

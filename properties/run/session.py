@@ -190,7 +190,9 @@ def _work(state: _Run, pool: Pool) -> None:
     except KeyboardInterrupt as error:
         interrupted = error
     pool.stop()
-    until = time.monotonic() + max(_GRACE, _GRACE_OF * 60 * (state.plan.minutes or 0.0))
+    # A person who interrupts the run waits for nothing; a long budget does not end in the middle of a slow problem.
+    of_budget = 0.0 if interrupted else _GRACE_OF * 60 * (state.plan.minutes or 0.0)
+    until = time.monotonic() + max(_GRACE, of_budget)
     while pool.is_busy and (rest := until - time.monotonic()) > 0:
         for _, outcome in pool.wait(rest):
             if isinstance(outcome, Done):

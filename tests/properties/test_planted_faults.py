@@ -77,7 +77,7 @@ def test_found_and_small(find: Find) -> None:
     assert ((smallest.num_heads, smallest.num_kv_heads), smallest.head_dim) == (find.heads, find.head_dim)
 
 
-@pytest.mark.slow  # .ci/run hunts the honest layer with more
+@pytest.mark.slow  # .ci/run asks the honest layer by every law
 @pytest.mark.parametrize("law", sorted({find.law for find in FINDS}))
 def test_the_honest_layer_passes(law: str) -> None:
     """In 200 problems, of which the law speaks of more than a fifth."""

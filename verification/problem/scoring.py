@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
 
@@ -40,14 +39,14 @@ class Scoring:
     blind_rows: bool = False
     """True if the mask shows some rows nothing."""
 
-    @cached_property
+    @property
     def features(self) -> frozenset[str]:
         """Those that are in force."""
         named = {f.name for f in fields(self) if f.name != "mask_axes" and getattr(self, f.name) != f.default}
         own = {"mask": f"{self.mask}_mask", "scale": "scale" if (self.scale or 0.0) > 0 else "odd_scale"}
         return frozenset(own.get(name, name) for name in named)
 
-    @cached_property
+    @property
     def shapes_rows(self) -> bool:
         """True if a row is more than a softmax of scaled products over the first so many keys."""
         return bool(self.features - {"scale", "odd_scale"})
