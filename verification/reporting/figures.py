@@ -15,10 +15,15 @@ DASHES = ((), (6, 2), (2, 2), (6, 2, 2, 2))
 _BOUND = len(EDGES) + 0.5  # what lies behind it is above 1
 
 
+def load() -> None:
+    """Load what draws: half a second, which the first problem of a run need not wait for, nor the end of one."""
+    import matplotlib.figure
+    import matplotlib.ticker  # noqa: F401
+
+
 def ratio_figure(name: str, histograms: Sequence[tuple[int, ...]]) -> str:
     """Draw the shares of problems by err/bound, a line each. Equal figures are equal text; ``name`` keeps ids apart."""
-    # Imported here, since it takes half a second that the first problem of a run need not wait.
-    import matplotlib
+    import matplotlib  # see `load`
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from verification.reporting.events import Event, RunEnded, RunStarted
+from verification.reporting import figures
+from verification.reporting.events import Event, RunEnded, RunReady, RunStarted
 from verification.reporting.json_lines import JsonLines
 from verification.reporting.junit import junit
 from verification.reporting.markdown import markdown
@@ -59,6 +60,8 @@ class Files:
             except OSError as error:
                 self._lines = None
                 self._say_not_written(self._folder / EVENTS, error)
+        if isinstance(event, RunReady):
+            figures.load()  # while the workers are busy: a person's Ctrl-C waits for the reports
         if isinstance(event, RunStarted | RunEnded):
             for name, report in AT_THE_END.items():
                 self._write(self._folder / name, report(self._summary))
