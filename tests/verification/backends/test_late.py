@@ -28,7 +28,7 @@ def _told(backend: Late, problem: Problem = DECODE) -> str:
 
 
 @pytest.mark.parametrize("problem", [DECODE, PREFILL], ids=["decode", "prefill"])
-@pytest.mark.parametrize("backend", [SOON, LATER], ids=["1 ms", "20 ms"])
+@pytest.mark.parametrize("backend", [SOON, LATER], ids=["5 ms", "20 ms"])
 def test_a_thread_that_writes_later_is_told(backend: Late, problem: Problem) -> None:
     """With the place, and what it held when the call returned."""
     assert _told(backend, problem).startswith("memory was written after the call had returned: v_cache[0] holds")
