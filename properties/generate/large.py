@@ -23,6 +23,8 @@ HEADS = ((32, 8), (8, 1), (16, 4), (64, 8), (28, 4), (40, 8), (6, 2), (32, 32), 
 HEAD_DIMS = (128, 64, 96, 80, 256, 112, 32, 192, 48, 24)
 # Those of engines; now and then small ones, whose tables are wide.
 BLOCK_SIZES = (16, 16, 32, 64, 128, 256, 8, 16, 1, 4)
+# How the lengths of a batch may differ.
+KINDS = ("one long", "equal", "own")
 # Lengths lie beside a tile, or beside a multiple of one.
 _MULTIPLES, _BESIDE = (1, 1, 1, 2, 3), (-1, 0, 1, 0)
 
@@ -62,9 +64,10 @@ def choose_sizes(
     head_dims: Sequence[int],
     compiled_sizes: tuple[tuple[int, int, int, int], ...],
     undefined: frozenset[str],
+    kinds: Sequence[str] = KINDS,
 ) -> Large:
     """Return the sizes of a large problem, which the seed decides; one in 16 is of an engine. Heads and blocks are as
-    small as those of tiny ones where ``undefined`` labels leave no others.
+    small as those of tiny ones where ``undefined`` labels leave no others. ``kinds`` say how lengths may differ.
     """
     rng, many = Random(f"{seed} large"), 0
     profile = KERNEL if rng.randrange(16) else ENGINE
@@ -78,7 +81,7 @@ def choose_sizes(
     elif call.many_blocks:  # of one token of one kv head each, so that their bytes are few
         heads, many = (heads[0] // heads[1], 1), 1
     sizes = Sizes(*heads, dim, size, many, is_given=not many)
-    return Large(sizes, _choose_lengths(profile, rng, call, sizes))
+    return Large(sizes, _choose_lengths(profile, rng, call, sizes, rng.choice(kinds)))
 
 
 def _left(name: str, choices: Sequence[Option], undefined: frozenset[str]) -> Sequence[Option]:
@@ -90,16 +93,16 @@ def _left(name: str, choices: Sequence[Option], undefined: frozenset[str]) -> Se
         return tiny
 
 
-def _choose_lengths(profile: Profile, rng: Random, call: Call, sizes: Sizes) -> list[tuple[int, int]]:
+def _choose_lengths(profile: Profile, rng: Random, call: Call, sizes: Sizes, kind: str) -> list[tuple[int, int]]:
     """Return (Lq, Lk) of one long sequence among short ones, of equal sequences, or of each its own."""
-    count, kind = rng.choice(profile.batches), rng.choice(("one long", "equal", "own"))
+    count = rng.choice(profile.batches)
 
     def choose(work: int, short: bool = False) -> tuple[int, int]:
         longest = min(profile.longest, work // (sizes.num_heads * sizes.head_dim))
         keys = rng.randrange(20) if short else _choose_length(profile, rng, sizes)
         queries = 1
         if call.phase == "prefill":
-            queries = keys if rng.randrange(2) else _choose_length(profile, rng, sizes)
+            queries = rng.choice((keys, keys, 1, _choose_length(profile, rng, sizes)))
         elif call.phase == "chunked":
             queries = rng.choice((1, 1, 2, 15, 16, 17, 33))
             keys += queries

@@ -15,6 +15,7 @@ from properties.generate.strategies import problems_within
 from tests.properties.generated import over
 from verification.backends.attn_core import AttnCore
 from verification.backends.chunks import EAGER
+from verification.backends.contract import Contract
 from verification.problem import Problem
 from verification.problem.large import LARGE, large_labels, size_of
 from verification.problem.validate import check_problem
@@ -24,25 +25,32 @@ SHOWN = 1000
 
 @cache
 def drawn(phase: str) -> tuple[Problem, ...]:
-    """Large problems of a phase, drawn as often as tiny ones."""
-    contract = (EAGER if phase == "chunked" else AttnCore()).contract
+    """Large problems of a phase, or of dense calls."""
+    contract = Contract(("float16",), dense_batches=True)
+    if phase != "dense":
+        contract = (EAGER if phase == "chunked" else AttnCore()).contract
     found: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("properties.generate.strategies.IS_LARGE", large.st.just(True))
-        over(300, problems_within(contract, "float16", (phase,)))(lambda problem: found.append(problem))()
+        for module in ("strategies", "uniform"):
+            patch.setattr(f"properties.generate.{module}.IS_LARGE", large.st.just(True))
+        phases = ("prefill",) if phase == "dense" else (phase,)
+        over(300, problems_within(contract, "float16", phases))(lambda problem: found.append(problem))()
     return tuple(found)
 
 
-@pytest.mark.parametrize("phase", ["prefill", "decode", "chunked"])
+@pytest.mark.parametrize("phase", ["prefill", "decode", "chunked", "dense"])
 def test_every_edge_is_reached_in_a_thousand(phase: str) -> None:
     """With a probability of more than 99 %, at the measured rate; and most of them are as large as a kernel's tests."""
     counts = Counter(label for problem in drawn(phase) for label in large_labels(problem))
-    rates = {label: counts[label] / len(drawn(phase)) for label in LARGE if label.startswith(phase)}
+    edges = [label for label in LARGE if label.startswith("prefill" if phase == "dense" else phase)]
+    if phase == "dense":
+        edges.remove("prefill, unequal lengths")
+    rates = {label: counts[label] / len(drawn(phase)) for label in edges}
     assert {label: rate for label, rate in rates.items() if 1 - (1 - rate) ** SHOWN <= 0.99} == {}
     assert Counter(map(size_of, drawn(phase))).most_common(1)[0][0] == "kernel"
 
 
-@pytest.mark.parametrize("phase", ["prefill", "decode", "chunked"])
+@pytest.mark.parametrize("phase", ["prefill", "decode", "chunked", "dense"])
 def test_they_are_valid_and_their_work_is_bounded(phase: str) -> None:
     for problem in drawn(phase):
         check_problem(problem)
