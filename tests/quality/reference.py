@@ -62,13 +62,14 @@ sharper than `precision`, and `weaker`, a tuple with a line for each declaration
 _NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
 192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
 more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
-_CAPS = """Tiny problems have at most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for all
-heads `[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of them are tried. With 32 heads of
-128 that is a context of {example} tokens. One problem in 43 is as large as real ones, with its sizes from here:"""
+_CAPS = """Tiny problems have at most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for
+all heads `[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of them are tried. With 32
+heads of 128 that is a context of {example} tokens. One problem in 43 is as large as real ones, with its sizes from
+here:"""
 _LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence among
-short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for all heads
-and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and {engine_scores:,}. A large
-problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
+short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for all
+heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and {engine_scores:,}.
+A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
