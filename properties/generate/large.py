@@ -19,7 +19,7 @@ from properties.generate.sizes import Sizes
 from verification.problem.large import TILES
 
 # (H, G) and D of models in use.
-HEADS = ((32, 8), (8, 1), (16, 4), (64, 8), (28, 4), (40, 8), (6, 2), (32, 32), (16, 1), (24, 8))
+HEADS = ((32, 8), (8, 1), (16, 4), (64, 8), (28, 4), (40, 8), (6, 2), (32, 32), (16, 1), (24, 8), (12, 2))
 HEAD_DIMS = (128, 64, 96, 80, 256, 112, 32, 192, 48, 24)
 # Those of engines; now and then small ones, whose tables are wide.
 BLOCK_SIZES = (16, 16, 32, 64, 128, 256, 8, 16, 1, 4)

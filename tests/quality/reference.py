@@ -59,15 +59,15 @@ probability of 0, names `"behind a window: nan"`."""
 _WEAKER = """An adapter may state `documented`, the `Precision` that its library's documentation promises where it is
 sharper than `precision`, and `weaker`, a tuple with a line for each declaration that is weaker than it could be:
 [contracts.md](contracts.md)."""
-_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
-192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
-more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
+_NEVER = """Never drawn today: ratios H/G above 16, a head_dim of 576, values whose dim differs from the keys', and more than
+257 sequences. With 32 heads of 128 a kernel's problem has at most {kernel} keys and an engine's {engine}; contexts to
+32,768 have fewer or smaller heads. `long_contexts_average` asks for 32,768 equal scores."""
 _CAPS = """Tiny problems have at most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for
 all heads `[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of them are tried. With 32
 heads of 128 that is a context of {example} tokens. One problem in 43 is as large as real ones, with its sizes from
 here:"""
-_LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence among
-short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for all
+_LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence
+among short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for all
 heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and {engine_scores:,}.
 A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
 
@@ -169,8 +169,9 @@ def drawn() -> str:
         engine_scores=large.ENGINE.scores,
         looks=MOST_LOOKS,
     )
+    longest = {"kernel": large.KERNEL.work // (32 * 128), "engine": large.ENGINE.work // (32 * 128)}
     tiny = [_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps]
-    return "\n\n".join([*tiny, _options(of_large), limits, _NEVER])
+    return "\n\n".join([*tiny, _options(of_large), limits, _NEVER.format(**longest)])
 
 
 def _options(shown: dict[str, Any]) -> str:

@@ -44,8 +44,8 @@ class Late(Wrapped):
             target.as_strided((1,), (1,)).view(torch.uint8)[0] ^= 1
 
 
-# Right after a call has returned, or on a busy machine a little later, it may still be seen by the first look; then it is
-# told by the ordinary laws.
+# Right after a call has returned, or on a busy machine a little later, it may still be seen by the first look; then it
+# is told by the ordinary laws.
 AT_ONCE, SOON, LATER = (Late(AttnCore(), delay) for delay in (0.0, 0.005, 0.02))
 AFTER_A_PREFILL = Late(AttnCore(), 0.01, phases=("prefill",))
 IN_A_GUARD = Late(AttnCore(), 0.01, "arena")

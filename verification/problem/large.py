@@ -8,6 +8,7 @@ from typing import get_args
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
+SIZES = ("tiny", "kernel", "engine")
 # Tiles of kernels, and what they split by.
 TILES = (16, 32, 64, 128, 256, 512)
 # Most multiply-adds, ``H * Lk * max(Lq, D)`` of all sequences, and most sequences of a tiny problem; the same of one as
