@@ -7,14 +7,13 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-import array_api_compat.torch as torch_namespace
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from verification.oracle.by_heads import attend_by_heads
 from verification.oracle.precision import Precision, Roundings
 from verification.oracle.predicted_events import Prediction, predict_dropped, predict_range
-from verification.oracle.reference import Attended, attend
+from verification.oracle.reference import Attended
 from verification.oracle.rows import Rows, make_rows
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
@@ -174,25 +173,9 @@ def _from_cache(stored: Inputs, i: int, rows: slice) -> Sequence:
 def _attend_on(
     device: str | None, problem: Problem, sequence: Sequence, rows: Rows | None, roundings: Roundings
 ) -> Attended:
-    """Return the exact answer to one sequence. Query head ``h`` reads kv head ``h // (H / G)``."""
-    kv_head = np.arange(problem.num_heads) // (problem.num_heads // problem.num_kv_heads)
-    q, k, v = (
-        x.astype(np.float64).swapaxes(0, 1)
-        for x in (sequence.q, sequence.keys[:, kv_head], sequence.values[:, kv_head])
-    )
-    if device is None:
-        return attend(np, q, k, v, sequence.counts, problem.scale, roundings, rows)
-
-    def moved(x: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(x)).to(device)
-
-    counts = moved(sequence.counts)
-    if rows is not None:
-        arrays = {name: moved(x) for name, x in vars(rows).items() if isinstance(x, np.ndarray)}
-        rows = replace(rows, **arrays)  # type: ignore[arg-type]
-    result = attend(torch_namespace, moved(q), moved(k), moved(v), counts, problem.scale, roundings, rows)
-    outputs = {name: (exact.cpu().numpy(), bound.cpu().numpy()) for name, (exact, bound) in result.outputs.items()}
-    return Attended(outputs, *(x.cpu().numpy() for x in (result.scores, result.scores_bound, result.weights)))
+    """Return the exact answer to one sequence."""
+    arrays = sequence.q, sequence.keys, sequence.values, sequence.counts
+    return attend_by_heads(device, *arrays, problem.scale, roundings, rows)
 
 
 def _with_blind(
