@@ -17,6 +17,7 @@ from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
 from verification.backends.documented import AS_DOCUMENTED
+from verification.backends.devices import ask_early
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import DTYPES
@@ -59,9 +60,9 @@ def run_fuzz(
     """
     _check_budget(minutes, examples)
     _check_choices(dtypes, devices, table)
+    ask_early()
     corpus = corpus or CORPUS
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
-    settle()
     stdout = take_stdout() if json else sys.stdout
     console = open_console(stderr=json)
     # First of all, so that whatever goes wrong from here on leaves no reports of an earlier run in their place.
@@ -71,6 +72,7 @@ def run_fuzz(
     except BaseException:
         files.close()
         raise
+    settle()  # when all is loaded that stays
     plan = Plan(
         cells=chosen,
         seed=secrets.randbelow(2**32) if seed is None else seed,
