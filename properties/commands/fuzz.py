@@ -16,8 +16,8 @@ from properties.commands.output import take_stdout
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
-from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.devices import ask_early
+from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
 from verification.problem.formats import DTYPES

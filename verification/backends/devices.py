@@ -91,7 +91,7 @@ def _ask_in_child(ask: Callable[[], Any]) -> Callable[[], Any]:
     os.close(write)
 
     def wait() -> Any:
-        with open(read, "rb") as pipe:
+        with os.fdopen(read, "rb") as pipe:
             said = pipe.read()
         os.waitpid(process, 0)
         return json.loads(said) if said else None
@@ -118,5 +118,5 @@ def _find_visible() -> list[tuple[str, str]]:
     """Return name and selector of each device that this process has. From here on it has touched CUDA."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     visible = os.environ.get(VISIBLE)
-    named = [str(number) for number in range(count)] if visible is None else visible.split(",")
-    return [(torch.cuda.get_device_name(number), each.strip()) for number, each in zip(range(count), named, strict=False)]
+    selectors = [str(number) for number in range(count)] if visible is None else visible.split(",")[:count]
+    return [(torch.cuda.get_device_name(number), each.strip()) for number, each in enumerate(selectors)]

@@ -124,8 +124,8 @@ def tend(root: socket.socket) -> None:
 
 
 def _run_keeper(control: socket.socket, keep: Callable[[str, str, socket.socket], None]) -> NoReturn:
-    """Keep the backend that is named on ``control``, and exit. Folder, search path and environment are those of who asks:
-    a worker names its device there.
+    """Keep the backend that is named on ``control``, and exit. Folder, search path and environment are those of who
+    asks: a worker names its device there.
     """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a keeper waits for its processes
