@@ -27,7 +27,7 @@ _LAST_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker process before it handed over its task."""
+    """The end of a worker process, or of its device, before it handed over its task."""
 
     process: int
     how: str

@@ -28,11 +28,11 @@ class Reply:
     outcome: Done | BaseException
     """What came of the task, or the error that it raised."""
     lost: str = ""
-    """The CUDA error with which the worker has lost its device. Then this is its last reply."""
+    """The CUDA error with which the worker has lost its device. Then nobody gives it another task."""
 
 
 def serve(connection: Connection, stop: Event, ready: Event, nursery: socket | None, selector: str = "") -> None:
-    """Do the tasks that arrive, each with a `Reply`, until nobody gives any more, or the device is lost.
+    """Do the tasks that arrive, each with a `Reply`, until nobody gives any more.
 
     ``nursery`` is the one that the session shares, if it has any. ``selector`` names the device that this process has,
     where there are several. The process ends when the session is killed.
@@ -52,8 +52,6 @@ def serve(connection: Connection, stop: Event, ready: Event, nursery: socket | N
                 os._exit(0)
             lost = tell_lost(task.device) if torch.cuda.is_initialized() else ""
             connection.send(Reply(outcome, lost))
-            if lost:
-                return
 
 
 def _attempt(task: Task) -> Done | BaseException:
