@@ -60,7 +60,6 @@ def run_fuzz(
     """
     _check_budget(minutes, examples)
     _check_choices(dtypes, devices, table)
-    ask_early()
     corpus = corpus or CORPUS
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
     stdout = take_stdout() if json else sys.stdout
@@ -98,6 +97,7 @@ def _find_cells(
     backends: Sequence[str], devices: Sequence[str], crash_after: float | None, *, sharp: bool
 ) -> list[Cell]:
     """Return the cells of the backends. Raises UsageError where ``sharp`` asks for what none of them documents."""
+    ask_early()  # for the devices, while the backends are loaded
     found = cells(backends, devices or DEVICES, crash_after, sharp=sharp)
     if sharp and not any(cell.source.endswith(AS_DOCUMENTED) for cell in found):
         asked = ", ".join(backends)
