@@ -11,10 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from socket import socket
 
-import torch
-
 from properties.run.worker import Done, Task, init_worker, run_task
-from verification.backends.devices import VISIBLE, tell_lost
+from verification.backends.devices import VISIBLE, is_awake, tell_lost
 from verification.backends.protocol import NotAsked
 from verification.isolation.lifeline import leave_with_parent
 from verification.isolation.nursery import adopt
@@ -50,7 +48,7 @@ def serve(connection: Connection, stop: Event, ready: Event, nursery: socket | N
             outcome = _attempt(task)
             if os.getpid() != process:  # a fork that a kernel has made, and that came back as the worker does
                 os._exit(0)
-            lost = tell_lost(task.device) if torch.cuda.is_initialized() else ""
+            lost = tell_lost(task.device) if is_awake() else ""
             connection.send(Reply(outcome, lost))
 
 

@@ -62,6 +62,12 @@ def describe_devices(devices: tuple[Device, ...]) -> str:
     return " and ".join(f"{len(mine)} x {name} ({', '.join(mine)})" for name, mine in selectors.items())
 
 
+def is_awake() -> bool:
+    """Return True if this process uses a CUDA device."""
+    cuda: Any = torch.cuda
+    return bool(cuda.is_initialized())
+
+
 def tell_lost(device: str) -> str:
     """Return the CUDA error with which the device of this process is lost, which stays until the process ends; empty
     where it is not lost.
@@ -76,7 +82,8 @@ def tell_lost(device: str) -> str:
 
 def _is_fork_needed() -> bool:
     """Return True where workers are forked, and may use CUDA."""
-    return sys.platform == "linux" and torch.backends.cuda.is_built()
+    cuda: Any = torch.backends.cuda
+    return sys.platform == "linux" and bool(cuda.is_built())
 
 
 def _ask_in_child(ask: Callable[[], Any]) -> Callable[[], Any]:
