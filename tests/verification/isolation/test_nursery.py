@@ -1,4 +1,4 @@
-"""Processes of backends begin as the process is that asks for them, though a nursery forks them that began before it."""
+"""Processes of backends begin as who asks for them is, though the nursery that forks them is older."""
 
 from __future__ import annotations
 
