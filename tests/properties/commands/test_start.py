@@ -64,6 +64,16 @@ def test_a_command_loads_late_what_takes_long(command: str) -> None:
     }
 
 
+def test_no_plugin_changes_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis, which loads after this, is told to look for none."""
+    seen = []
+    monkeypatch.setenv("HYPOTHESIS_NO_PLUGINS", "")
+    with pytest.raises(typer.Exit):
+        cli.exit_with_code(lambda: seen.append(os.environ["HYPOTHESIS_NO_PLUGINS"]) or 0)()
+    assert seen == ["1"]
+    assert "hypothesis" not in loaded_with("properties.cli")
+
+
 def test_garbage_is_looked_for_when_all_is_loaded() -> None:
     """Not before, and again where a command ends before it has settled."""
     seen = []
