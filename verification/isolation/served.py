@@ -11,8 +11,7 @@ from multiprocessing.connection import Connection
 from select import select
 from typing import NoReturn
 
-import torch
-
+from verification.backends.devices import tell_lost
 from verification.backends.observe import ask
 from verification.backends.protocol import Backend, Call
 from verification.catalogue import UnknownBackend, backend_named, devices_of
@@ -136,12 +135,8 @@ def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, re
 
 def _lost_device(device: str) -> str:
     """Return that the device is lost with the CUDA error, which stays until the process ends; empty where it is not."""
-    try:
-        if device == "cuda":
-            torch.cuda.synchronize()
-    except Exception as error:
-        return f"the backend's device is lost: {type(error).__name__}: {error}".splitlines()[0]
-    return ""
+    lost = tell_lost(device)
+    return f"the backend's device is lost: {lost}" if lost else ""
 
 
 def _no_core_file() -> None:
