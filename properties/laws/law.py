@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import getdoc
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from verification.backends.contract import Contract
 from verification.backends.observe import find_escape
@@ -75,6 +75,17 @@ class Need:
     met: Callable[[Backend, str], bool]
 
 
+class Kind(NamedTuple):
+    """A kind of problems, by the fields of the laws that are asked about it: laws of one kind may be asked about the
+    same problems.
+    """
+
+    phases: tuple[str, ...]
+    plain: bool
+    bad_input: bool
+    half_normal: bool
+
+
 @dataclass(frozen=True)
 class Law:
     """A function that checks one problem, and which problems and backends it is for. Made by the decorator `law`."""
@@ -99,11 +110,18 @@ class Law:
     """Features of `Scoring` of which the contract must have one; empty where none is needed."""
     needs: tuple[Need, ...] = ()
     """What else it needs: without it no problem has anything to say, and there is no cell."""
+    afresh: bool = False
+    """It checks that calls repeat, so each of its calls is made: none may be the answer that another law got."""
 
     @property
     def name(self) -> str:
         """The function's name. It is part of the seed of a cell: another name tries other problems."""
         return self.check.__name__
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of problems that it is asked about."""
+        return Kind(self.phases, self.plain, self.bad_input, self.to_the_bit)
 
     @property
     def statement(self) -> str:
@@ -180,6 +198,7 @@ def law(
     only_if_claimed: bool = False,
     scoring: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
+    afresh: bool = False,
 ) -> Callable[[Check], Law]:
     """Make a function a `Law` with these fields: its name is the law's name, its docstring the law's mathematics.
     Nothing else has to be said of it anywhere: `properties.laws` finds it in its file.
@@ -194,4 +213,5 @@ def law(
         only_if_claimed=only_if_claimed,
         scoring=scoring,
         needs=needs,
+        afresh=afresh,
     )

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from properties.run.serve import serve
-from properties.run.worker import Done, Task
+from properties.run.worker import AtWork, Done, Task
 from verification.backends.protocol import NotAsked
 from verification.isolation.nursery import share_nursery
 
@@ -39,6 +39,8 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     task: Task | None = None
+    last: Task | None = None
+    """The latest task that it ended."""
 
 
 class Pool:
@@ -68,9 +70,17 @@ class Pool:
         """Return True if a process has a task."""
         return any(worker.task for worker in self._workers)
 
+    def at_work(self) -> AtWork:
+        """Return what the process did last that gets the next task, and what the others do."""
+        free = self._find_free()
+        return AtWork(free and free.last, tuple(worker.task for worker in self._workers if worker.task))
+
+    def _find_free(self) -> _Worker | None:
+        return next((worker for worker in self._workers if worker.task is None), None)
+
     def give(self, task: Task) -> None:
         """Give a task to a free process."""
-        worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
+        worker = self._find_free() or self._start()
         worker.task = task
         with suppress(OSError):  # it is dead, which `wait` tells
             worker.connection.send(task)
@@ -129,7 +139,7 @@ class Pool:
             worker.connection.close()
             _await_end(worker.process)
             return task, Death(worker.process.pid or 0, _describe_end(worker.process.exitcode or 0))
-        worker.task = None
+        worker.task, worker.last = None, task
         if isinstance(outcome, NotAsked):
             return task, Death(worker.process.pid or 0, f"could not ask a backend: {outcome}")
         if isinstance(outcome, BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any, Protocol
 
@@ -20,8 +21,9 @@ from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.table import OUTPUTS
 from verification.tensors.inputs import Inputs
-from verification.tensors.materialize import Arena, Tensors, materialize
+from verification.tensors.materialize import Arena, Tensors, materialize, view_tensors
 from verification.tensors.observation import Answer, Observation
+from verification.tensors.shared import find_asked
 
 
 class Listener(Protocol):
@@ -46,7 +48,20 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def observe(backend: Backend, inputs: Inputs) -> Observation:
     """Return the observation of one call on fresh memory and fresh state. Raises Crash where there is none."""
-    return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
+
+    def call() -> Observation:
+        return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
+
+    shared = find_asked(backend, inputs)
+    return shared.recall("observation", lambda: _without_tensors(call())) if shared else call()
+
+
+def _without_tensors(observation: Observation) -> Observation:
+    """Return the observation without the device's memory, which it would hold as long as it is kept: all that a law
+    reads of a call that is over lies on the host.
+    """
+    arena = observation.arena
+    return replace(observation, arena=replace(arena, tensors=view_tensors({}, arena.tensors.arena[:0].clone())))
 
 
 def observe_call(call: Call, arena: Arena) -> Observation:
