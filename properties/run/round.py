@@ -161,7 +161,8 @@ def _ask_shared(stream: Stream, tally: Tally, examples: int, until: float, *, sh
                 raise
             stream.draw_again(shared, tally.check)
             return
-        stream.keep(shared)
+        finally:
+            stream.keep(shared)
 
 
 def _made_small(tally: Tally) -> None:

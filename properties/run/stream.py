@@ -16,6 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from properties.generate.profile import try_each
 from properties.laws.law import Kind
+from properties.shrink.halve import is_large
 from verification.backends.protocol import Backend
 from verification.problem import Problem
 from verification.tensors.shared import Shared
@@ -95,6 +96,8 @@ class Stream:
         batch, found = len(self.batches), list[Problem]()
         try_each(self.strategy, found.append, self._seed(batch), _examples(batch))
         fresh = [problem for problem in found if problem != found[0]] if batch or self.key.round_ else found
+        if not self.key.round_:  # in which every law is to have a turn soon
+            fresh.sort(key=is_large)
         self.batches.append(len(self.drawn))
         self.drawn += [Shared(problem, self.backend) for problem in fresh]
         return bool(fresh)
