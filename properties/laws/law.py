@@ -9,10 +9,9 @@ from inspect import getdoc
 from typing import NamedTuple, get_args
 
 from verification.backends.contract import Contract
-from verification.backends.observe import find_escape
+from verification.backends.observe import crash_of_preparing
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
-from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
@@ -56,10 +55,10 @@ class Asked(Wrapped):
         try:
             return super().prepare(problem)
         except BaseException as error:
-            raised = find_escape(error)
-            if raised is None:
+            crash = crash_of_preparing(error)
+            if crash is None:
                 raise
-        raise Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
+        raise crash
 
 
 Check = Callable[[Asked, Problem], Verdict]

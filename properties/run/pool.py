@@ -40,7 +40,7 @@ class _Worker:
     connection: Connection
     task: Task | None = None
     last: Task | None = None
-    """The latest task that it ended."""
+    """The latest task that it was given."""
 
 
 class Pool:
@@ -81,7 +81,7 @@ class Pool:
     def give(self, task: Task) -> None:
         """Give a task to a free process."""
         worker = self._find_free() or self._start()
-        worker.task = task
+        worker.task = worker.last = task
         with suppress(OSError):  # it is dead, which `wait` tells
             worker.connection.send(task)
 
@@ -139,7 +139,7 @@ class Pool:
             worker.connection.close()
             _await_end(worker.process)
             return task, Death(worker.process.pid or 0, _describe_end(worker.process.exitcode or 0))
-        worker.task, worker.last = None, task
+        worker.task = None
         if isinstance(outcome, NotAsked):
             return task, Death(worker.process.pid or 0, f"could not ask a backend: {outcome}")
         if isinstance(outcome, BaseException):

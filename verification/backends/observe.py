@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from verification.backends.captured_events import captured_events
-from verification.backends.protocol import Backend, Call, Escape, NotAsked
+from verification.backends.protocol import Backend, Call, Escape, NotAsked, Unprepared
 from verification.backends.returned import check_returned
 from verification.oracle.violation import Crash
 from verification.problem import Problem
@@ -80,7 +80,7 @@ def ask(call: Call, tensors: Tensors) -> Answer:
     """Return the answer to one call, without shapes. Raises Crash where the backend's process gave no answer.
 
     Any other exception is part of the answer, SystemExit too, since only the judge knows whether an error was owed.
-    Raises KeyboardInterrupt where a person ends the process.
+    Raises KeyboardInterrupt where a person ends the process, and what a preparation raised that was left until now.
     """
     outputs: dict[str, NDArray[Any]] = {}
     error: BaseException | None = None
@@ -89,6 +89,8 @@ def ask(call: Call, tensors: Tensors) -> Answer:
             outputs = {name: to_numpy(x) for name, x in _name_outputs(call(tensors)).items()}
         except (Crash, NotAsked):
             raise
+        except Unprepared as failed:
+            raise crash_of_preparing(failed.raised) or failed.raised from None
         except BaseException as raised:
             if is_ctrl_c(raised):
                 raise
@@ -108,6 +110,14 @@ def find_escape(error: BaseException) -> BaseException | None:
     if isinstance(error, Escape):
         return error.raised
     return None if isinstance(error, Exception | NotAsked) or is_ctrl_c(error) else error
+
+
+def crash_of_preparing(error: BaseException) -> Crash | None:
+    """Return the crash if a backend raised what is no `Exception`, as SystemExit, while it prepared a call."""
+    raised = find_escape(error)
+    if raised is None:
+        return None
+    return Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
 
 
 def _name_outputs(returned: Any) -> Mapping[str, torch.Tensor]:
