@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from properties.run.serve import Reply, serve
-from properties.run.worker import Done, Task
+from properties.run.worker import AtWork, Done, Task
 from verification.backends.protocol import NotAsked
 from verification.isolation.nursery import share_nursery
 
@@ -41,6 +41,8 @@ class _Worker:
     selector: str = ""
     """The device that the process has, where there are several."""
     task: Task | None = None
+    last: Task | None = None
+    """The latest task that it was given."""
 
 
 class Pool:
@@ -71,10 +73,18 @@ class Pool:
         """Return True if a process has a task."""
         return any(worker.task for worker in self._workers)
 
+    def at_work(self) -> AtWork:
+        """Return what the process did last that gets the next task, and what the others do."""
+        free = self._find_free()
+        return AtWork(free and free.last, tuple(worker.task for worker in self._workers if worker.task))
+
+    def _find_free(self) -> _Worker | None:
+        return next((worker for worker in self._workers if worker.task is None), None)
+
     def give(self, task: Task) -> None:
         """Give a task to a free process."""
-        worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
-        worker.task = task
+        worker = self._find_free() or self._start()
+        worker.task = worker.last = task
         with suppress(OSError):  # it is dead, which `wait` tells
             worker.connection.send(task)
 

@@ -20,6 +20,7 @@ from properties.laws.law import Law
 from properties.run.broken import ALONE as ALONE
 from properties.run.broken import After as After
 from properties.run.broken import Broken as Broken
+from properties.run.stream import Key, Stream, open_stream
 from properties.run.tally import Stopped, Tally
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
@@ -70,6 +71,9 @@ def fuzz(
     is when the round ends, by `time.monotonic`: before its next problem, not before its first, and not while a problem
     is made small. Raises ClaimError, and Unsatisfiable where no problem is left.
 
+    Where ``until`` is given, laws of one kind are asked about the same problems, the first of one stream
+    (`properties.run.stream`), and share what they make of them. Where problems are counted each law has its own.
+
     A problem of a round ``after`` a violation is not part of the digest: which ones are tried there depends on what
     other cells have found by then.
     """
@@ -81,7 +85,11 @@ def fuzz(
     try:
         with watching(partial(fetch_memory, backend)) as tally.watch:
             with suppress(_TimeIsUp):
-                try_each(strategy, _within(until, tally, is_first=not round_), seed, examples, shrink=shrink)
+                if until < float("inf") and not after.turn and not after.without:
+                    key = Key(law.kind, dtype, base_seed, round_)
+                    _ask_shared(open_stream(backend, key, lambda: strategy), tally, examples, until, shrink=shrink)
+                else:
+                    try_each(strategy, _within(until, tally), seed, examples, shrink=shrink)
             tally.look_again(last=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
@@ -126,26 +134,35 @@ def _problems_of(law: Law, backend: Backend, dtype: str, without: frozenset[str]
     return strategy.filter(lambda problem: features(problem).isdisjoint(without)) if without else strategy
 
 
-def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:
-    """Return a check of one problem that ends the round where its time is over.
-
-    Hypothesis draws the simplest problem first, whatever the seed. A slow backend may have time for little else, so of
-    rounds whose time is limited only the first one asks it. Rounds that are counted ask it each.
-    """
+def _within(until: float, tally: Tally) -> Callable[[Problem], None]:
+    """Return a check of one problem that ends the round where its time is over."""
     if until == float("inf"):
         return tally.check
-    is_known = not is_first and not tally.after.turn and not tally.after.without
 
     def check(problem: Problem) -> None:
-        nonlocal is_known
-        if is_known:
-            is_known = False
-            return
         if tally.problems and not tally.broken and time.monotonic() > until:
             raise _TimeIsUp
         tally.check(problem)
 
     return check
+
+
+def _ask_shared(stream: Stream, tally: Tally, examples: int, until: float, *, shrink: bool) -> None:
+    """Ask the law about a stream of problems until its time is over. Raises Violation and Stopped, as `try_each` does
+    that makes the problem small on which the law breaks.
+    """
+    for shared in stream:
+        if tally.problems and (tally.problems >= examples or time.monotonic() > until):
+            return
+        try:
+            tally.check_shared(shared)
+        except Violation:
+            if not shrink:
+                raise
+            stream.draw_again(shared, tally.check)
+            return
+        finally:
+            stream.keep(shared)
 
 
 def _made_small(tally: Tally) -> None:

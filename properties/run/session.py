@@ -173,7 +173,8 @@ def _selectors(plan: Plan) -> list[str]:
 
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares), None
+    ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares, pool.at_work)
+    interrupted = None
     if state.plan.minutes:
         state.deadline = time.monotonic() + _LONGEST_START
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NamedTuple
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
@@ -40,6 +41,7 @@ CORPUS = REPLAY
 # In the place of the law's name: the first look at a backend, whose cells have no turn before it.
 FIRST_LOOK = "first look"
 _BY_NAME = {law.name: law for law in LAWS}
+KINDS = {law.name: law.kind for law in LAWS}
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,15 @@ class Done:
     """What the cell goes on without."""
     cannot_run: Failure | None = None
     """The failure of a backend that raises on every problem."""
+
+
+class AtWork(NamedTuple):
+    """Tasks of the processes of a pool, when one of them is free."""
+
+    last: Task | None = None
+    """The latest task of the free process."""
+    others: tuple[Task, ...] = ()
+    """Tasks on which the others are."""
 
 
 class _Stop:

@@ -60,16 +60,16 @@ _WEAKER = """An adapter may state `documented`, the `Precision` that its library
 sharper than `precision`, and `weaker`, a tuple with a line for each declaration that is weaker than it could be:
 [contracts.md](contracts.md)."""
 _NEVER = """Never drawn today: ratios H/G above 16, a head_dim of 576, values whose dim differs from the keys', and more
-than 257 sequences. With 32 heads of 128 a kernel's problem has at most {kernel} keys and an engine's {engine}; contexts to
-32,768 have fewer or smaller heads. `long_contexts_average` asks for 32,768 equal scores."""
+than 257 sequences. With 32 heads of 128 a kernel's problem has at most {kernel} keys and an engine's {engine}; contexts
+to 32,768 have fewer or smaller heads. `long_contexts_average` asks for 32,768 equal scores."""
 _CAPS = """Tiny problems have at most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for
 all heads `[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of them are tried. With 32
 heads of 128 that is a context of {example} tokens. One problem in 43 is as large as real ones, with its sizes from
 here:"""
 _LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence
 among short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for
-all heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and {engine_scores:,}.
-A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
+all heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and
+{engine_scores:,}. A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

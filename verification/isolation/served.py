@@ -111,7 +111,7 @@ def _open(source: str, device: str) -> tuple[Backend | None, Opened]:
 
 def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, request: Request) -> Reply:
     """Return the reply to a request. ``calls`` are those that are prepared, by number."""
-    if request.problem is None:
+    if request.problem is None or request.shipment is None:
         return Reply(changed=remembered.look())
     try:
         if request.call not in calls:
@@ -120,8 +120,6 @@ def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, re
         return Reply(error=make_portable(error), lost=_lost_device(backend.device))
     if len(calls) > _KEPT:
         del calls[next(iter(calls))]
-    if request.shipment is None:
-        return Reply()
     try:
         tensors = unpack(request.shipment, backend.device)
         answer = ask(calls[request.call], tensors)
