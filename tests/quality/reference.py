@@ -69,7 +69,8 @@ here:"""
 _LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence
 among short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for
 all heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and
-{engine_scores:,}. A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its smallest first."""
+{engine_scores:,}. A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its
+smallest first."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
