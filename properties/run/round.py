@@ -86,8 +86,8 @@ def fuzz(
         with watching(partial(fetch_memory, backend)) as tally.watch:
             with suppress(_TimeIsUp):
                 if until < float("inf") and not after.turn and not after.without:
-                    key = Key(law.kind, dtype, base_seed, round_)
-                    _ask_shared(open_stream(backend, key, lambda: strategy), tally, examples, until, shrink=shrink)
+                    stream = open_stream(backend, Key(law.kind, dtype, base_seed, round_), strategy)
+                    _ask_shared(stream, tally, examples, until, shrink=shrink)
                 else:
                     try_each(strategy, _within(until, tally), seed, examples, shrink=shrink)
             tally.look_again(last=True)
@@ -100,8 +100,15 @@ def fuzz(
             _made_small(tally)
     except Stopped:
         _made_small_without_hypothesis(tally, shrink)
-    result = CellResult(
-        law.name,
+    broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
+    return Round(_result_of(tally, dtype, start), broken, Coverage.of(tally.labels))
+
+
+def _result_of(tally: Tally, dtype: str, start: float) -> CellResult:
+    """Return what a round came to that began at ``start``."""
+    backend, after = tally.backend, tally.after
+    return CellResult(
+        tally.law.name,
         dtype,
         backend.device,
         backend.name,
@@ -115,8 +122,6 @@ def fuzz(
         failure=tally.failure,
         reasons=dict(tally.reasons),
     )
-    broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
-    return Round(result, broken, Coverage.of(tally.labels))
 
 
 def _made_small_without_hypothesis(tally: Tally, shrink: bool) -> None:

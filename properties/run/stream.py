@@ -43,8 +43,11 @@ class Stream:
     """The problems of a kind, a seed and a round, as far as some law has come."""
 
     key: Key
+    """What decides which problems it has."""
     backend: Backend
+    """The backend that is asked about them."""
     strategy: SearchStrategy[Problem]
+    """Draws them."""
     drawn: list[Shared] = field(default_factory=list)
     """In order, each with what was made of it."""
     batches: list[int] = field(default_factory=list)
@@ -113,12 +116,12 @@ class _Latest:
     stream: Stream | None = None
 
 
-def open_stream(backend: Backend, key: Key, make_strategy: Callable[[], SearchStrategy[Problem]]) -> Stream:
+def open_stream(backend: Backend, key: Key, strategy: SearchStrategy[Problem]) -> Stream:
     """Return the stream of problems for a backend: the one that the law before had, if it was the same."""
     latest = _Latest.stream
     if latest is None or latest.backend is not backend or latest.key != key:
         _Latest.stream = None  # its memory is free before the next one has some
-        latest = _Latest.stream = Stream(key, backend, make_strategy())
+        latest = _Latest.stream = Stream(key, backend, strategy)
     return latest
 
 
@@ -130,10 +133,10 @@ def _count_bytes(shared: Shared) -> int:
     """Return about how many bytes are kept of a problem: of arrays, each of which has its own memory."""
     made, total = shared.made, 0
     if "observation" in made:  # the arena's bytes before and after the call, and the inputs that were written there
-        total += 3 * len(made["observation"].memory)
+        total += int(3 * len(made["observation"].memory))
     if "expectation" in made:
         for sequence, attended in made["expectation"].sequences:
-            total += sum(x.nbytes for x in _arrays((*vars(sequence).values(), *vars(attended).values())))
+            total += sum(int(x.nbytes) for x in _arrays((*vars(sequence).values(), *vars(attended).values())))
     return total
 
 
