@@ -68,6 +68,13 @@ def is_awake() -> bool:
     return bool(cuda.is_initialized())
 
 
+def wake_device(device: str) -> None:
+    """Have this process use its device, so that no problem waits until it is awake. Where that fails, the first problem
+    tells.
+    """
+    tell_lost(device)
+
+
 def tell_lost(device: str) -> str:
     """Return the CUDA error with which the device of this process is lost, which stays until the process ends; empty
     where it is not lost.
