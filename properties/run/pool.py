@@ -76,7 +76,7 @@ class Pool:
     def at_work(self) -> AtWork:
         """Return what the process did last that gets the next task, and what the others do."""
         free = self._find_free()
-        return AtWork(free and free.last, tuple(worker.task for worker in self._workers if worker.task))
+        return AtWork(free.last if free else None, tuple(worker.task for worker in self._workers if worker.task))
 
     def _find_free(self) -> _Worker | None:
         return next((worker for worker in self._workers if worker.task is None), None)

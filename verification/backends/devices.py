@@ -34,8 +34,10 @@ class _Asked:
 
 
 def ask_early() -> None:
-    """Have a child process look for the devices while this one goes on: looking takes most of a second."""
-    if _Asked.wait is None and _Asked.found is None and _is_fork_needed():
+    """Have a child process look for the devices while this one goes on, unless this one has called CUDA already: then
+    no child could, and nothing is lost where this process looks.
+    """
+    if _Asked.wait is None and _Asked.found is None and _is_fork_needed() and not has_touched_cuda():
         _Asked.wait = _ask_in_child(_find_all)
 
 
