@@ -25,6 +25,7 @@ from properties.run.going_on import CellRound
 from properties.run.round import Broken
 from properties.run.telling import asked_again, in_dtype, with_need
 from properties.run.telling import failure_of as failure_of  # handed on to those who replay
+from verification.backends.devices import wake_device
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
@@ -132,6 +133,7 @@ def init_worker(stop: Event, ready: Event) -> None:
 def run_task(task: Task) -> Done:
     backend = open_backend(task.source, task.device, task.crash_after)
     wake(backend)
+    wake_device(task.device)
     _Ready.set()
     history = _history_of(task.source, task.device)
     with listening(history):

@@ -34,6 +34,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, log: Path, names: Sequence[str]) -
 
     for name in CALLS:
         monkeypatch.setattr(torch.cuda, name, logged(name))
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(_Asked, "wait", None)
     monkeypatch.setattr(_Asked, "found", None)

@@ -34,8 +34,10 @@ class _Asked:
 
 
 def ask_early() -> None:
-    """Have a child process look for the devices while this one goes on: looking takes most of a second."""
-    if _Asked.wait is None and _Asked.found is None and _is_fork_needed():
+    """Have a child process look for the devices while this one goes on, unless this one has called CUDA already: then
+    no child could, and nothing is lost where this process looks.
+    """
+    if _Asked.wait is None and _Asked.found is None and _is_fork_needed() and not has_touched_cuda():
         _Asked.wait = _ask_in_child(_find_all)
 
 
@@ -66,6 +68,13 @@ def is_awake() -> bool:
     """Return True if this process uses a CUDA device."""
     cuda: Any = torch.cuda
     return bool(cuda.is_initialized())
+
+
+def wake_device(device: str) -> None:
+    """Have this process use its device, so that no problem waits until it is awake. Where that fails, the first problem
+    tells.
+    """
+    tell_lost(device)
 
 
 def tell_lost(device: str) -> str:

@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from properties.run.cells import cells
 from properties.run.plan import Plan
 from properties.run.pool import Death, Pool
 from properties.run.session import _start_method, run
-from properties.run.worker import FIRST_LOOK, Done, Task
+from properties.run.worker import FIRST_LOOK, Done, Task, _Ready, _Stop, run_task
 from tests.verification.cuda import stand_in
 from verification.backends.devices import VISIBLE
 from verification.records.coverage import Coverage
@@ -123,6 +125,22 @@ def test_an_error_of_a_lost_device_is_not_the_end(monkeypatch: pytest.MonkeyPatc
         assert not pool._workers
     with pool_of(1, ("0",)) as pool, pytest.raises(RuntimeError, match="misaligned"):
         outcomes(pool, 1)
+
+
+def test_a_device_is_awake_before_the_first_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Waking it is part of the start, not of the budget."""
+    called = stand_in(monkeypatch, tmp_path / "calls", ("Card",))
+    ready, stop, was_awake = Event(), Event(), []
+
+    def set_ready() -> None:
+        was_awake.append(called() == {os.getpid()})
+
+    monkeypatch.setattr(ready, "set", set_ready)
+    monkeypatch.setattr(_Ready, "event", ready)
+    monkeypatch.setattr(_Stop, "event", stop)
+    stop.set()
+    run_task(replace(ON_CUDA, law=FIRST_LOOK))
+    assert was_awake == [True]
 
 
 def test_a_session_calls_cuda_nowhere_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -76,11 +76,14 @@ def test_a_driver_that_kills_who_asks_kills_a_child(monkeypatch: pytest.MonkeyPa
 def test_a_process_that_has_called_cuda_is_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, touched: bool
 ) -> None:
-    """By what torch says in a fork of it; nowhere else may that be asked."""
-    stand_in(monkeypatch, tmp_path / "calls", CARDS)
+    """By what torch says in a fork of it; nowhere else may that be asked. Such a process looks for itself."""
+    called = stand_in(monkeypatch, tmp_path / "calls", CARDS)
     here = os.getpid()
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: os.getpid() != here and touched)
     assert has_touched_cuda() is touched
+    ask_early()
+    assert len(list_cuda_devices()) == len(CARDS)
+    assert (called() == {here}) is touched
 
 
 def test_a_report_says_how_many_devices_and_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
