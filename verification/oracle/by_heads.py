@@ -146,6 +146,29 @@ def _as_heads(found: Attended, heads: int, queries: int) -> Attended:
     return Attended(outputs, *map(as_heads, (found.scores, found.scores_bound, found.weights)))
 
 
+def join_rows(several: list[Rows]) -> Rows:
+    """Return the rows of sequences whose heads are put side by side."""
+    first = several[0]
+    if len(several) == 1:
+        return first
+    arrays = {
+        name: np.concatenate([getattr(rows, name) for rows in several])
+        for name, x in vars(first).items()
+        if isinstance(x, np.ndarray)
+    }
+    return replace(first, **arrays)  # type: ignore[arg-type]
+
+
+def split_heads(found: Attended, parts: int) -> list[Attended]:
+    """Return the answers of sequences whose heads were put side by side."""
+    if parts == 1:
+        return [found]
+    split = {name: [np.split(x, parts) for x in pair] for name, pair in found.outputs.items()}
+    outputs = [{name: (exact[i], bound[i]) for name, (exact, bound) in split.items()} for i in range(parts)]
+    others = (np.split(x, parts) for x in (found.scores, found.scores_bound, found.weights))
+    return [Attended(*each) for each in zip(outputs, *others, strict=True)]
+
+
 def _join(found: list[Attended]) -> Attended:
     outputs = {
         name: (_joined([x.outputs[name][0] for x in found]), _joined([x.outputs[name][1] for x in found]))
