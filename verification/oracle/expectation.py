@@ -203,12 +203,12 @@ def _attend_alike(
     found: dict[int, Attended] = {}
     for several in alike.values():
         asked = [cut[i] for i in several]
-        arrays = (np.concatenate(x, axis=1) for x in zip(*((x.q, x.keys, x.values) for x in asked), strict=True))
+        q, k, v = (np.concatenate(x, axis=1) for x in zip(*((x.q, x.keys, x.values) for x in asked), strict=True))
         own = [x for i in several if (x := rows[i]) is not None]
         counts, shared = asked[0].counts, join_rows(own) if own else None
         work = problem.num_heads * len(several) * len(asked[0].keys) * max(len(counts), problem.head_dim)
         where = device if work >= LEAST_ON_DEVICE else None
-        answer = attend_by_heads(where, *arrays, counts, problem.scale, roundings, shared)
+        answer = attend_by_heads(where, q, k, v, counts, problem.scale, roundings, shared)
         found |= zip(several, split_heads(answer, len(several)), strict=True)
     return [found[i] for i in range(len(cut))]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis.strategies import sampled_from
 
 from properties.generate.strategies import problems
@@ -178,6 +179,16 @@ def test_small_sequences_stay_with_numpy(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(expectation, "attend_by_heads", watched)
     expect(make_inputs(decode((32, 8), 128, 16, (15, 300))), WIDE, "cuda")
     assert asked == [(15, None), (300, "cuda")]
+
+
+def test_a_full_device_leaves_the_answer_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    inputs = make_inputs(LARGE["sinks"])
+    expected = expect(inputs, WIDE)
+    monkeypatch.setattr(by_heads, "move", fill)
+    assert_one(inputs.problem, expected, expect(inputs, WIDE, "cuda"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
