@@ -6,6 +6,7 @@ import os
 from copy import copy
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -59,11 +60,9 @@ class Operations(NamedTuple):
 @cache
 def load_operations() -> Operations:
     """Return conch's functions. Raises ImportError without conch or Triton."""
-    from conch.ops.attention.paged_attention import paged_attention
-    from conch.ops.attention.varlen_attention import varlen_attention
-    from conch.ops.vllm.reshape_and_cache import reshape_and_cache
-
-    return Operations(reshape_and_cache, paged_attention, varlen_attention)
+    paged, varlen = (import_module(f"conch.ops.attention.{name}") for name in ("paged_attention", "varlen_attention"))
+    store = import_module("conch.ops.vllm.reshape_and_cache")
+    return Operations(store.reshape_and_cache, paged.paged_attention, varlen.varlen_attention)
 
 
 def _promise(*phases: str) -> Contract:

@@ -52,15 +52,18 @@ def attend_by_heads(
 ) -> Attended:
     """Return the exact answer to ``q [Lq, H, D]``, ``k`` and ``v [Lk, G, D]``, and its bound, in arrays of NumPy.
 
-    It is computed by NumPy, or by torch on ``device``. Query head ``h`` reads kv head ``h // (H / G)``; ``counts`` and
-    ``rows`` are those of `attend`.
+    It is computed by NumPy, or by torch on ``device``, unless that has no memory left. Query head ``h`` reads kv head
+    ``h // (H / G)``; ``counts`` and ``rows`` are those of `attend`.
     """
     if rows is not None and rows.sinks is not None:  # each head has its own, so that none shares its keys with another
         kv_head = np.arange(q.shape[1]) // (q.shape[1] // k.shape[1])
         k, v = k[:, kv_head], v[:, kv_head]
     (queries, heads, dim), keys = q.shape, k.shape[0]
     pieces = list(cut_heads(heads, k.shape[1], queries, keys, dim, device is not None))
-    done = [_attend_piece(device, q, k, v, counts, scale, roundings, rows, piece) for piece in pieces]
+    try:
+        done = [_attend_piece(device, q, k, v, counts, scale, roundings, rows, piece) for piece in pieces]
+    except torch.OutOfMemoryError:  # backends fill a device, in other processes too
+        return attend_by_heads(None, q, k, v, counts, scale, roundings, rows)
     return _join(done) if len(done) > 1 else done[0]
 
 
@@ -119,8 +122,9 @@ def _attend_piece(
     if rows is not None:
         arrays = {name: move(x, device) for name, x in vars(rows).items() if isinstance(x, np.ndarray)}
         rows = replace(rows, **arrays)  # type: ignore[arg-type]
-    tensors = move(q, device).double(), *(move(x, device).double().transpose(0, 1) for x in (keys, values))
-    found = attend(torch_namespace, *tensors, move(counts, device), scale, roundings, rows)
+    q_there = move(q, device).double()
+    k_there, v_there = (move(x, device).double().transpose(0, 1) for x in (keys, values))
+    found = attend(torch_namespace, q_there, k_there, v_there, move(counts, device), scale, roundings, rows)
     outputs = {name: (exact.cpu().numpy(), bound.cpu().numpy()) for name, (exact, bound) in found.outputs.items()}
     moved = Attended(outputs, *(x.cpu().numpy() for x in (found.scores, found.scores_bound, found.weights)))
     return _as_heads(moved, heads, queries)
@@ -144,6 +148,29 @@ def _as_heads(found: Attended, heads: int, queries: int) -> Attended:
 
     outputs = {name: (as_heads(exact), as_heads(bound)) for name, (exact, bound) in found.outputs.items()}
     return Attended(outputs, *map(as_heads, (found.scores, found.scores_bound, found.weights)))
+
+
+def join_rows(several: list[Rows]) -> Rows:
+    """Return the rows of sequences whose heads are put side by side."""
+    first = several[0]
+    if len(several) == 1:
+        return first
+    arrays = {
+        name: np.concatenate([getattr(rows, name) for rows in several])
+        for name, x in vars(first).items()
+        if isinstance(x, np.ndarray)
+    }
+    return replace(first, **arrays)  # type: ignore[arg-type]
+
+
+def split_heads(found: Attended, parts: int) -> list[Attended]:
+    """Return the answers of sequences whose heads were put side by side."""
+    if parts == 1:
+        return [found]
+    split = {name: [np.split(x, parts) for x in pair] for name, pair in found.outputs.items()}
+    outputs = [{name: (exact[i], bound[i]) for name, (exact, bound) in split.items()} for i in range(parts)]
+    others = (np.split(x, parts) for x in (found.scores, found.scores_bound, found.weights))
+    return [Attended(*each) for each in zip(outputs, *others, strict=True)]
 
 
 def _join(found: list[Attended]) -> Attended:

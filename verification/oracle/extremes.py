@@ -61,7 +61,8 @@ def _largest_between(xp: Namespace, v: Array, first: Array, counts: Array) -> Ar
     last = xp.where(counts > 0, first + counts - 1, 0)
     start = xp.where(counts > 0, first, 0)
     out, step = xp.maximum(v[heads, start], v[heads, last]), 1
-    while 2 * step <= v.shape[1]:  # after each step a row holds the largest of the 2 * step rows that begin with it
+    keys = v.shape[1]
+    while 2 * step <= keys:  # after each step a row holds the largest of the 2 * step rows that begin with it
         v = xp.maximum(v[:, : v.shape[1] - step], v[:, step:])
         step *= 2
         fits = counts >= step

@@ -138,14 +138,16 @@ def test_keeps_the_laws_in_the_interpreter(adapter: type[Paged]) -> None:
 
 
 @NEEDED
-@INTERPRETED
-def test_what_is_known_to_break_in_the_interpreter() -> None:
-    """A store of transposed keys, and a chunk of several queries that has a past."""
-    with pytest.raises(Violation):
-        judge(Varlen().on("cpu"), chunk())
-    judge(Decodes().on("cpu"), chunk(query_lens=(1, 1), slot_mapping=(19, 2)))
-    with pytest.raises(Violation):
-        judge(Varlen().on("cpu"), chunk(query_lens=(1, 1), slot_mapping=(19, 2), layout="transposed"))
+@pytest.mark.parametrize("device", [pytest.param("cpu", marks=INTERPRETED), "cuda"])
+def test_what_is_known_to_break(device: str, request: pytest.FixtureRequest) -> None:
+    """A store of transposed keys, and a chunk of several queries that has a past; one of a query has not."""
+    if device == "cuda":
+        request.getfixturevalue("cuda_device")
+    one = chunk(query_lens=(1, 1), slot_mapping=(19, 2))
+    judge(Varlen().on(device), one)
+    for broken in (chunk(), replace(one, layout="transposed")):
+        with pytest.raises(Violation):
+            judge(Varlen().on(device), broken)
 
 
 @NEEDED
