@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import openvino  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import torch
@@ -68,7 +68,7 @@ class Sdpa(DenseAdapter):
     contract = promising("bfloat16")
     # The specification of the operation gives the scale the query's type: it is rounded as a scaled query would be.
     precision = Precision(probabilities=INPUT, scaled_query=True, flushing=True)
-    weaker = (
+    weaker: ClassVar[tuple[Weaker, ...]] = (
         *_OF_BOTH,
         Weaker("dtypes", _HALVES, _CPU, "findings 11", ("float16", "float32")),
         Weaker("probabilities", _HALVES, _CPU, "the documentation says so"),
