@@ -126,18 +126,19 @@ def open_stream(backend: Backend, key: Key, strategy: SearchStrategy[Problem]) -
 
 
 def _examples(batch: int) -> int:
-    return min(_MOST, _FIRST * 2**batch)
+    return min(_MOST, _FIRST << batch)
 
 
 def _count_bytes(shared: Shared) -> int:
     """Return about how many bytes are kept of a problem: of arrays, each of which has its own memory."""
-    made, total = shared.made, 0
+    made = shared.made
+    held: list[int] = []
     if "observation" in made:  # the arena's bytes before and after the call, and the inputs that were written there
-        total += int(3 * len(made["observation"].memory))
+        held.append(3 * len(made["observation"].memory))
     if "expectation" in made:
         for sequence, attended in made["expectation"].sequences:
-            total += sum(int(x.nbytes) for x in _arrays((*vars(sequence).values(), *vars(attended).values())))
-    return total
+            held += [x.nbytes for x in _arrays((*vars(sequence).values(), *vars(attended).values()))]
+    return sum(held)
 
 
 def _arrays(values: Any) -> Iterator[np.ndarray]:
