@@ -7,11 +7,13 @@ that is left. So every law has its own time, and the later ones see the most pro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from properties.generate.profile import try_each
@@ -88,7 +90,7 @@ class Stream:
             if is_met:
                 check(problem)
 
-        try_each(self.strategy, check_from_there, self._seed(batch), _examples(batch), shrink=True)
+        try_each(self.strategy, check_from_there, self._seed(batch), self._examples(batch), shrink=True)
 
     def _draw(self) -> bool:
         """Draw one more batch. Return whether there was another problem in it.
@@ -97,13 +99,18 @@ class Stream:
         have time for little else, so only the first batch of the first round has it.
         """
         batch, found = len(self.batches), list[Problem]()
-        try_each(self.strategy, found.append, self._seed(batch), _examples(batch))
+        with suppress(Unsatisfiable) if self.drawn else nullcontext():
+            try_each(self.strategy, found.append, self._seed(batch), self._examples(batch))
         fresh = [problem for problem in found if problem != found[0]] if batch or self.key.round_ else found
         if not self.key.round_:  # in which every law is to have a turn soon
             fresh.sort(key=is_large)
         self.batches.append(len(self.drawn))
         self.drawn += [Shared(problem, self.backend) for problem in fresh]
         return bool(fresh)
+
+    def _examples(self, batch: int) -> int:
+        """Return the number of draws of a batch. A later round has the time for more, of which few may be defined."""
+        return min(_MOST, _FIRST << batch + 2 * bool(self.key.round_))
 
     def _seed(self, batch: int) -> int:
         kind, dtype, seed, round_ = self.key
@@ -123,10 +130,6 @@ def open_stream(backend: Backend, key: Key, strategy: SearchStrategy[Problem]) -
         _Latest.stream = None  # its memory is free before the next one has some
         latest = _Latest.stream = Stream(key, backend, strategy)
     return latest
-
-
-def _examples(batch: int) -> int:
-    return min(_MOST, _FIRST << batch)
 
 
 def _count_bytes(shared: Shared) -> int:
