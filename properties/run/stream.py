@@ -7,11 +7,13 @@ that is left. So every law has its own time, and the later ones see the most pro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from properties.generate.profile import try_each
@@ -88,7 +90,7 @@ class Stream:
             if is_met:
                 check(problem)
 
-        try_each(self.strategy, check_from_there, self._seed(batch), _examples(batch), shrink=True)
+        try_each(self.strategy, check_from_there, self._seed(batch), self._examples(batch), shrink=True)
 
     def _draw(self) -> bool:
         """Draw one more batch. Return whether there was another problem in it.
@@ -97,13 +99,18 @@ class Stream:
         have time for little else, so only the first batch of the first round has it.
         """
         batch, found = len(self.batches), list[Problem]()
-        try_each(self.strategy, found.append, self._seed(batch), _examples(batch))
+        with suppress(Unsatisfiable) if self.drawn else nullcontext():
+            try_each(self.strategy, found.append, self._seed(batch), self._examples(batch))
         fresh = [problem for problem in found if problem != found[0]] if batch or self.key.round_ else found
         if not self.key.round_:  # in which every law is to have a turn soon
             fresh.sort(key=is_large)
         self.batches.append(len(self.drawn))
         self.drawn += [Shared(problem, self.backend) for problem in fresh]
         return bool(fresh)
+
+    def _examples(self, batch: int) -> int:
+        """Return the number of draws of a batch. A later round has the time for more, of which few may be defined."""
+        return min(_MOST, _FIRST << batch + 2 * bool(self.key.round_))
 
     def _seed(self, batch: int) -> int:
         kind, dtype, seed, round_ = self.key
@@ -125,19 +132,16 @@ def open_stream(backend: Backend, key: Key, strategy: SearchStrategy[Problem]) -
     return latest
 
 
-def _examples(batch: int) -> int:
-    return min(_MOST, _FIRST * 2**batch)
-
-
 def _count_bytes(shared: Shared) -> int:
     """Return about how many bytes are kept of a problem: of arrays, each of which has its own memory."""
-    made, total = shared.made, 0
+    made = shared.made
+    held: list[int] = []
     if "observation" in made:  # the arena's bytes before and after the call, and the inputs that were written there
-        total += int(3 * len(made["observation"].memory))
+        held.append(3 * len(made["observation"].memory))
     if "expectation" in made:
         for sequence, attended in made["expectation"].sequences:
-            total += sum(int(x.nbytes) for x in _arrays((*vars(sequence).values(), *vars(attended).values())))
-    return total
+            held += [x.nbytes for x in _arrays((*vars(sequence).values(), *vars(attended).values()))]
+    return sum(held)
 
 
 def _arrays(values: Any) -> Iterator[np.ndarray]:
