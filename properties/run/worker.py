@@ -255,5 +255,6 @@ def _told_of(
             history = _history_of(task.source, task.device)
             failure = asked_again(law, backend, first, task.source, history, _Stop.is_set)
         cells = tuple((each.name, task.dtype) for each, _ in ((law, first), *others))
-        told[key] = with_need(replace(failure, kept=name, cells=cells), law, backend, first, task.seed, _Stop.is_set)
+        kept = name if failure.finding.calls == finding.calls else ""  # else it gets a file of its own
+        told[key] = with_need(replace(failure, kept=kept, cells=cells), law, backend, first, task.seed, _Stop.is_set)
     return tuple(told.values())
