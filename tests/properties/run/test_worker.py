@@ -38,7 +38,7 @@ def test_a_file_is_named_only_where_it_holds_all_that_broke(tmp_path: Path) -> N
     corpus, source = tmp_path / "corpus", "tests.verification.many_bugs:Stale"
     for law, problem in (("a", ONE_PAGE), ("b", TWO_PAGES)):  # files are asked in the order of their names
         save(Finding(problem, law), corpus)
-    [failure] = run_task(Task(CORPUS, "float16", source, "cpu", corpus=corpus)).failures
+    failure = run_task(Task(CORPUS, "float16", source, "cpu", corpus=corpus)).failures[0]
     assert (failure.finding.calls, failure.kept) == ((ONE_PAGE, TWO_PAGES), "")
     finding = load(save(failure.finding, tmp_path))
     assert replay(finding.problem, make_anew(source), LAWS[:1], source, finding.before)[1]
@@ -46,7 +46,7 @@ def test_a_file_is_named_only_where_it_holds_all_that_broke(tmp_path: Path) -> N
     assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token 0")
     own = tmp_path / "own"
     path = save(finding, own)
-    [failure] = run_task(Task(CORPUS, "float16", source, "cpu", corpus=own)).failures
+    failure = run_task(Task(CORPUS, "float16", source, "cpu", corpus=own)).failures[0]
     assert failure.kept == str(path)
     save(Finding(PREFILL), tmp_path / "halves")
     in_others = {
