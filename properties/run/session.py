@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 
 from properties.run.known import Known
 from properties.run.plan import Plan, shares_of, started, tasks
@@ -32,6 +36,8 @@ _GRACE, _GRACE_OF = 1.0, 0.03
 _RESERVE_OF, _MOST_RESERVE = 0.02, 0.5
 # Seconds between two looks at whether a worker is ready, and the longest start: a budget of minutes is spent after it.
 _GLANCE, _LONGEST_START = 0.1, 600.0
+# Most seconds until the session sees that a person wants it to end, should Python have dropped the exception.
+_LONGEST_WAIT = 0.5
 
 
 class WorkerDied(RuntimeError):
@@ -60,6 +66,8 @@ class _Run:
     """True once the first problem can be asked."""
     deadline: float = float("inf")
     """When the workers stop, by `time.monotonic`."""
+    is_interrupted: bool = False
+    """True once a person has pressed Ctrl-C."""
 
     def tell(self, event: Event) -> None:
         """Let everybody hear of it."""
@@ -139,7 +147,8 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
     pool = Pool(plan.workers, _start_method(plan), _selectors(plan))
     try:
-        _work(state, pool)
+        with _interrupts_heard(state):
+            _work(state, pool)
     except KeyboardInterrupt:
         interrupted = True
     except Exception as error:  # of the harness or of an adapter: raised again, after the reports
@@ -171,6 +180,26 @@ def _selectors(plan: Plan) -> list[str]:
     return [device.selector for device in devices] if len(devices) > 1 else []
 
 
+@contextmanager
+def _interrupts_heard(state: _Run) -> Iterator[None]:
+    """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
+    garbage collector or of the import system.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        state.is_interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares, pool.at_work)
@@ -179,12 +208,14 @@ def _work(state: _Run, pool: Pool) -> None:
         state.deadline = time.monotonic() + _LONGEST_START
     try:
         while True:
+            if state.is_interrupted:
+                raise KeyboardInterrupt
             while pool.has_room and (task := next(ahead, None)):
                 pool.give(task)
             rest = state.deadline - time.monotonic()
             if rest <= 0 or not pool.is_busy:
                 break
-            ended = pool.wait(min(rest, 3600 if state.is_ready else _GLANCE))
+            ended = pool.wait(min(rest, _LONGEST_WAIT if state.is_ready else _GLANCE))
             if not state.is_ready and pool.is_ready:
                 state.ready()
             for task, outcome in ended:

@@ -16,12 +16,13 @@ import pytest
 import torch
 from filelock import FileLock
 
+from properties.run.cells import cells
 from properties.run.plan import Plan
-from properties.run.session import exit_code
+from properties.run.session import INTERRUPTED, exit_code, run
 from tests import warm
 from verification.records.findings import load
 from verification.records.results import CellResult, State
-from verification.reporting.events import RoundEnded
+from verification.reporting.events import Event, RoundEnded
 from verification.reporting.files import LOCK
 from verification.reporting.headline import duration
 from verification.reporting.lines import read_events
@@ -244,6 +245,24 @@ def test_ctrl_c_ends_a_run_with_its_report(tmp_path: Path, backend: str, code: i
     assert f", interrupted; exit code {code}; " in words(output)
     assert Summary(read_events(tmp_path / "reports/run.jsonl")).interrupted
     assert (tmp_path / "reports/index.html").stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_heard_where_python_drops_it() -> None:
+    """As it does in callbacks, of the garbage collector among others."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    class Presses:
+        def receive(self, event: Event) -> None:
+            if isinstance(event, RoundEnded):
+                Dropped()
+
+    chosen = [cell for cell in cells(["attn_core/eager"], ["cpu"]) if cell.law.name == "cache_is_exact"]
+    assert run(Plan(chosen, 5, 300, workers=1), [Presses()]) == INTERRUPTED
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _until_found(folder: Path, wanted: bool) -> None:
