@@ -200,6 +200,26 @@ def _interrupts_heard(state: _Run) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _interrupts_heard(state: _Run) -> Iterator[None]:
+    """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
+    garbage collector or of the import system.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        state.is_interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
     ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares, pool.at_work)
