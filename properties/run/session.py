@@ -203,9 +203,11 @@ def _interrupts_heard(state: _Run) -> Iterator[None]:
 @contextmanager
 def _interrupts_heard(state: _Run) -> Iterator[None]:
     """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
-    garbage collector or of the import system.
+    garbage collector or of the import system. A process that ignores Ctrl-C, as one in the background of a script does,
+    still ignores it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
 
