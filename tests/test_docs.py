@@ -55,8 +55,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_counts_in_prose_are_those_of_the_code() -> None:
     """Laws, planted bugs, findings."""
     assert re.findall(r"\*\*(\d+) laws\*\*", README) == [str(len(LAWS))]
-    planted = [*re.findall(r"plants (\d+) bugs", README), *re.findall(r"killed, of (\d+)", README)]
-    assert planted == [str(len(FAULTS))] * 2
+    assert re.findall(r"plants (\d+) bugs", README) == [str(len(FAULTS))]
+    # Younger faults are hunted by `nox -s faults`, and are in the comparison when it is next measured.
+    measured = re.findall(r"Here (\d+) bugs", (ROOT / "docs/power.md").read_text())
+    assert len(measured) == 1
+    assert set(re.findall(r"(?:killed, of|the first) (\d+)", README)) == {*measured}
     known = {entry.number for entry in entries(LEDGER)}
     assert re.findall(r"among ([\w-]+) \(\[docs/findings", README) == [NUMBERS[len(known) - 10]]
     assert re.findall(r"^## (\d+)\.", (ROOT / "docs/findings.md").read_text(), re.M) == sorted(known, key=int)

@@ -49,7 +49,7 @@ def laws(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_broken_law_fails_its_test() -> None:
     """Its message has the violation, the problem in words, and the command that replays it; the others pass."""
     asked = ("--attn-backend", "my_kernel:MyKernel", "--attn-dtype", "float16", "-k", "agrees_with_ or cache_is")
-    came = laws(*asked, "--attn-problems", "40", "--attn-seed", "1")
+    came = laws(*asked, "--attn-problems", "80", "--attn-seed", "1")
     assert came.returncode == 1, came.stdout + came.stderr
     assert "1 failed, 1 passed" in came.stdout
     assert "out of bound" in came.stdout

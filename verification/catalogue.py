@@ -17,9 +17,8 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-import torch
-
 from verification.backends.contract import Contract
+from verification.backends.devices import list_cuda_devices
 from verification.backends.documented import AS_DOCUMENTED, as_documented
 from verification.backends.observe import is_ctrl_c
 from verification.backends.packages import installed_packages
@@ -153,7 +152,7 @@ def _runs_on(backend: Backend, device: str) -> bool:
 
 def cannot_run(device: str) -> str:
     """Return the reason why nothing runs on that device here, or an empty text."""
-    return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
+    return "no CUDA device" if device == "cuda" and not list_cuda_devices() else ""
 
 
 def _import_backend(name: str) -> Backend:

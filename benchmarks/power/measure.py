@@ -19,6 +19,7 @@ from verification.oracle.expectation import expect
 from verification.oracle.judge import Violation, error_ratios, successful_output
 from verification.problem import Problem
 from verification.problem.json_io import to_json
+from verification.problem.large import size_of
 from verification.tensors.inputs import make_inputs
 
 # A sum breaks the second judge's bound with a probability of at most 2 exp(-lambda^2 / 2): for this lambda 1.1e-11, few
@@ -69,6 +70,8 @@ class Sample:
     """Largest err/bound of each problem, 0 where nothing was rounded."""
     second: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """Largest err/bound of each problem under the probabilistic judge; float32 only."""
+    sizes: tuple[str, ...] = ()
+    """Profile of each problem: tiny, kernel or engine."""
     alarms: tuple[Alarm, ...] = ()
     """The first few alarms; the ratios above 1 are all of them."""
     seconds: float = 0.0
@@ -99,11 +102,13 @@ def measure_sample(
     """Measure fresh problems; no problem stops the others, and an alarm is counted and kept."""
     first: list[float] = []
     second: list[float] = []
+    sizes: list[str] = []
     alarms: list[Alarm] = []
 
     def check(problem: Problem) -> None:
         ratio, other, message = measure_ratios(backend, problem, probabilistic)
         first.append(ratio)
+        sizes.append(size_of(problem))
         if other is not None:
             second.append(other)
         if ratio > 1.0 and len(alarms) < KEPT_ALARMS:
@@ -111,7 +116,7 @@ def measure_sample(
 
     start = perf_counter()
     try_each(problems_within(backend.contract, dtype), check, base_seed, examples)
-    return Sample(np.array(first), np.array(second), tuple(alarms), perf_counter() - start)
+    return Sample(np.array(first), np.array(second), tuple(sizes), tuple(alarms), perf_counter() - start)
 
 
 def measure_ratios(backend: Backend, problem: Problem, probabilistic: float) -> Ratios:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.power.measure import KEPT_ALARMS, LARGEST, Alarm, Sample
+from verification.problem.large import SIZES
 from verification.records.histogram import histogram
 
 
@@ -50,6 +51,8 @@ class Cell:
     """Ratios of the first judge; None if the cell was not run."""
     second: RatioSummary | None = None
     """Ratios of the probabilistic judge; None but for float32."""
+    by_size: dict[str, RatioSummary] = field(default_factory=dict)
+    """Ratios of the first judge for each profile of sizes."""
     alarms: tuple[Alarm, ...] = field(default=())
     """The first few alarms."""
     skipped: str = ""
@@ -64,12 +67,14 @@ def summarise(cell: tuple[str, str, str], samples: Sequence[Sample]) -> Cell:
     """Summarise the samples of a cell."""
     ratios = np.concatenate([sample.ratios for sample in samples])
     second = np.concatenate([sample.second for sample in samples])
+    sizes = np.array([size for sample in samples for size in sample.sizes])
     return Cell(
         *cell,
         problems=len(ratios),
         seconds=sum(sample.seconds for sample in samples),
         first=_summarise_ratios(ratios),
         second=_summarise_ratios(second) if len(second) else None,
+        by_size={size: _summarise_ratios(ratios[sizes == size]) for size in SIZES if size in sizes},
         alarms=tuple(alarm for sample in samples for alarm in sample.alarms)[:KEPT_ALARMS],
     )
 
@@ -105,6 +110,19 @@ def make_soundness_table(cells: Sequence[Cell], title: str) -> Table:
         table.add_row(
             cell.implementation, cell.dtype, f"{cell.problems:,}", *_format_ratios(cell.first), *more, *second
         )
+    return table
+
+
+def make_size_table(cells: Sequence[Cell], title: str) -> Table:
+    """Return a table with a line for each profile of sizes: all cells together, and the median cell's median."""
+    table = Table("profile", "problems", "false alarms", "largest", "median", "median, rounded", title=title)
+    for size in SIZES:
+        found = [cell.by_size[size] for cell in cells if size in cell.by_size]
+        if found:
+            counts = (sum(sum(ratios.histogram) for ratios in found), sum(ratios.false_alarms for ratios in found))
+            medians = [np.median([getattr(r, name) for r in found]) for name in ("median", "median_rounded")]
+            numbers = (max(ratios.largest for ratios in found), *medians)
+            table.add_row(size, *(f"{count:,}" for count in counts), *(f"{number:.3f}" for number in numbers))
     return table
 
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.power.honest import list_honest
 from benchmarks.power.measure import LAMBDA, Chunk, Sample, derive_seed, measure_chunk
 from benchmarks.power.plots import plot_ratios
-from benchmarks.power.results import Cell, make_soundness_table, say_total, summarise
+from benchmarks.power.results import Cell, make_size_table, make_soundness_table, say_total, summarise
 from benchmarks.power.workers import open_pool
 from verification.backends.flags import recorded_flags, settle
 from verification.backends.protocol import Backend
@@ -99,6 +99,7 @@ def write_reports(measured: Sequence[Cell], options: argparse.Namespace, console
         )
         if not any(cell.problems for cell in here):
             continue
+        console.print(make_size_table(here, f"{device}, by profile of sizes"))
         content = {
             "seed": options.seed,
             "examples": options.examples,

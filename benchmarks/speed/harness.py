@@ -1,7 +1,8 @@
-"""Problems per second on one core: draw + materialise + run + reference + bound + judge, on the default mix.
+"""Problems per second on one core, on the default mix: of one law in steps, draw + materialise + run + reference +
+bound + judge, and of all laws together. And what a call takes longer in a process of its own.
 
-``python -m benchmarks.speed --harness [--examples N] [--dtype D ...] [--device DEVICE] [--seed N]``. Hypothesis's own
-share is what is left of the wall time when our steps are taken away.
+``python -m benchmarks.speed --harness [--examples N] [--seconds S] [--dtype D ...] [--device DEVICE] [--seed N]``.
+Hypothesis's own share is what is left of the wall time when our steps are taken away.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.speed.laws import measure_isolation, measure_laws
 from properties.generate.profile import try_each
 from properties.generate.strategies import problems
 from verification.backends.attn_core import AttnCore
@@ -96,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", nargs="+", default=["float16", "bfloat16", "float32"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each law, where all are asked")
     options = parser.parse_args(arguments)
     settle()
     table = Table("dtype", "problems/s", *STEPS, title=f"one core, {options.device}, {options.examples} problems")
@@ -106,4 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_row(dtype, f"[bold]{1 / total:.0f}[/]", *shares)
     console = Console(width=140)
     console.print(table)
+    for dtype in options.dtype:
+        pace = measure_laws(dtype, options.device, options.seed, options.seconds)
+        broken = f"; broken: {', '.join(pace.broken)}" if pace.broken else ""
+        said = f"{pace.problems:,} problems, {pace.outside:,} of them outside their law{broken}"
+        console.print(f"all laws, {dtype}: [bold]{pace.per_second:.0f}[/] problems/s; {said}")
+    here, there = measure_isolation(options.device, options.seed)
+    isolation = f"[bold]{1e3 * (there - here):.2f} ms[/] more in a process of its own"
+    console.print(f"a call, tiny float32: {1e3 * here:.2f} ms in this process, {isolation}")
     console.print(", ".join(f"{name} {value}" for name, value in recorded_flags().items()))

@@ -16,6 +16,7 @@ from properties.commands.output import take_stdout
 from properties.run.cells import Cell, cells
 from properties.run.plan import Plan
 from properties.run.session import NOT_VERIFIED, NOTHING, cores, run
+from verification.backends.devices import ask_early
 from verification.backends.documented import AS_DOCUMENTED
 from verification.backends.flags import settle
 from verification.catalogue import DEVICES
@@ -61,7 +62,6 @@ def run_fuzz(
     _check_choices(dtypes, devices, table)
     corpus = corpus or CORPUS
     load_folder(corpus)  # raises for a file that cannot be read, before a worker does
-    settle()
     stdout = take_stdout() if json else sys.stdout
     console = open_console(stderr=json)
     # First of all, so that whatever goes wrong from here on leaves no reports of an earlier run in their place.
@@ -71,6 +71,7 @@ def run_fuzz(
     except BaseException:
         files.close()
         raise
+    settle()  # when all is loaded that stays
     plan = Plan(
         cells=chosen,
         seed=secrets.randbelow(2**32) if seed is None else seed,
@@ -96,6 +97,7 @@ def _find_cells(
     backends: Sequence[str], devices: Sequence[str], crash_after: float | None, *, sharp: bool
 ) -> list[Cell]:
     """Return the cells of the backends. Raises UsageError where ``sharp`` asks for what none of them documents."""
+    ask_early()  # for the devices, while the backends are loaded
     found = cells(backends, devices or DEVICES, crash_after, sharp=sharp)
     if sharp and not any(cell.source.endswith(AS_DOCUMENTED) for cell in found):
         asked = ", ".join(backends)

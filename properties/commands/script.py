@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,8 @@ def run_script(given: str, backend: str, device: str, law: str, output: Path | N
     """
     settle()
     finding, console = read_finding(given), Console(file=take_stdout() if output is None else None)
-    text = write_script(finding, law, open_given(finding, backend, device, crash_after))
+    opened = open_given(finding, backend, device, crash_after)
+    text = write_script(replace(finding, backend=backend or finding.backend), law, opened)
     if output is None:
         console.out(text, end="", highlight=False)
         return 0

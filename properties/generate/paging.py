@@ -11,8 +11,8 @@ from itertools import accumulate, chain
 from random import Random
 from typing import TypeVar
 
-# More blocks than a signed 16-bit id can name: three ids lie beyond.
-MANY_BLOCKS = 2**15 + 3
+# More blocks than a 16-bit id can name, signed or not: three ids lie beyond.
+MANY_BLOCKS = 2**16 + 3
 Item = TypeVar("Item")
 # Distances from a slot to others that are equal to it after a cut to 32 bits.
 _WRAPS = (-(2**32), 2**32)

@@ -23,17 +23,23 @@ class Sizes:
     """The sizes of a problem as they were drawn, with the caps on its blocks and lengths."""
 
     num_heads: int
+    """Query heads, H."""
     num_kv_heads: int
+    """Kv heads, G."""
     head_dim: int
+    """Numbers of a head, D."""
     drawn_block_size: int
+    """Tokens of a block, S, before the caps."""
     max_block_of_many: int
     """The most elements of a block in a cache of many blocks; 0 in a cache of few."""
+    is_given: bool = False
+    """True if a block has the drawn size however large it is."""
 
     @property
     def block_size(self) -> int:
         """Return the drawn block size, or 16 where a block would be too large; of many blocks 1."""
         limit, otherwise = (self.max_block_of_many, 1) if self.max_block_of_many else (MAX_BLOCK, 16)
-        too_large = self.drawn_block_size * self.num_kv_heads * self.head_dim > limit
+        too_large = not self.is_given and self.drawn_block_size * self.num_kv_heads * self.head_dim > limit
         return otherwise if too_large else self.drawn_block_size
 
     def length(self, code: int | str, rows: int = 1) -> int:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, get_args
 import hypothesis.strategies as st
 
 from properties.generate.even import half_normal_fills, one_of
-from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, Options, limit_options
-from properties.generate.paging import NO_CACHE, forget_behind, page_contexts, page_prefill
+from properties.generate.large import IS_LARGE, choose_sizes
+from properties.generate.options import BATCHES, CALLS, HEAD_DIMS, MANY, Call, Options, limit_options
+from properties.generate.paging import NO_CACHE, Paging, forget_behind, page_contexts, page_prefill
 from properties.generate.sizes import LONGEST, MAX_BLOCK_OF_MANY, Sizes
 from properties.generate.uniform import scorings, uniform_problems
 from verification.backends.contract import Contract
@@ -110,15 +111,16 @@ def problems(
     means any. No choice is drawn that always brings an ``undefined`` label. ``scoring`` are the features of `Scoring`
     that may be in force, but masks, which take equal lengths. ``half_normal`` asks for `half_normal_fills`.
     """
-    draws = _make_draws(phases, undefined, half_normal)
+    draws, is_large = _make_draws(phases, undefined, half_normal), draw(IS_LARGE)
     call, batch = draw(draws.calls)
     (num_heads, num_kv_heads), head_dim, many = draw(_draw_sizes(head_dims, call.many_blocks, undefined))
     block_size, cache_layout, bad_slots = draw(draws.paging)
     if compiled_sizes:
         num_heads, num_kv_heads, head_dim, block_size = draw(st.sampled_from(compiled_sizes))
         many, cache_layout = 0, "contiguous"
-    sizes = Sizes(num_heads, num_kv_heads, head_dim, block_size, many)
-    seed = draw(_seed)
+    sizes, seed = Sizes(num_heads, num_kv_heads, head_dim, block_size, many, bool(compiled_sizes)), draw(_seed)
+    large = choose_sizes(seed, call, head_dims, compiled_sizes, undefined) if is_large else None
+    sizes, lengths = large or (sizes, _draw_lengths(draw, draws, call.phase, sizes, batch))
     (layout, poison, special), (scores, values, index_dtype) = draw(draws.memory), draw(draws.fills)
     cache_dtype = "" if plain else _choose_narrow_cache(dtype, seed)
     if cache_dtype:  # kernels narrow a NaN's payload as they like, and caches are compared byte by byte
@@ -126,8 +128,8 @@ def problems(
     rules = draw(scorings(scoring - MASKS, causal=True)) if scoring else PLAIN
     problem = Problem(
         dtype=dtype,
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
+        num_heads=sizes.num_heads,
+        num_kv_heads=sizes.num_kv_heads,
         head_dim=sizes.head_dim,
         block_size=sizes.block_size,
         cache_dtype=cache_dtype,
@@ -140,11 +142,10 @@ def problems(
         seed=seed,
         causal_alignment=call.alignment,
         scoring=rules,
-        **(
-            _draw_prefill(draw, draws, seed, sizes, batch, bad_slots, index_dtype, call.has_cache)
-            if call.phase == "prefill"
-            else _draw_paged(draw, draws, call.phase, seed, sizes, batch, bad_slots, index_dtype, rules.window)
-        ),
+        phase=call.phase,
+        query_lens=tuple(queries for queries, _ in lengths),
+        key_lens=tuple(keys for _, keys in lengths),
+        **vars(_draw_paging(draw, draws, call, seed, sizes, lengths, bad_slots, index_dtype, rules.window)),
     )
     if special and not plain:
         problem = replace(problem, specials=_plant(problem, special))
@@ -161,60 +162,54 @@ def _choose_narrow_cache(dtype: str, seed: int) -> str:
     return ("float16", "bfloat16")[seed // 2 % 2] if dtype == "float32" and seed % 8 in (3, 5) else ""
 
 
-def _draw_paged(
-    draw: st.DrawFn,
-    draws: _Draws,
-    phase: str,
-    seed: int,
-    sizes: Sizes,
-    batch: Sequence[bool],
-    bad_slots: str,
-    index_dtype: str,
-    window: int,
-) -> dict[str, Any]:
-    """Return the fields of a decode, or of a chunked prefill, whose prefix is drawn as the context of a decode is."""
-    queries, contexts = (1,) * len(batch), []
+def _draw_lengths(
+    draw: st.DrawFn, draws: _Draws, phase: str, sizes: Sizes, batch: Sequence[bool]
+) -> list[tuple[int, int]]:
+    """Return (new tokens, keys) of each sequence. The prefix of a chunk is drawn as the context of a decode is."""
+    if phase == "prefill":
+        return [_draw_prefill(draw, place, sizes, drawn) for place, drawn in zip(draws.lengths, batch, strict=False)]
+    queries, lengths = (1,) * len(batch), []
     if phase == "chunked":
         drawn_queries = (draw(place)[1] if drawn else 0 for place, drawn in zip(draws.lengths, batch, strict=False))
         queries = tuple(map(sizes.length, drawn_queries))
     for context, new, drawn in zip(draws.contexts, queries, batch, strict=False):
         length = sizes.length(draw(context)[1], rows=new) if drawn else 0
-        contexts.append(length if phase == "decode" else new + length)
-    tables, tail, bad_blocks = draw(draws.tables)
-    tables = MANY if sizes.max_block_of_many else tables
-    spoilt = bad_blocks, tail, bad_slots, index_dtype, draws.left.hostile_tails, draws.left.ordered
-    paging = page_contexts(seed, contexts, sizes.block_size, tables, *spoilt, new=queries)
-    if window and not draws.left.ordered:
-        where = queries, contexts, window, sizes.block_size, index_dtype
-        paging = forget_behind(seed, paging, *where, draws.left.hostile_behind)
-    return {"phase": phase, "query_lens": queries, "key_lens": tuple(contexts), **vars(paging)}
+        lengths.append((new, length if phase == "decode" else new + length))
+    return lengths
 
 
-def _draw_prefill(
+def _draw_prefill(draw: st.DrawFn, place: st.SearchStrategy[Any], sizes: Sizes, drawn: bool) -> tuple[int, int]:
+    """Return the lengths of one sequence, of which one that is not ``drawn`` has no keys."""
+    _, query, key = draw(place)
+    queries = sizes.length(query)
+    return queries, sizes.length(query if key == "same" else key, rows=queries) if drawn else 0
+
+
+def _draw_paging(
     draw: st.DrawFn,
     draws: _Draws,
+    call: Call,
     seed: int,
     sizes: Sizes,
-    batch: Sequence[bool],
+    lengths: Sequence[tuple[int, int]],
     bad_slots: str,
     index_dtype: str,
-    has_cache: bool,
-) -> dict[str, Any]:
-    """Return the fields of a prefill."""
-    lengths = []
-    for place, drawn in zip(draws.lengths, batch, strict=False):
-        _, query, key = draw(place)
-        queries = sizes.length(query)
-        keys = sizes.length(query if key == "same" else key, rows=queries) if drawn else 0
-        lengths.append((queries, keys))
-    tokens = sum(key for _, key in lengths)
-    paging = page_prefill(seed, tokens, sizes.block_size, bad_slots, index_dtype) if has_cache else NO_CACHE
-    return {
-        "phase": "prefill",
-        "query_lens": tuple(query for query, _ in lengths),
-        "key_lens": tuple(key for _, key in lengths),
-        **vars(paging),
-    }
+    window: int,
+) -> Paging:
+    """Return the place of the tokens in a cache, if the call has one."""
+    queries, keys = [list(part) for part in zip(*lengths, strict=True)] or ([], [])
+    if call.phase == "prefill":
+        spoilt = bad_slots, index_dtype
+        return page_prefill(seed, sum(keys), sizes.block_size, *spoilt) if call.has_cache else NO_CACHE
+    tables, tail, bad_blocks = draw(draws.tables)
+    tables = MANY if sizes.max_block_of_many else tables
+    left = draws.left
+    rest = bad_blocks, tail, bad_slots, index_dtype, left.hostile_tails, left.ordered
+    paging = page_contexts(seed, keys, sizes.block_size, tables, *rest, new=queries)
+    if window and not left.ordered:
+        where = queries, keys, window, sizes.block_size, index_dtype
+        paging = forget_behind(seed, paging, *where, left.hostile_behind)
+    return paging
 
 
 def _plant(problem: Problem, value: str) -> tuple[Special, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from properties.generate.options import keep_defined
+from properties.generate.large import IS_LARGE, choose_sizes
+from properties.generate.options import CALLS, keep_defined
 from verification.backends.contract import Contract
 from verification.problem import Problem
 from verification.problem.scoring import Scoring
@@ -37,6 +38,7 @@ SETTINGS = {
 # without a cap 7.2 ms, the slowest 102 ms.
 _LARGEST = 60_000
 _seed = st.integers(0, 2**32 - 1)
+_PREFILL = next(call for call in CALLS if call.phase == "prefill" and not call.many_blocks)
 
 
 @st.composite
@@ -53,7 +55,11 @@ def uniform_problems(
     batch, queries, more = (draw(st.sampled_from(options)) for options in (BATCHES, LENGTHS, MORE_KEYS))
     if num_heads * head_dim * queries * (queries + more) > _LARGEST:
         queries, more = 3, more % 2
-    keys = queries + more
+    keys, seed = queries + more, draw(_seed)
+    if draw(IS_LARGE):
+        sizes, lengths = choose_sizes(seed, _PREFILL, head_dims, (), open_, ("equal",))
+        num_heads, num_kv_heads, head_dim, batch = sizes.num_heads, sizes.num_kv_heads, sizes.head_dim, len(lengths)
+        queries, keys = min(lengths[0]), max(lengths[0])  # under a causal rule each query sees a key
     if alignment == "none" and draw(st.booleans()):
         queries, keys = keys, queries
     layouts = keep_defined("layouts", LAYOUTS if queries == keys else LAYOUTS[:3], open_)
@@ -72,7 +78,7 @@ def uniform_problems(
         key_lens=(keys,) * batch,
         causal_alignment=alignment,  # type: ignore[arg-type]
         **made,
-        seed=draw(_seed),
+        seed=seed,
         scoring=draw(scorings(contract.scoring, alignment != "none")),
     )
 

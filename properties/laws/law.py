@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import getdoc
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from verification.backends.contract import Contract
-from verification.backends.observe import find_escape
+from verification.backends.observe import crash_of_preparing
 from verification.backends.protocol import Backend, Call, Wrapped
 from verification.oracle.judge import Verdict, Violation
-from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.problem import Phase
 
@@ -56,10 +55,10 @@ class Asked(Wrapped):
         try:
             return super().prepare(problem)
         except BaseException as error:
-            raised = find_escape(error)
-            if raised is None:
+            crash = crash_of_preparing(error)
+            if crash is None:
                 raise
-        raise Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
+        raise crash
 
 
 Check = Callable[[Asked, Problem], Verdict]
@@ -73,6 +72,17 @@ class Need:
 
     words: str
     met: Callable[[Backend, str], bool]
+
+
+class Kind(NamedTuple):
+    """A kind of problems, by the fields of the laws that are asked about it: laws of one kind may be asked about the
+    same problems.
+    """
+
+    phases: tuple[str, ...]
+    plain: bool
+    bad_input: bool
+    half_normal: bool
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,18 @@ class Law:
     """Features of `Scoring` of which the contract must have one; empty where none is needed."""
     needs: tuple[Need, ...] = ()
     """What else it needs: without it no problem has anything to say, and there is no cell."""
+    afresh: bool = False
+    """It checks that calls repeat, so each of its calls is made: none may be the answer that another law got."""
 
     @property
     def name(self) -> str:
         """The function's name. It is part of the seed of a cell: another name tries other problems."""
         return self.check.__name__
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of problems that it is asked about."""
+        return Kind(self.phases, self.plain, self.bad_input, self.to_the_bit)
 
     @property
     def statement(self) -> str:
@@ -180,6 +197,7 @@ def law(
     only_if_claimed: bool = False,
     scoring: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
+    afresh: bool = False,
 ) -> Callable[[Check], Law]:
     """Make a function a `Law` with these fields: its name is the law's name, its docstring the law's mathematics.
     Nothing else has to be said of it anywhere: `properties.laws` finds it in its file.
@@ -194,4 +212,5 @@ def law(
         only_if_claimed=only_if_claimed,
         scoring=scoring,
         needs=needs,
+        afresh=afresh,
     )

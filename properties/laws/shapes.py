@@ -14,7 +14,7 @@ from verification.problem.edit import with_lengths
 from verification.tensors.inputs import make_inputs
 
 
-@law(to_the_bit=True)
+@law(to_the_bit=True, afresh=True)
 def other_shapes_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """f(x') = f(x') and f(x) is what is owed, asked as x', x, x', where x' is x cut to a token a sequence: the shapes
     that a compiler may take for fixed.

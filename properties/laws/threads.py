@@ -17,7 +17,7 @@ from verification.tensors.inputs import make_inputs
 _ONE_IN = 8
 
 
-@law(to_the_bit=True, devices=("cpu",))
+@law(to_the_bit=True, devices=("cpu",), afresh=True)
 def threads_do_not_matter(backend: Asked, problem: Problem) -> Verdict:
     """out(1 thread) = out(2 threads), of torch's in this process."""
     asked: Backend = backend

@@ -77,10 +77,15 @@ def breaks_after(before: Sequence[Problem], law: Law, problem: Problem, backend:
 def call_before(before: Sequence[Problem], backend: Backend, source: str) -> Backend:
     """Return a fresh backend that has been called with each of ``before``, whatever came of it."""
     fresh = make_afresh(backend, source)
-    for problem in before:
-        with suppress(Crash):
-            observe(fresh, make_inputs(problem))
+    make_calls(before, fresh)
     return fresh
+
+
+def make_calls(problems: Sequence[Problem], backend: Backend) -> None:
+    """Call the backend with each of the problems, whatever comes of it."""
+    for problem in problems:
+        with suppress(Crash):
+            observe(backend, make_inputs(problem))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from properties.run.causes import Heard
 from properties.run.cells import Cell
 from properties.run.shares import Shares, Turn, slice_of
 from properties.run.telling import in_dtype
-from properties.run.worker import CORPUS, FIRST_LOOK, Task
+from properties.run.worker import CORPUS, FIRST_LOOK, KINDS, AtWork, Task
 from verification.backends.flags import recorded_flags
 from verification.backends.left_out import labels_left_out
 from verification.catalogue import packages_of
@@ -74,12 +74,14 @@ def tasks(
     heard_by: Callable[[Cell], Heard],
     causes_of: Callable[[Cell], tuple[Failure, ...]] = lambda _: (),
     shares: Shares | None = None,
+    at_work: Callable[[], AtWork] = AtWork,
 ) -> Iterator[Task]:
     """Make the tasks of all rounds. Before its first cell a backend gets a first look, and the corpus.
 
     A cell that has broken goes on without what ``heard_by`` says of it, and gets no task where it has ended by then.
     ``causes_of`` says which causes are known of its backend. With ``shares`` a round of a cell is a slice of time, and
-    a cell that has had more than the others has none.
+    a cell that has had more than the others has none. ``at_work`` says who gets the next task: a process goes on with
+    cells whose problems it has (`properties.run.stream`), else with some that no other process has.
     """
 
     def is_ended(cell: Cell) -> bool:
@@ -93,7 +95,10 @@ def tasks(
         if examples <= 0 or all(map(is_ended, cells)):
             return
         left = left - examples if left is not None else None
-        for cell in cells:
+        waiting = list(cells)
+        while waiting:
+            cell = _next_cell(waiting, at_work() if shares else AtWork())
+            waiting.remove(cell)
             for task in first.pop((cell.source, cell.backend.device), ()):
                 mine = [each for each in cells if (each.source, each.backend.device) == (task.source, task.device)]
                 if not all(is_ended(each) for each in mine if task.dtype in ("", each.dtype)):
@@ -111,6 +116,21 @@ def tasks(
                     causes=causes_of(cell),
                     heard=heard_by(cell),
                 )
+
+
+def _next_cell(waiting: Sequence[Cell], now: AtWork) -> Cell:
+    """Return the first cell about whose kind of problems the process was asked last; else the first of a kind that no
+    other process has now, or of any.
+    """
+    same = (cell for cell in waiting if now.last and _is_alike(cell, now.last))
+    free = (cell for cell in waiting if not any(_is_alike(cell, task) for task in now.others))
+    return next(same, None) or next(free, waiting[0])
+
+
+def _is_alike(cell: Cell, task: Task) -> bool:
+    """Return True if a round of the cell may have the same problems as the task."""
+    where = task.dtype, task.source, task.device
+    return (cell.dtype, cell.source, cell.backend.device) == where and KINDS.get(task.law) == cell.law.kind
 
 
 def _turn(shares: Shares | None, cell: Cell, round_: int, examples: int) -> Turn | None:

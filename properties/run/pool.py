@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as connections
@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from properties.run.serve import serve
-from properties.run.worker import Done, Task
+from properties.run.serve import Reply, serve
+from properties.run.worker import AtWork, Done, Task
 from verification.backends.protocol import NotAsked
 from verification.isolation.nursery import share_nursery
 
@@ -27,7 +27,7 @@ _LAST_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker process before it handed over its task."""
+    """The end of a worker process, or of its device, before it handed over its task."""
 
     process: int
     how: str
@@ -38,17 +38,22 @@ class Death:
 class _Worker:
     process: BaseProcess
     connection: Connection
+    selector: str = ""
+    """The device that the process has, where there are several."""
     task: Task | None = None
+    last: Task | None = None
+    """The latest task that it was given."""
 
 
 class Pool:
     """Up to ``count`` processes, each started when there is a task for it, forked or spawned.
 
-    None of them outlives this process.
+    None of them outlives this process. They share the devices out among them, each of which is named by its
+    `Device.selector`; a process has one.
     """
 
-    def __init__(self, count: int, start_method: StartMethod = "spawn") -> None:
-        self._count = count
+    def __init__(self, count: int, start_method: StartMethod = "spawn", selectors: Sequence[str] = ()) -> None:
+        self._count, self._selectors = count, selectors
         self._workers: list[_Worker] = []
         self._context: Any = multiprocessing.get_context(start_method)
         self._stop, self._ready = self._context.Event(), self._context.Event()
@@ -68,10 +73,18 @@ class Pool:
         """Return True if a process has a task."""
         return any(worker.task for worker in self._workers)
 
+    def at_work(self) -> AtWork:
+        """Return what the process did last that gets the next task, and what the others do."""
+        free = self._find_free()
+        return AtWork(free.last if free else None, tuple(worker.task for worker in self._workers if worker.task))
+
+    def _find_free(self) -> _Worker | None:
+        return next((worker for worker in self._workers if worker.task is None), None)
+
     def give(self, task: Task) -> None:
         """Give a task to a free process."""
-        worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
-        worker.task = task
+        worker = self._find_free() or self._start()
+        worker.task = worker.last = task
         with suppress(OSError):  # it is dead, which `wait` tells
             worker.connection.send(task)
 
@@ -107,14 +120,20 @@ class Pool:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         nursery = share_nursery()
-        process = self._context.Process(target=serve, args=(theirs, self._stop, self._ready, nursery))
+        selector = self._next_selector()
+        process = self._context.Process(target=serve, args=(theirs, self._stop, self._ready, nursery, selector))
         with _interrupts_held():
             process.start()
         theirs.close()
         if nursery is not None:
             nursery.close()
-        self._workers.append(_Worker(process, ours))
+        self._workers.append(_Worker(process, ours, selector))
         return self._workers[-1]
+
+    def _next_selector(self) -> str:
+        """Return the device that the fewest processes have, the first of several."""
+        taken = [worker.selector for worker in self._workers]
+        return min(self._selectors, key=taken.count, default="")
 
     def _take(self, worker: _Worker) -> tuple[Task, Done | Death]:
         """Return the task of a worker and its outcome. Raises the exception that the task raised."""
@@ -123,18 +142,26 @@ class Pool:
         try:
             if not worker.connection.poll():  # it is dead, and something of it still holds the connection
                 raise EOFError
-            outcome = worker.connection.recv()
+            reply: Reply = worker.connection.recv()
         except (EOFError, OSError):
-            self._workers.remove(worker)
-            worker.connection.close()
-            _await_end(worker.process)
+            self._let_go(worker)
             return task, Death(worker.process.pid or 0, _describe_end(worker.process.exitcode or 0))
-        worker.task = None
+        worker.task, outcome = None, reply.outcome
+        if reply.lost:
+            self._let_go(worker)
+            if isinstance(outcome, BaseException):
+                return task, Death(worker.process.pid or 0, f"lost its device: {reply.lost}")
         if isinstance(outcome, NotAsked):
             return task, Death(worker.process.pid or 0, f"could not ask a backend: {outcome}")
         if isinstance(outcome, BaseException):
             raise outcome
         return task, outcome
+
+    def _let_go(self, worker: _Worker) -> None:
+        """Forget a process that has ended, or is about to."""
+        self._workers.remove(worker)
+        worker.connection.close()
+        _await_end(worker.process)
 
 
 def _await_end(process: BaseProcess) -> None:

@@ -20,9 +20,11 @@ from properties.laws.law import Law
 from properties.run.broken import ALONE as ALONE
 from properties.run.broken import After as After
 from properties.run.broken import Broken as Broken
+from properties.run.stream import Key, Stream, open_stream
 from properties.run.tally import Stopped, Tally
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
+from properties.shrink.halve import halve_problem, is_large
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
 from verification.backends.late import watching
@@ -69,6 +71,9 @@ def fuzz(
     is when the round ends, by `time.monotonic`: before its next problem, not before its first, and not while a problem
     is made small. Raises ClaimError, and Unsatisfiable where no problem is left.
 
+    Where ``until`` is given, laws of one kind are asked about the same problems, the first of one stream
+    (`properties.run.stream`), and share what they make of them. Where problems are counted each law has its own.
+
     A problem of a round ``after`` a violation is not part of the digest: which ones are tried there depends on what
     other cells have found by then.
     """
@@ -80,7 +85,11 @@ def fuzz(
     try:
         with watching(partial(fetch_memory, backend)) as tally.watch:
             with suppress(_TimeIsUp):
-                try_each(strategy, _within(until, tally, is_first=not round_), seed, examples, shrink=shrink)
+                if until < float("inf") and not after.turn and not after.without:
+                    stream = open_stream(backend, Key(law.kind, dtype, base_seed, round_), strategy)
+                    _ask_shared(stream, tally, examples, until, shrink=shrink)
+                else:
+                    try_each(strategy, _within(until, tally), seed, examples, shrink=shrink)
             tally.look_again(last=True)
     except Flaky:  # a law that breaks now and then is broken all the same
         if tally.broken is None:
@@ -90,12 +99,16 @@ def fuzz(
         if shrink:
             _made_small(tally)
     except Stopped:
-        if tally.broken and isinstance(tally.broken.violation, Hang):
-            _made_small_in_a_hurry(tally)
-        elif shrink and tally.broken and isinstance(tally.broken.violation, LateWrite) and not tally.is_known:
-            _made_small_patiently(tally)
-    result = CellResult(
-        law.name,
+        _made_small_without_hypothesis(tally, shrink)
+    broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
+    return Round(_result_of(tally, dtype, start), broken, Coverage.of(tally.labels))
+
+
+def _result_of(tally: Tally, dtype: str, start: float) -> CellResult:
+    """Return what a round came to that began at ``start``."""
+    backend, after = tally.backend, tally.after
+    return CellResult(
+        tally.law.name,
         dtype,
         backend.device,
         backend.name,
@@ -109,8 +122,15 @@ def fuzz(
         failure=tally.failure,
         reasons=dict(tally.reasons),
     )
-    broken = replace(tally.broken, lines=lines, tried=tuple(tally.tried)) if tally.broken else None
-    return Round(result, broken, Coverage.of(tally.labels))
+
+
+def _made_small_without_hypothesis(tally: Tally, shrink: bool) -> None:
+    """Make the broken problem small where Hypothesis was stopped at it: each of its looks would take too long."""
+    if tally.broken and isinstance(tally.broken.violation, Hang):
+        _made_small_in_a_hurry(tally)
+    elif shrink and tally.broken and not tally.is_known:
+        is_late = isinstance(tally.broken.violation, LateWrite)
+        (_made_small_patiently if is_late else _made_small)(tally)
 
 
 def _problems_of(law: Law, backend: Backend, dtype: str, without: frozenset[str]) -> SearchStrategy[Problem]:
@@ -119,21 +139,12 @@ def _problems_of(law: Law, backend: Backend, dtype: str, without: frozenset[str]
     return strategy.filter(lambda problem: features(problem).isdisjoint(without)) if without else strategy
 
 
-def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem], None]:
-    """Return a check of one problem that ends the round where its time is over.
-
-    Hypothesis draws the simplest problem first, whatever the seed. A slow backend may have time for little else, so of
-    rounds whose time is limited only the first one asks it. Rounds that are counted ask it each.
-    """
+def _within(until: float, tally: Tally) -> Callable[[Problem], None]:
+    """Return a check of one problem that ends the round where its time is over."""
     if until == float("inf"):
         return tally.check
-    is_known = not is_first and not tally.after.turn and not tally.after.without
 
     def check(problem: Problem) -> None:
-        nonlocal is_known
-        if is_known:
-            is_known = False
-            return
         if tally.problems and not tally.broken and time.monotonic() > until:
             raise _TimeIsUp
         tally.check(problem)
@@ -141,13 +152,33 @@ def _within(until: float, tally: Tally, *, is_first: bool) -> Callable[[Problem]
     return check
 
 
+def _ask_shared(stream: Stream, tally: Tally, examples: int, until: float, *, shrink: bool) -> None:
+    """Ask the law about a stream of problems until its time is over. Raises Violation and Stopped, as `try_each` does
+    that makes the problem small on which the law breaks.
+    """
+    for shared in stream:
+        if tally.problems and (tally.problems >= examples or time.monotonic() > until):
+            return
+        try:
+            tally.check_shared(shared)
+        except Violation:
+            if not shrink:
+                raise
+            stream.draw_again(shared, tally.check)
+            return
+        finally:
+            stream.keep(shared)
+
+
 def _made_small(tally: Tally) -> None:
-    """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied; then come fewer
-    tokens, then numbers that a person can read.
+    """Make the broken problem small: Hypothesis ended with its smallest, which is the last one tallied, and a large
+    problem is halved; then come fewer tokens, then numbers that a person can read.
     """
     assert tally.broken is not None
     with suppress(Stopped):
-        simplify_numbers(reduce_problem(tally.broken.problem, tally.breaks), tally.breaks)
+        problem = halve_problem(tally.broken.problem, tally.breaks)
+        if not is_large(problem):
+            simplify_numbers(reduce_problem(problem, tally.breaks), tally.breaks)
 
 
 def _made_small_in_a_hurry(tally: Tally) -> None:

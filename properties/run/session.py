@@ -18,6 +18,7 @@ from properties.run.plan import Plan, shares_of, started, tasks
 from properties.run.pool import Death, Pool, StartMethod
 from properties.run.shares import Shares
 from properties.run.worker import Done, Task
+from verification.backends.devices import has_touched_cuda, list_cuda_devices
 from verification.catalogue import is_foreign
 from verification.records.coverage import Coverage
 from verification.records.failure import Failure
@@ -144,7 +145,7 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
     for cell in plan.cells:
         if reason := cell.cannot_run():
             state.tell(RoundEnded(CellResult(*cell.identity, skipped=reason)))
-    pool = Pool(plan.workers, _start_method(plan))
+    pool = Pool(plan.workers, _start_method(plan), _selectors(plan))
     try:
         with _interrupts_heard(state):
             _work(state, pool)
@@ -163,14 +164,40 @@ def run(plan: Plan, reporters: Sequence[Reporter]) -> int:
 def _start_method(plan: Plan) -> StartMethod:
     """Return how workers start: forked, each saves the seconds in which it would load torch and the laws.
 
-    A forked process may not use CUDA, nor has it the threads that other people's modules may have started.
+    A forked process has none of the threads that other people's modules may have started. It cannot use CUDA where this
+    process has called it: `attn-verify` does not, others that call `run` may have.
     """
-    clean = all(
-        cell.backend.device == "cpu" and (plan.crash_after is not None or not is_foreign(cell.source))
-        for cell in plan.cells
-        if not cell.cannot_run()
-    )
-    return "fork" if clean and sys.platform == "linux" else "spawn"
+    able = [cell for cell in plan.cells if not cell.cannot_run()]
+    trusted = plan.crash_after is None and any(is_foreign(cell.source) for cell in able)
+    on_cuda = any(cell.backend.device == "cuda" for cell in able)
+    is_clean = not trusted and not (on_cuda and has_touched_cuda())
+    return "fork" if is_clean and sys.platform == "linux" else "spawn"
+
+
+def _selectors(plan: Plan) -> list[str]:
+    """Return the devices that workers share out among them: all, where CUDA is asked and has several."""
+    devices = list_cuda_devices() if any(cell.backend.device == "cuda" for cell in plan.cells) else ()
+    return [device.selector for device in devices] if len(devices) > 1 else []
+
+
+@contextmanager
+def _interrupts_heard(state: _Run) -> Iterator[None]:
+    """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
+    garbage collector or of the import system.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        state.is_interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -197,7 +224,8 @@ def _interrupts_heard(state: _Run) -> Iterator[None]:
 
 def _work(state: _Run, pool: Pool) -> None:
     """Keep every worker busy until the budget or a person ends it; then take over what the workers have by then."""
-    ahead, interrupted = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares), None
+    ahead = tasks(state.plan, state.known.heard_by, state.known.causes_of, state.shares, pool.at_work)
+    interrupted = None
     if state.plan.minutes:
         state.deadline = time.monotonic() + _LONGEST_START
     try:

@@ -11,12 +11,14 @@ from properties.laws.law import Law, OutsideLaw
 from properties.run.broken import ALONE, After, Broken
 from properties.run.sparing import Sparing
 from properties.shrink.features import features
+from properties.shrink.halve import is_large
 from verification.backends.late import Watch
 from verification.backends.protocol import Backend
 from verification.oracle.judge import Violation
 from verification.oracle.violation import Hang, LateWrite
 from verification.problem import Problem
 from verification.problem.labels import labels
+from verification.tensors.shared import Shared, sharing
 
 # The last problems that were tried around one that broke: enough to tell what it needs.
 _NEAR = 400
@@ -60,6 +62,8 @@ class Tally:
     """The last problems, each with whether the law broke."""
     watch: Watch | None = None
     """Looks again at the memory of calls that have returned."""
+    shared: Shared | None = None
+    """What is made of the problem that is checked; None where it is made for this law alone."""
     patient: bool = False
     """True if it waits after each problem, to look again at the memory of its calls."""
 
@@ -75,6 +79,16 @@ class Tally:
             return True
         return False
 
+    def check_shared(self, shared: Shared) -> None:
+        """Check one problem as `check` does, by what other laws have made of it, and leave the next law what this one
+        makes. Once the law has broken, all is made anew.
+        """
+        self.shared = None if self.law.afresh else shared
+        try:
+            self.check(shared.problem)
+        finally:
+            self.shared = None
+
     def check(self, problem: Problem) -> None:
         """Check one problem, and count it until the first violation: what Hypothesis tries after it is shrinking. Ends
         the round where the backend hangs, since Hypothesis would look at such a problem hundreds of times.
@@ -89,7 +103,8 @@ class Tally:
             self.digest = (self.digest + _fingerprint(problem)) % 2**64
             self.labels.append([] if problem.misuse else labels(problem))  # a call that is refused tries nothing
         try:
-            verdict = law.ask(self._asked, problem)
+            with sharing(self.shared):
+                verdict = law.ask(self._asked, problem)
             if counting or self.patient:
                 self.look_again()
         except OutsideLaw as outside:
@@ -135,11 +150,11 @@ class Tally:
 
     def _break(self, problem: Problem, violation: Violation) -> Violation:
         """Keep the problem, and return the violation of the simplest law. Ends the round where nothing more is to be
-        learnt of the problem, or at too high a price.
+        learnt of the problem, or at too high a price: Hypothesis would look at a large one hundreds of times.
         """
         self.tried.append((problem, True))
         self.found = self.found or time.monotonic()
-        known = False
+        known, too_large = False, self.broken is None and is_large(problem)
         if self.broken:
             self.broken = replace(self.broken, problem=problem, violation=violation)
         else:
@@ -150,7 +165,7 @@ class Tally:
                 known = self.is_known
         if isinstance(violation, Hang):
             self.hangs_left -= 1
-        if known or self.hangs_left < 0:
+        if known or too_large or self.hangs_left < 0:
             raise Stopped
         return self.broken.violation
 

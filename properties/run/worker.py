@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NamedTuple
 
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
@@ -24,6 +25,7 @@ from properties.run.going_on import CellRound
 from properties.run.round import Broken
 from properties.run.telling import asked_again, in_dtype, with_need
 from properties.run.telling import failure_of as failure_of  # handed on to those who replay
+from verification.backends.devices import wake_device
 from verification.backends.flags import settle
 from verification.backends.observe import listening
 from verification.backends.protocol import Backend
@@ -40,6 +42,7 @@ CORPUS = REPLAY
 # In the place of the law's name: the first look at a backend, whose cells have no turn before it.
 FIRST_LOOK = "first look"
 _BY_NAME = {law.name: law for law in LAWS}
+KINDS = {law.name: law.kind for law in LAWS}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,15 @@ class Done:
     """The failure of a backend that raises on every problem."""
 
 
+class AtWork(NamedTuple):
+    """Tasks of the processes of a pool, when one of them is free."""
+
+    last: Task | None = None
+    """The latest task of the free process."""
+    others: tuple[Task, ...] = ()
+    """Tasks on which the others are."""
+
+
 class _Stop:
     """Tells whether the session wants this process to end."""
 
@@ -121,6 +133,7 @@ def init_worker(stop: Event, ready: Event) -> None:
 def run_task(task: Task) -> Done:
     backend = open_backend(task.source, task.device, task.crash_after)
     wake(backend)
+    wake_device(task.device)
     _Ready.set()
     history = _history_of(task.source, task.device)
     with listening(history):
@@ -242,5 +255,6 @@ def _told_of(
             history = _history_of(task.source, task.device)
             failure = asked_again(law, backend, first, task.source, history, _Stop.is_set)
         cells = tuple((each.name, task.dtype) for each, _ in ((law, first), *others))
-        told[key] = with_need(replace(failure, kept=name, cells=cells), law, backend, first, task.seed, _Stop.is_set)
+        kept = name if failure.finding.calls == finding.calls else ""  # else it gets a file of its own
+        told[key] = with_need(replace(failure, kept=kept, cells=cells), law, backend, first, task.seed, _Stop.is_set)
     return tuple(told.values())

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from properties.laws import LAWS
 from properties.laws.law import Law
-from verification.adapter import DenseAdapter
 from verification.backends.dense import Dense, DenseBackend
 from verification.backends.flags import settle
 from verification.backends.observe import listening
@@ -25,7 +24,7 @@ from verification.catalogue import backend_named
 from verification.problem import Problem
 from verification.problem.json_io import from_json, to_json
 from verification.script.case import About, Case, KernelCall, Step
-from verification.script.kernel import expect_kernel, kernel_snippet
+from verification.script.kernel import as_dense, expect_kernel, kernel_snippet
 from verification.script.page import kernel_script, script_for
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
@@ -106,8 +105,8 @@ def _announce(backend: DenseBackend, about: About, path: Path) -> DenseBackend:
     def announced(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
         call = KernelCall(q, k, v, causal, scale, None)
         answer = expect_kernel(call, backend.precision.resolve(str(q.dtype).removeprefix("torch.")))
-        snippet = kernel_snippet(backend, causal, scale)
-        _write(path, kernel_script(call, answer, snippet, backend.device, about, kind="crash"))
+        snippet = kernel_snippet(backend, [call])
+        _write(path, kernel_script([call], answer, snippet, backend.device, about, kind="crash"))
         return dense(q, k, v, causal, scale)
 
     return replace(backend, dense=announced)
@@ -125,7 +124,7 @@ def write_each_call(source: str, device: str, name: str, problem: str, said: str
     [law] = (law for law in LAWS if law.name == name)
     backend: Backend = backend_named(source, device)
     about = About(name, cleandoc(law.statement), backend.name, device, said, problem)
-    backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
+    backend = as_dense(backend)
     if isinstance(backend, DenseBackend):
         law.breaks(_announce(backend, about, Path(path)), from_json(problem))
     else:

@@ -12,10 +12,9 @@ from torch import Tensor
 from properties.laws import LAWS
 from properties.laws.law import Law, OutsideLaw
 from properties.laws.patience import ask_patiently
-from properties.run.afresh import call_before
+from properties.run.afresh import call_before, make_afresh, make_calls
 from properties.show.crashed import write_crash_script
-from verification.adapter import DenseAdapter
-from verification.backends.dense import DenseBackend
+from verification.backends.dense import Dense, DenseBackend
 from verification.backends.observe import listening, to_numpy
 from verification.backends.protocol import Backend, Call
 from verification.backends.snippet import ScriptError
@@ -28,7 +27,7 @@ from verification.problem.json_io import to_json
 from verification.problem.reading import shortened
 from verification.records.findings import Finding
 from verification.script.case import About, KernelCall, Step
-from verification.script.kernel import describe_worst, expect_kernel, kernel_snippet
+from verification.script.kernel import as_dense, describe_worst, expect_kernel, kernel_snippet
 from verification.script.page import kernel_script, script_for
 from verification.script.pick import pick_case
 from verification.script.trial import failure_of
@@ -73,9 +72,9 @@ def write_script(broken: Finding | Problem, law: Law | str, backend: Backend) ->
         end_process(backend)
         finding = replace(finding, backend=backend.source)
         backend = backend_named(backend.source, backend.device)
-    backend = backend.as_backend() if isinstance(backend, DenseAdapter) else backend
+    backend = as_dense(backend)
     if isinstance(backend, DenseBackend):
-        text = _write_kernel_script(finding.problem, law, backend)
+        text = _write_kernel_script(finding, law, backend)
     else:
         recorder = Recorder(backend.device)
         with listening(recorder):
@@ -135,29 +134,44 @@ def _describe(finding: Finding, law: Law, backend: Backend, message: str) -> Abo
     return About(law.name, cleandoc(law.statement), backend.name, backend.device, message, given)
 
 
-def _write_kernel_script(problem: Problem, law: Law, backend: DenseBackend) -> str:
+def _write_kernel_script(finding: Finding, law: Law, backend: DenseBackend) -> str:
     """Return the script of one wrong call of the dense function: the paging around it is not under test.
 
-    Raises ScriptError where no call is wrong by itself.
+    The calls of the function for the problems that come before the finding's are made first; where the wrong call is
+    right without the law's own earlier calls, these are made too. Raises ScriptError where no call is wrong.
     """
+    fresh = as_dense(make_afresh(backend, finding.backend)) if finding.before else backend
+    assert isinstance(fresh, DenseBackend)
     calls: list[KernelCall] = []
-
-    def recorded(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-        before = (q.clone(), k.clone(), v.clone())
-        try:
-            output = backend.dense(q, k, v, causal, scale)
-        except BaseException:
-            calls.append(KernelCall(*before, causal, scale, None))
-            raise
-        calls.append(KernelCall(*before, causal, scale, to_numpy(output)))
-        return output
-
-    message = _find_violation(problem, law, replace(backend, dense=recorded))
-    roundings = backend.precision.resolve(problem.dtype)
-    for call in calls:
+    recorded = replace(fresh, dense=_recorded(fresh.dense, calls))
+    make_calls(finding.before, recorded)
+    before = len(calls)
+    message = _find_violation(finding.problem, law, recorded)
+    roundings = backend.precision.resolve(finding.problem.dtype)
+    for i, call in enumerate(calls[before:], start=before):
         expectation = expect_kernel(call, roundings)
         if call.output is None or bool((error_ratios(call.output, expectation) > 1).any()):
-            about = _describe(Finding(problem), law, backend, describe_worst(call, expectation) or message)
-            snippet = kernel_snippet(backend, call.causal, call.scale)
-            return kernel_script(call, expectation, snippet, backend.device, about)
+            about = _describe(finding, law, backend, describe_worst(call, expectation) or message)
+            for made in ((*calls[:before], call), calls[: i + 1]):
+                snippet = kernel_snippet(backend, made)
+                text = kernel_script(made, expectation, snippet, backend.device, about, "answer")
+                if failure_of(text):
+                    break
+            return text
     raise ScriptError(f"{backend.name}: no call of the kernel is wrong by itself (what is wrong is around it)")
+
+
+def _recorded(dense: Dense, calls: list[KernelCall]) -> Dense:
+    """Return the function, which adds each call of it to ``calls``."""
+
+    def recorded(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+        given = (q.clone(), k.clone(), v.clone())
+        try:
+            output = dense(q, k, v, causal, scale)
+        except BaseException:
+            calls.append(KernelCall(*given, causal, scale, None))
+            raise
+        calls.append(KernelCall(*given, causal, scale, to_numpy(output)))
+        return output
+
+    return recorded

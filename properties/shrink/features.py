@@ -23,8 +23,19 @@ _USUAL = frozenset(
     }
 )
 # Features that a label says as well, but less exactly: S, 2S and the like depend on the block's size.
-_ELSEWHERE = ("dtype", "keys", "queries and keys", "sequences", "H/G", "head_dim", "block size", "call")
-_LENGTHS = (1, 2, 3, 16, 64, 256)
+_ELSEWHERE = (
+    "dtype",
+    "size",
+    "keys",
+    "keys beside",
+    "queries and keys",
+    "sequences",
+    "H/G",
+    "head_dim",
+    "block size",
+    "call",
+)
+_LENGTHS = (1, 2, 3, 16, 64, 127, 256, 511, 1023)
 
 
 @lru_cache(maxsize=4096)
@@ -61,8 +72,7 @@ def _of_lengths(problem: Problem) -> Iterator[str]:
     batch = problem.num_sequences
     if batch != 1:
         yield "several sequences" if batch else "no sequences"
-    if batch > 2:
-        yield "more than 2 sequences"
+    yield from (f"more than {least} sequences" for least in (2, 7, 31, 127) if batch > least)
     if len(set(zip(problem.query_lens, problem.key_lens, strict=True))) > 1:
         yield "sequences of unequal lengths"
     for what, lengths in (("key", problem.key_lens), ("query", problem.query_lens)):

@@ -126,7 +126,7 @@ def _propose_plainer(problem: Problem) -> Iterator[Problem]:
 
 def _propose_tidier_paging(problem: Problem) -> Iterator[Problem]:
     """Yield problems without a cache, with a context a block shorter, with narrower tables, with -1 for hostile ids or
-    for a slot, or with fewer blocks.
+    for a slot, with a lower id for the largest (a power of two, for bugs behind one), or with fewer blocks.
     """
     if problem.phase == "prefill" and problem.num_blocks:
         yield replace(problem, num_blocks=0, slot_mapping=())
@@ -147,6 +147,10 @@ def _propose_tidier_paging(problem: Problem) -> Iterator[Problem]:
         if slot != -1:
             yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))
     largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
+    for lower in (*_list_below(largest)[:3], *sorted(2**bits + more for bits in range(3, 17) for more in (0, 1))):
+        if lower < largest and not any(lower in row for row in problem.block_tables):
+            tables = tuple(tuple(lower if block == largest else block for block in row) for row in problem.block_tables)
+            yield replace(problem, block_tables=tables, num_blocks=lower + 1)
     for num_blocks in sorted({max(1, largest + 1), problem.num_blocks - 1} & set(range(1, problem.num_blocks))):
         yield replace(problem, num_blocks=num_blocks)
 

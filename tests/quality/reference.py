@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from properties.generate import options, sizes, uniform
+from properties.generate import large, options, sizes, uniform
+from properties.shrink.halve import MOST_LOOKS
 from tests.house import attribute_docs
 from verification.adapter import Batch, BatchedAdapter, DenseAdapter, PagedAdapter, Weaker
 from verification.backends.contract import Contract
@@ -19,6 +20,7 @@ from verification.problem import Numbers, Problem, Scoring, Special
 from verification.problem.formats import DTYPES, FORMATS
 from verification.problem.labels import FEATURES
 from verification.problem.labels_behind import BEHIND
+from verification.problem.large import TILES
 from verification.problem.table import OUTPUTS, TENSORS
 from verification.tensors.materialize import Tensors
 
@@ -57,12 +59,18 @@ probability of 0, names `"behind a window: nan"`."""
 _WEAKER = """An adapter may state `documented`, the `Precision` that its library's documentation promises where it is
 sharper than `precision`, and `weaker`, a tuple with a line for each declaration that is weaker than it could be:
 [contracts.md](contracts.md)."""
-_NEVER = """Never drawn today: ratios H/G of 4, 6, 7 and above 8 (dense batches: 5 too); head_dims 24, 32, 48, 96, 112,
-192, 256 and 576, nor values whose dim differs from the keys'; blocks of 8, 32, 64 and 128 tokens; four sequences and
-more. Contexts beyond the caps below are met by one law alone, `long_contexts_average`, with 32,768 equal scores."""
-_CAPS = """At most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for all heads
-`[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of problems are tried, and a larger one
-teaches no more. With 32 heads of 128 that is a context of {example} tokens."""
+_NEVER = """Never drawn today: ratios H/G above 16, a head_dim of 576, values whose dim differs from the keys', and more
+than 257 sequences. With 32 heads of 128 a kernel's problem has at most {kernel} keys and an engine's {engine}; contexts
+to 32,768 have fewer or smaller heads. `long_contexts_average` asks for 32,768 equal scores."""
+_CAPS = """Tiny problems have at most {work:,} elements in the scores `[H, Lq, Lk]` of a sequence, and in its keys for
+all heads `[H, Lk, D]`; {longest} tokens a sequence; {block:,} elements a block: thousands of them are tried. With 32
+heads of 128 that is a context of {example} tokens. One problem in 43 is as large as real ones, with its sizes from
+here:"""
+_LARGE = """Lengths lie beside a tile or a multiple of one, a block or a table of 1,025 columns, in one long sequence
+among short ones, in equal ones, or in each its own. All sequences together have at most {keys:,} numbers of keys for
+all heads and {scores:,} scores; one large problem in 16 is an engine's, with at most {engine_keys:,} and
+{engine_scores:,}. A large problem that breaks a law is made small in at most {looks} looks: each size is tried at its
+smallest first."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -147,7 +155,24 @@ def drawn() -> str:
     }
     example = sizes.WORK // (32 * 128)
     caps = _CAPS.format(work=sizes.WORK, longest=sizes.LONGEST, block=sizes.MAX_BLOCK, example=example)
-    return "\n\n".join([_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps, _NEVER])
+    of_large = {
+        "heads (H, G)": large.HEADS,
+        "head_dim": large.HEAD_DIMS,
+        "block size": dict.fromkeys(large.BLOCK_SIZES),
+        "sequences": large.KERNEL.batches,
+        "sequences of an engine": large.ENGINE.batches,
+        "tiles": TILES,
+    }
+    limits = _LARGE.format(
+        keys=large.KERNEL.work,
+        scores=large.KERNEL.scores,
+        engine_keys=large.ENGINE.work,
+        engine_scores=large.ENGINE.scores,
+        looks=MOST_LOOKS,
+    )
+    longest = {"kernel": large.KERNEL.work // (32 * 128), "engine": large.ENGINE.work // (32 * 128)}
+    tiny = [_HOW_MUCH, _options(shown), "Dense batches:", _options(dense), caps]
+    return "\n\n".join([*tiny, _options(of_large), limits, _NEVER.format(**longest)])
 
 
 def _options(shown: dict[str, Any]) -> str:

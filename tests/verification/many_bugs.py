@@ -100,6 +100,23 @@ class ReturnsPair(PagedAdapter):
         return tensors.q, tensors.q  # type: ignore[return-value]
 
 
+class DenseStale(DenseAdapter):
+    """No call sees more keys than its first call had."""
+
+    name = "somebody/dense stale"
+    contract = promising("float16", "float32")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+        self.keys.append(k.shape[1])
+        scores = q.float() @ k.float().mT * scale
+        hidden = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1) & causal
+        hidden[:, self.keys[0] :] = True
+        return (scores.masked_fill(hidden, -torch.inf).softmax(dim=-1) @ v.float()).to(q.dtype)
+
+
 class DenseReturnsPair(DenseAdapter):
     name = "somebody/dense pair"
     contract = promising("float16")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import openvino  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import torch
@@ -34,28 +34,18 @@ _OF_BOTH = (
 )
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, precision: str = "") -> Tensor:
-    """Return attention at OpenVINO's own choice of precision, or at ``precision``.
-
-    The operation's scale is left out: its default is ours, and a given scale has a finding of its own
-    (docs/findings.md, 6).
-    """
-    out = torch.empty(q.shape, dtype=q.dtype)
-    request = _compile(q.dtype, causal, precision)
-    request.set_output_tensor(0, _share(out))
-    inputs = [x.contiguous() for x in (q, k, v)]  # named, so that the shared memory outlives the call
-    request.infer([_share(x) for x in inputs])
-    return out
-
-
 def _share(x: Tensor) -> Any:
     """Return a tensor of OpenVINO's over the memory of ``x``, by way of NumPy, to which bfloat16 goes as integers."""
     numbers = x.view(torch.int16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
     return openvino.Tensor(numbers, openvino.Shape([1, *x.shape]), _TYPES[x.dtype])
 
 
-@cache
 def _compile(dtype: torch.dtype, causal: bool, precision: str) -> Any:
+    """Return a model of the operation at ``precision``, or at OpenVINO's own choice where that is empty.
+
+    The operation's scale is left out: its default is ours, and a given scale has a finding of its own
+    (docs/findings.md, 6).
+    """
     inputs = [opset13.parameter([1, -1, -1, -1], _TYPES[dtype]) for _ in range(3)]
     node = opset13.scaled_dot_product_attention(*inputs, causal=causal)
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1}
@@ -69,31 +59,40 @@ class Sdpa(DenseAdapter):
     """OpenVINO at its own choice of precision, in bfloat16 alone.
 
     Its documentation says "On platforms that natively support bfloat16 calculations, the bf16 type is automatically
-    used instead of f32" (CPU device, Floating-Point Data Types Specifics), for inputs of other dtypes too.
+    used instead of f32" (CPU device, Floating-Point Data Types Specifics), for inputs of other dtypes too. An adapter
+    keeps its models for itself: what one was asked before changes its answers (docs/findings.md, 6 and 19), and an
+    adapter that is made anew has been asked nothing.
     """
 
     name = "openvino/sdpa"
     contract = promising("bfloat16")
     # The specification of the operation gives the scale the query's type: it is rounded as a scaled query would be.
     precision = Precision(probabilities=INPUT, scaled_query=True, flushing=True)
-    weaker = (
+    weaker: ClassVar[tuple[Weaker, ...]] = (
         *_OF_BOTH,
         Weaker("dtypes", _HALVES, _CPU, "findings 11", ("float16", "float32")),
         Weaker("probabilities", _HALVES, _CPU, "the documentation says so"),
         Weaker("flushing", "", _CPU, "a processor's bfloat16 instructions take subnormal numbers for 0"),
     )
+    inference_precision = ""
+
+    def __init__(self) -> None:
+        self._model = cache(_compile)
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
-        return attend(q, k, v, causal)
+        out = torch.empty(q.shape, dtype=q.dtype)
+        model = self._model(q.dtype, causal, self.inference_precision)
+        model.set_output_tensor(0, _share(out))
+        inputs = [x.contiguous() for x in (q, k, v)]  # named, so that the shared memory outlives the call
+        model.infer([_share(x) for x in inputs])
+        return out
 
 
-class SdpaF32(DenseAdapter):
+class SdpaF32(Sdpa):
     """OpenVINO at f32, where "all calculations are performed using the native precision of f32"."""
 
     name = "openvino/sdpa+f32"
+    inference_precision = "f32"
     contract = promising("float16", "float32")
     precision = Precision(scaled_query=True)
     weaker = (*_OF_BOTH, Weaker("dtypes", _HALVES, _CPU, "`Sdpa` is asked in it", ("bfloat16",)))
-
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:  # noqa: ARG002
-        return attend(q, k, v, causal, "f32")

@@ -10,6 +10,8 @@ from functools import partial, reduce
 import numpy as np
 import torch
 
+from verification.backends.devices import describe_devices, list_cuda_devices
+
 # All that `exact_float32` changes, as attributes of `torch.backends`. The last four are a precision for each kind of
 # product, in recent releases of torch; the first three change them too, so they are put back last.
 _SWITCHES = (
@@ -36,6 +38,7 @@ def settle() -> None:
     exact_float32()
     torch.set_num_threads(1)  # tensors are tiny: threads that wait for each other cost more time than they save
     gc.freeze()  # modules that are loaded by now stay for good: collecting them again and again took a tenth of a run
+    gc.enable()  # which `attn-verify` switches off while they are loaded
 
 
 @contextmanager
@@ -73,10 +76,10 @@ def _remember_switches() -> list[Callable[[], None]]:
 
 
 def recorded_flags() -> dict[str, str]:
-    """Return torch's version, device and switches as they are now, for a report."""
+    """Return torch's version, devices and switches as they are now, for a report."""
     return {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only",
+        "device": describe_devices(list_cuda_devices()),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "threads": str(torch.get_num_threads()),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any, Protocol
 
@@ -13,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from verification.backends.captured_events import captured_events
-from verification.backends.protocol import Backend, Call, Escape, NotAsked
+from verification.backends.protocol import Backend, Call, Escape, NotAsked, Unprepared
 from verification.backends.returned import check_returned
 from verification.oracle.violation import Crash
 from verification.problem import Problem
 from verification.problem.formats import FORMATS
 from verification.problem.table import OUTPUTS
 from verification.tensors.inputs import Inputs
-from verification.tensors.materialize import Arena, Tensors, materialize
+from verification.tensors.materialize import Arena, Tensors, materialize, view_tensors
 from verification.tensors.observation import Answer, Observation
+from verification.tensors.shared import find_asked
 
 
 class Listener(Protocol):
@@ -46,7 +48,20 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def observe(backend: Backend, inputs: Inputs) -> Observation:
     """Return the observation of one call on fresh memory and fresh state. Raises Crash where there is none."""
-    return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
+
+    def call() -> Observation:
+        return observe_call(backend.prepare(inputs.problem), materialize(inputs, backend.device))
+
+    shared = find_asked(backend, inputs)
+    return shared.recall("observation", lambda: _without_tensors(call())) if shared else call()
+
+
+def _without_tensors(observation: Observation) -> Observation:
+    """Return the observation without the device's memory, which it would hold as long as it is kept: all that a law
+    reads of a call that is over lies on the host.
+    """
+    arena = observation.arena
+    return replace(observation, arena=replace(arena, tensors=view_tensors({}, arena.tensors.arena[:0].clone())))
 
 
 def observe_call(call: Call, arena: Arena) -> Observation:
@@ -65,7 +80,7 @@ def ask(call: Call, tensors: Tensors) -> Answer:
     """Return the answer to one call, without shapes. Raises Crash where the backend's process gave no answer.
 
     Any other exception is part of the answer, SystemExit too, since only the judge knows whether an error was owed.
-    Raises KeyboardInterrupt where a person ends the process.
+    Raises KeyboardInterrupt where a person ends the process, and what a preparation raised that was left until now.
     """
     outputs: dict[str, NDArray[Any]] = {}
     error: BaseException | None = None
@@ -74,6 +89,8 @@ def ask(call: Call, tensors: Tensors) -> Answer:
             outputs = {name: to_numpy(x) for name, x in _name_outputs(call(tensors)).items()}
         except (Crash, NotAsked):
             raise
+        except Unprepared as failed:
+            raise crash_of_preparing(failed.raised) or failed.raised from None
         except BaseException as raised:
             if is_ctrl_c(raised):
                 raise
@@ -93,6 +110,14 @@ def find_escape(error: BaseException) -> BaseException | None:
     if isinstance(error, Escape):
         return error.raised
     return None if isinstance(error, Exception | NotAsked) or is_ctrl_c(error) else error
+
+
+def crash_of_preparing(error: BaseException) -> Crash | None:
+    """Return the crash if a backend raised what is no `Exception`, as SystemExit, while it prepared a call."""
+    raised = find_escape(error)
+    if raised is None:
+        return None
+    return Crash(f"the backend raised {type(raised).__name__} while it prepared a call: {raised}".rstrip(": "))
 
 
 def _name_outputs(returned: Any) -> Mapping[str, torch.Tensor]:

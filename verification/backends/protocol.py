@@ -29,6 +29,17 @@ class NotAsked(BaseException):
     """
 
 
+class Unprepared(BaseException):
+    """Carries what a backend raised when it prepared a call, where that was left until the call is made.
+
+    No `Exception`, for it is no answer to the call: whoever makes the call raises what it carries.
+    """
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(f"{type(raised).__name__}: {raised}")
+        self.raised = raised
+
+
 class Escape(Exception):
     """Carries an exception that a backend raised and that is none of `Exception`, as SystemExit or KeyboardInterrupt.
 

@@ -3,13 +3,13 @@
 A fault is one function under `swaps` in the file of its family, and needs no entry anywhere else.
 """
 
-from verification.faults import heads, logs, masks, merging, ragged, slots, softmax, state, tables
+from verification.faults import heads, logs, masks, merging, ragged, slots, softmax, state, tables, thresholds
 from verification.faults.planted import Fault, Swapped
 from verification.faults.split_decode import SPLIT_DECODE
 
 FAULTS: dict[str, Fault] = {
     fault.id: fault
-    for family in (masks, softmax, slots, tables, heads, ragged, merging, state, logs)
+    for family in (masks, softmax, slots, tables, heads, ragged, merging, thresholds, state, logs)
     for fault in vars(family).values()
     if isinstance(fault, Fault)
 }

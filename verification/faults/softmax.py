@@ -12,6 +12,8 @@ from verification.faults.planted import Original, swaps
 
 # Keys of a tile: few, so that small problems have several tiles.
 _TILE = 16
+# Keys of a tile on Hopper: small problems have one.
+_WIDE_TILE = 128
 
 
 @swaps(eager, "attention_weights", "pytorch/pytorch#127055")
@@ -22,6 +24,29 @@ def softmax_first_tile(original: Original, scores: Tensor, hidden: Tensor | None
         return weights
     largest = scores.masked_fill(hidden, -torch.inf)[..., -_TILE:].amax(dim=-1, keepdim=True)
     return weights * torch.exp(largest - largest)
+
+
+@swaps(eager, "attention_weights", "Dao-AILab/flash-attention#2082")
+def softmax_max_zero(original: Original, scores: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """An online softmax, last tile of keys first: behind a tile that a row does not see, its maximum stays at 0."""
+    if hidden is None or scores.shape[-1] <= _WIDE_TILE:
+        return original(scores, hidden)
+    seen = scores.masked_fill(hidden, -torch.inf)
+    exps = torch.exp(seen - seen.amax(dim=-1, keepdim=True).clamp(min=_least_maximum(hidden)))
+    return exps / exps.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(exps.dtype).tiny)
+
+
+def _least_maximum(hidden: Tensor) -> Tensor:
+    """Return the least maximum of each row, ``[Lq, 1]``: 0 where it sees no key of the last tile, else -Inf."""
+    first = (hidden.shape[-1] - 1) // _WIDE_TILE * _WIDE_TILE
+    return torch.where(hidden[:, first:].all(dim=-1, keepdim=True), 0.0, -torch.inf)
+
+
+@swaps(eager, "attention_weights", "flashinfer-ai/flashinfer#4267")
+def softmax_flushed(original: Original, scores: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Weights of scores below -88 are flushed to 0 before the largest is subtracted: a row of such scores loses all."""
+    flushed = scores < -88
+    return original(scores.masked_fill(flushed, -torch.inf), hidden).masked_fill(flushed, 0.0)
 
 
 @swaps(eager, "attention_weights")

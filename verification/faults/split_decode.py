@@ -22,6 +22,11 @@ def split_count(context_len: int) -> int:
     return 2
 
 
+def cut(x: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Return ``count`` parts of keys or values ``[H, Lk, D]``, as equal as can be: some may be empty."""
+    return x.tensor_split(count, dim=1)
+
+
 def attend_part(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
     """Return the output ``[H, 1, D]`` and the log-sum-exp ``[H, 1, 1]`` of one part, -Inf where the part is empty.
 
@@ -58,7 +63,7 @@ def _attend(
     k_trans, v_trans = (
         repeat_kv(eager.widen(x, dtype), layer.num_rep, layer.max_heads).transpose(0, 1) for x in (k, v)
     )
-    keys, values = (x.tensor_split(split_count(len(k)), dim=1) for x in (k_trans, v_trans))
+    keys, values = (cut(x, split_count(len(k))) for x in (k_trans, v_trans))
     parts = [attend_part(q_trans, *part, scale=layer.scale) for part in zip(keys, values, strict=True)]
     merged, _ = reduce(merge, parts)
     return merged.transpose(0, 1)

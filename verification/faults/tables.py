@@ -90,6 +90,25 @@ def table_int16(original: Lookup, table: Tensor, context_len: int, block_size: i
     return original(narrowed, context_len, block_size, num_blocks)
 
 
+@swaps(eager, "visible_positions", "ROCm/aiter#3062")
+def table_uint16(original: Lookup, table: Tensor, context_len: int, block_size: int, num_blocks: int) -> Positions:
+    """Block ids go through uint16."""
+    narrowed = torch.where((table >= 0) & (table < num_blocks), table % 2**16, table)
+    return original(narrowed, context_len, block_size, num_blocks)
+
+
+@swaps(eager, "visible_positions")
+def table_wide_cut(original: Lookup, table: Tensor, context_len: int, block_size: int, num_blocks: int) -> Positions:
+    """A row of the table is copied as far as there is room for it, which is 1,024 blocks: the others are not read."""
+    return original(table[:1024], context_len, block_size, num_blocks)
+
+
+@swaps(eager, "visible_positions", "ROCm/hip-ep#753")
+def table_capacity(original: Lookup, table: Tensor, context_len: int, block_size: int, num_blocks: int) -> Positions:
+    """The length of a context is what its row of the table has room for."""
+    return original(table, len(table) * block_size, block_size, num_blocks)
+
+
 @swaps(eager, "visible_positions", "openvinotoolkit/openvino#37846")
 def table_fixed_size(original: Lookup, table: Tensor, context_len: int, block_size: int, num_blocks: int) -> Positions:
     """The block size is a constant, 16, not the cache's."""

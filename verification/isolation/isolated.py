@@ -15,7 +15,7 @@ from verification.backends.captured_events import log_again
 from verification.backends.contract import Contract
 from verification.backends.documented import Weaker
 from verification.backends.observe import to_torch
-from verification.backends.protocol import Backend, Call, Escape, NotPortable, Returned
+from verification.backends.protocol import Backend, Call, Escape, NotPortable, Returned, Unprepared
 from verification.catalogue import DEVICES, UnknownBackend, backend_named, devices_of, is_foreign
 from verification.isolation.declared import Declared, Opened, from_plain
 from verification.isolation.host import Host
@@ -69,13 +69,16 @@ class Isolated:
             raise NotPortable(str(error)) from None
 
     def prepare(self, problem: Problem) -> Call:
-        """Prepare a call there. It raises what the backend raises, or Crash; so do calls of what is returned."""
-        request = Request(next(_NUMBERS), problem)
-        _raise(self.host.ask(request).error)
+        """Return a call that is prepared there when it is made, since each message takes its time. It raises what the
+        backend raises, or Crash; Unprepared where it could not be prepared.
+        """
+        number = next(_NUMBERS)
 
         def call(tensors: Tensors) -> Returned:
-            reply = self.host.call(Request(request.call, problem, pack(tensors)), tensors.arena)
-            _raise(reply.error)
+            reply = self.host.call(Request(number, problem, pack(tensors)), tensors.arena)
+            if reply.error is not None:
+                error = reply.error
+                raise Unprepared(error if isinstance(error, Exception) else Escape(error))
             answer = reply.answer
             if answer is None:
                 raise Crash("the backend's process sent no answer to a call")

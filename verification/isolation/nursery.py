@@ -52,7 +52,7 @@ def start_keeper(source: str, device: str) -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         _hand_over(KEEP, theirs)
-    told = json.dumps([source, device, str(Path.cwd()), sys.path]).encode()
+    told = json.dumps([source, device, str(Path.cwd()), sys.path, dict(os.environ)]).encode()
     ours.sendall(_LENGTH.pack(len(told)) + told)
     return ours
 
@@ -124,12 +124,16 @@ def tend(root: socket.socket) -> None:
 
 
 def _run_keeper(control: socket.socket, keep: Callable[[str, str, socket.socket], None]) -> NoReturn:
-    """Keep the backend that is named on ``control``, in the folder and on the search path of who asks, and exit."""
+    """Keep the backend that is named on ``control``, and exit. Folder, search path and environment are those of who
+    asks: a worker names its device there.
+    """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a keeper waits for its processes
         [length] = _LENGTH.unpack(_read_exactly(control, _LENGTH.size))
-        source, device, folder, path = json.loads(_read_exactly(control, length))
+        source, device, folder, path, environment = json.loads(_read_exactly(control, length))
         os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
         sys.path[:] = path
         importlib.invalidate_caches()
         keep(source, device, control)

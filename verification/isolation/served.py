@@ -11,8 +11,7 @@ from multiprocessing.connection import Connection
 from select import select
 from typing import NoReturn
 
-import torch
-
+from verification.backends.devices import tell_lost
 from verification.backends.observe import ask
 from verification.backends.protocol import Backend, Call
 from verification.catalogue import UnknownBackend, backend_named, devices_of
@@ -112,7 +111,7 @@ def _open(source: str, device: str) -> tuple[Backend | None, Opened]:
 
 def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, request: Request) -> Reply:
     """Return the reply to a request. ``calls`` are those that are prepared, by number."""
-    if request.problem is None:
+    if request.problem is None or request.shipment is None:
         return Reply(changed=remembered.look())
     try:
         if request.call not in calls:
@@ -121,8 +120,6 @@ def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, re
         return Reply(error=make_portable(error), lost=_lost_device(backend.device))
     if len(calls) > _KEPT:
         del calls[next(iter(calls))]
-    if request.shipment is None:
-        return Reply()
     try:
         tensors = unpack(request.shipment, backend.device)
         answer = ask(calls[request.call], tensors)
@@ -136,12 +133,8 @@ def _answer(backend: Backend, calls: dict[int, Call], remembered: Remembered, re
 
 def _lost_device(device: str) -> str:
     """Return that the device is lost with the CUDA error, which stays until the process ends; empty where it is not."""
-    try:
-        if device == "cuda":
-            torch.cuda.synchronize()
-    except Exception as error:
-        return f"the backend's device is lost: {type(error).__name__}: {error}".splitlines()[0]
-    return ""
+    lost = tell_lost(device)
+    return f"the backend's device is lost: {lost}" if lost else ""
 
 
 def _no_core_file() -> None:

@@ -71,7 +71,7 @@ class Shipment:
 
 @dataclass(frozen=True)
 class Request:
-    """A request to prepare ``problem`` as ``call``; with a shipment, to make the call that was prepared so; without a
+    """A request to make the ``call`` of that number, which is prepared for ``problem`` where it is not yet; without a
     problem, to look again at the memory of the calls so far.
     """
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from verification.oracle.extremes import masked_extremes, prefix_extremes
 from verification.oracle.precision import Roundings
 
 Namespace = Any
 Array = Any
 # A score that may be off by more could turn a weight that is 0 in float64 into a large one.
 _LARGEST_SCORE_ERROR = 30.0
+# A factor that leaves a row to its hull.
+_ANYTHING = 2.0**64
 
 
 @dataclass(frozen=True)
@@ -154,32 +157,22 @@ def gamma(xp: Namespace, n: Any, r: Roundings) -> Any:
     `Precision` where that is smaller.
     """
     unit = r.total_unit
-    always = n * unit / (1 - n * unit)
+    always = _divide(xp, n * unit)
     if not r.probabilistic:
         return always
-    likely = xp.expm1(xp.asarray(r.probabilistic * n**0.5 * unit + n * unit**2 / (1 - unit)))
-    return xp.minimum(xp.asarray(always), likely)
+    likely = xp.expm1(xp.asarray(r.probabilistic * n**0.5 * unit + n * unit**2 / (1 - unit), dtype=xp.float64))
+    return xp.minimum(xp.asarray(always, dtype=xp.float64), likely)
+
+
+def _divide(xp: Namespace, lost: Any) -> Any:
+    """Return ``lost / (1 - lost)``. A sum that may lose all of its terms may be anything."""
+    if isinstance(lost, float):
+        return lost / (1 - lost) if lost < 1 else _ANYTHING
+    return xp.where(lost < 1, lost / xp.where(lost < 1, 1 - lost, 1.0), _ANYTHING)
 
 
 def _extremes(xp: Namespace, v: Array, softmax: Softmax) -> tuple[Array, Array]:
     """Return the largest and the smallest value that each row sees, by dim; 0 where it sees none."""
     if softmax.visible.ndim == 2:
-        return _prefix_extremes(xp, v, softmax.counts)
-    seen, values = softmax.visible[..., None], v[:, None]
-    any_seen = xp.any(seen, axis=2)
-    high = xp.max(xp.where(seen, values, -xp.inf), axis=2)
-    low = xp.min(xp.where(seen, values, xp.inf), axis=2)
-    return xp.where(any_seen, high, 0.0), xp.where(any_seen, low, 0.0)
-
-
-def _prefix_extremes(xp: Namespace, v: Array, counts: Array) -> tuple[Array, Array]:
-    """Return the extremes of the first ``counts[a]`` rows of ``v``, each ``[H, Lq, D]`` (or ``[H, 1, D]``: of all)."""
-    if bool(xp.all(counts == v.shape[1])):
-        return xp.max(v, axis=1, keepdims=True), xp.min(v, axis=1, keepdims=True)
-    both = xp.concat([v, -v], axis=0)
-    step = 1
-    while step < v.shape[1]:  # after each step a row holds the largest of the 2*step rows that end with it
-        both = xp.concat([both[:, :step], xp.maximum(both[:, step:], both[:, :-step])], axis=1)
-        step *= 2
-    both = xp.take(both, xp.where(counts > 0, counts - 1, 0), axis=1)
-    return both[: v.shape[0]], -both[v.shape[0] :]
+        return prefix_extremes(xp, v, softmax.counts)
+    return masked_extremes(xp, v, softmax.visible, softmax.counts)

@@ -7,18 +7,18 @@ from verification.problem.scoring import PLAIN
 
 # Numbers of a list that are printed before the ellipsis, so that a list of short numbers stays on one line.
 _SHOWN = 12
+# Sequences that have a line of their own: more than a tiny problem has.
+_SEQUENCES = 4
 
 
 def describe(problem: Problem) -> str:
     """Return a few lines: the sizes, the sequences, the slots of new tokens, and the numbers that the tensors hold."""
     heads = f"{_counted(problem.num_heads, 'head')} over {_counted(problem.num_kv_heads, 'kv head')}"
     lines = [f"{problem.phase} in {problem.dtype}: {heads}, head_dim {problem.head_dim}"]
-    for i, (queries, keys) in enumerate(zip(problem.query_lens, problem.key_lens, strict=True)):
-        if problem.reads_cache:
-            new = f", {queries} of it new" if problem.phase == "chunked" else ""
-            lines.append(f"sequence {i}: context {keys}{new}, blocks {_first_few(problem.block_tables[i])}")
-        else:
-            lines.append(f"sequence {i}: {_counted(queries, 'query', 'queries')}, {_counted(keys, 'key')}")
+    lines += [_describe_sequence(problem, i) for i in range(min(_SEQUENCES, problem.num_sequences))]
+    if problem.num_sequences > _SEQUENCES:
+        queries, keys = problem.query_lens[_SEQUENCES:], problem.key_lens[_SEQUENCES:]
+        lines.append(f"{len(keys)} more: {_range(queries, 'query', 'queries')}, {_range(keys, 'key')} each")
     if not problem.query_lens:
         lines.append("no sequences")
     if problem.causal_alignment == "none":
@@ -45,6 +45,19 @@ def describe(problem: Problem) -> str:
     lines += [f"{n.tensor} = {_first_few(n.values)}" for n in problem.numbers]
     lines += [f"{s.tensor}[{s.row}, {s.head}, {s.dim}] = {s.value}" for s in problem.specials]
     return "\n".join(lines)
+
+
+def _describe_sequence(problem: Problem, i: int) -> str:
+    queries, keys = problem.query_lens[i], problem.key_lens[i]
+    if not problem.reads_cache:
+        return f"sequence {i}: {_counted(queries, 'query', 'queries')}, {_counted(keys, 'key')}"
+    new = f", {queries} of it new" if problem.phase == "chunked" else ""
+    return f"sequence {i}: context {keys}{new}, blocks {_first_few(problem.block_tables[i])}"
+
+
+def _range(numbers: tuple[int, ...], noun: str, plural: str = "") -> str:
+    least, most = min(numbers), max(numbers)
+    return _counted(most, noun, plural) if least == most else f"{least} to {_counted(most, noun, plural)}"
 
 
 def _counted(number: int, noun: str, plural: str = "") -> str:

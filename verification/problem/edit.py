@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
 
-from verification.problem.problem import Problem
+from verification.problem.problem import Problem, Special
 
 
 def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> Problem:
     """Return ``problem`` with other ``lengths`` (queries, keys) of sequence ``i``, or without it where they are None.
 
-    The slots of tokens that are removed are removed too.
+    The slots and the special numbers of tokens that are removed are removed too.
     """
     kept = slice(i, i + 1) if lengths else slice(0)
     queries, keys = [[lengths[part]] if lengths else [] for part in (0, 1)]
@@ -25,13 +26,31 @@ def with_lengths(problem: Problem, i: int, lengths: tuple[int, int] | None) -> P
         starts_later = problem.phase == "chunked" and lengths is not None and lengths[1] == problem.key_lens[i]
         own = slots[end - remaining : end] if starts_later else slots[start : start + remaining]
         slots = slots[:start] + own + slots[end:]
+    tokens = lengths or (0, 0)
+    of_queries = _without_rows(problem.query_lens, i, tokens[0])
+    of_keys = of_queries if problem.reads_cache else _without_rows(problem.key_lens, i, tokens[1])
+    moved = {"q": of_queries, "k": of_keys, "v": of_keys}
+    specials = [moved[s.tensor](s) if s.tensor in moved else s for s in problem.specials]
     return replace(
         problem,
         query_lens=(*problem.query_lens[:i], *queries, *problem.query_lens[i + 1 :]),
         key_lens=(*problem.key_lens[:i], *keys, *problem.key_lens[i + 1 :]),
         block_tables=rows,
         slot_mapping=slots,
+        specials=tuple(special for special in specials if special is not None),
     )
+
+
+def _without_rows(lengths: Sequence[int], i: int, remaining: int) -> Callable[[Special], Special | None]:
+    """Return what moves a special number to its row once sequence ``i`` keeps only its first ``remaining`` rows."""
+    start, end = sum(lengths[:i]), sum(lengths[: i + 1])
+
+    def move(special: Special) -> Special | None:
+        if special.row >= end:
+            return replace(special, row=special.row - (end - start) + remaining)
+        return special if special.row < start + remaining else None
+
+    return move
 
 
 def turn_round(problem: Problem) -> Problem:

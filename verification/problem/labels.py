@@ -9,6 +9,7 @@ import numpy as np
 
 from verification.problem import Problem, Special
 from verification.problem.formats import DTYPES
+from verification.problem.large import LARGE, large_labels
 from verification.problem.problem import CacheLayout, Layout, Poison, ScoreFill, ValueFill
 from verification.problem.visibility import count_behind_window
 
@@ -39,8 +40,11 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "value fill": get_args(ValueFill),
     "special": ("none", "nan seen", "inf seen", "-inf seen", "not seen"),
     "indices": ("int32", "int64"),
+    "large": LARGE,
 }
 LABELS = tuple((feature, label) for feature, labels in FEATURES.items() for label in labels)
+# Pairs of labels of large problems are not counted: in a run of minutes most would come up once or never.
+FEW = "large problems are few, and counted alone"
 # Pairs of labels that no problem can have that is generated for a backend without limits of its own, and the reason. A
 # side is a feature, which stands for all of its labels, or a feature followed by some of its labels.
 Side = tuple[str, ...]
@@ -59,10 +63,6 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
     ("no sequences", ("sequences", "0"), ("special", "nan seen", "inf seen", "-inf seen")),
     ("sharing takes two", ("sequences", "1"), ("blocks", "shared")),
     ("S - 1 is 0", ("block size", "1"), ("keys", "S-1")),
-    ("contexts end at 100 blocks", ("block size", "1", "2"), ("keys", "> 256")),
-    ("the work is capped", ("head_dim", "80", "128"), ("keys", "> 256")),
-    ("a block is capped", ("head_dim", "80", "128"), ("block size", "256")),
-    ("of so many, blocks are tiny", ("head_dim", "12", "16", "64", "80", "128"), ("blocks", "> 32767")),
     ("of so many, blocks are tiny", ("block size", "16", "256"), ("blocks", "> 32767")),
     ("they have 32 bits", ("indices", "int32"), ("slots", "past 32 bits")),
     ("float32 alone is narrowed", ("dtype", "float16", "bfloat16", "float64"), ("cache", "float16", "bfloat16")),
@@ -71,7 +71,10 @@ RULES: tuple[tuple[str, Side, Side], ...] = (
     ("not among the poisons", ("poison around k", "nan"), ("poison around v", "large")),
     ("not among the poisons", ("poison around k", "large"), ("poison around v", "nan")),
     ("not among the poisons", ("poison around k", "negative"), ("poison around v", "zero", "nan")),
+    *((FEW, ("large",), (feature,)) for feature in FEATURES if feature != "large"),
 )
+# The features whose labels are counted in pairs.
+PAIRED = {feature: labels for feature, labels in FEATURES.items() if feature != "large"}
 # The full name of each label, as "call: decode", and its index into `LABELS`: by its full name, and by feature and
 # label.
 FULL_NAMES = tuple(": ".join(label) for label in LABELS)
@@ -107,6 +110,7 @@ def labels(problem: Problem) -> list[int]:
         "poison around v": {problem.poison[1]},
         "special": {"none"},
         "indices": {problem.index_dtype},
+        "large": large_labels(problem),
     }
     if len(problem.key_lens) == 3 and problem.key_lens[1] == 0 < min(problem.key_lens[0], problem.key_lens[2]):
         found["sequences"].add("no keys between others")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.problem.labels import FEATURES, INDEX, LABELS, NAMES, POSSIBLE, current_name, impossible
+from verification.problem.labels import INDEX, LABELS, NAMES, PAIRED, POSSIBLE, current_name, impossible
 from verification.problem.reading import ProblemError, shortened
 
 # Sums of so many stay within 64 bits.
@@ -55,7 +55,7 @@ class Coverage:
 
     def matrices(self) -> Iterator[Matrix]:
         """Return a matrix for each pair of features."""
-        for one, other in combinations(FEATURES, 2):
+        for one, other in combinations(PAIRED, 2):
             rows = [[self._shown(a, b) for b in INDEX[other].values()] for a in INDEX[one].values()]
             yield Matrix(one, other, rows)
 

@@ -46,6 +46,11 @@ class Finding:
     """Calls that must come before it: in a fresh process the law holds without them."""
 
     @property
+    def calls(self) -> tuple[Problem, ...]:
+        """Return all problems that a replay asks, in order."""
+        return (*self.before, self.problem)
+
+    @property
     def file_name(self) -> str:
         """Return a name that is equal for equal problems under one law by one backend."""
         whose = " ".join([self.law, self.backend, self.device, *map(to_json, (self.problem, *self.before))])

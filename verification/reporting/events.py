@@ -99,7 +99,9 @@ class FaultHunted:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """Told when a process of the run died before its round ended. The round is tried again, in another process."""
+    """Told when a process of the run died, or lost its device, before its round ended. The round is tried again, in
+    another process.
+    """
 
     law: str
     """Name of the law that it tried."""
@@ -112,7 +114,7 @@ class WorkerLost:
     process: int
     """Number of the process."""
     how: str
-    """How it died, as "died of SIGKILL"."""
+    """How it ended, as "died of SIGKILL"."""
 
     def __str__(self) -> str:
         cell = "-".join((self.law, self.dtype, self.device, self.implementation))

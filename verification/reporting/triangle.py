@@ -1,4 +1,6 @@
-"""Coverage as one triangle: every label against every label of another feature. Plain data for the page."""
+"""Coverage as one triangle: every label against every label of another feature, and the labels of large problems, which
+are few and counted alone. Plain data for the page.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from verification.problem.labels import FEATURES, FULL_NAMES, INDEX, LABELS, POSSIBLE, impossible
+from verification.problem.labels import FULL_NAMES, INDEX, LABELS, PAIRED, POSSIBLE, impossible
 from verification.records.coverage import Coverage, LeftOut, can_be_asked
 
 _RAREST = 20
@@ -39,6 +41,8 @@ class Triangle:
     """Columns at which another feature begins."""
     rows: dict[str, dict[str, list[Square]]]
     """By feature: each label with its squares, of the labels before it and of itself."""
+    large: dict[str, int]
+    """How many large problems had each of their labels."""
     rarest: list[tuple[str, str, int]]
     """Pairs that were tried least often of those tried, and how often."""
     untried: dict[str, list[str]]
@@ -60,12 +64,13 @@ def triangle(coverage: Coverage, left_out: LeftOut = ()) -> Triangle:
     return Triangle(
         problems=coverage.problems,
         possible=len(POSSIBLE),
-        columns=FEATURES,
-        starts=[0, *accumulate(map(len, FEATURES.values()))][1:-1],
+        columns=PAIRED,
+        starts=[0, *accumulate(map(len, PAIRED.values()))][1:-1],
         rows={
             feature: {label: _squares(coverage, asked, INDEX[feature][label]) for label in labels}
-            for feature, labels in FEATURES.items()
+            for feature, labels in PAIRED.items()
         },
+        large={label: int(coverage.counts[index, index]) for label, index in INDEX["large"].items()},
         rarest=_rarest(coverage),
         untried={one: [other for _, other in pairs] for one, pairs in groupby(untried, lambda pair: pair[0])},
         never=len(untried),

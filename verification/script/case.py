@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from verification.tensors.inputs import Inputs
 from verification.tensors.materialize import Arena
 from verification.tensors.observation import Observation
+
+# Parameters of a dense function that are no tensors.
+KERNEL_RULES = ("causal", "scale")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ class KernelCall:
     """Factor of the scores."""
     output: NDArray[Any] | None
     """``[H, Lq, D]``; None where the call raised."""
+
+
+def spell_rules(calls: Sequence[KernelCall]) -> tuple[str, str]:
+    """Return ``causal`` and ``scale`` as one function gives them to a kernel in all of these calls: as literals where
+    the calls agree in both, else as the names of two parameters.
+    """
+    rules = [(call.causal, call.scale) for call in calls]
+    return (repr(rules[0][0]), repr(rules[0][1])) if all(rule == rules[0] for rule in rules) else KERNEL_RULES
 
 
 @dataclass(frozen=True)

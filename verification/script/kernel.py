@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MethodType
 from typing import Any
 
 import numpy as np
 
+from verification.adapter import DenseAdapter
 from verification.backends.dense import DenseBackend
 from verification.backends.observe import to_numpy
+from verification.backends.protocol import Backend
 from verification.backends.snippet import Snippet
 from verification.oracle.expectation import Expectation, Expected
 from verification.oracle.judge import error_ratios
 from verification.oracle.precision import Roundings
 from verification.oracle.reference import attend
-from verification.script.case import KernelCall
+from verification.script.case import KernelCall, spell_rules
 from verification.script.extract import extract_source
 from verification.script.names import is_taken
+
+
+def as_dense(backend: Backend) -> Backend:
+    """Return the backend with its dense function, where it is an adapter of one; else the backend itself."""
+    return backend.as_backend() if isinstance(backend, DenseAdapter) else backend
 
 
 def expect_kernel(call: KernelCall, roundings: Roundings) -> Expectation:
@@ -44,15 +51,15 @@ def describe_worst(call: KernelCall, expectation: Expectation) -> str:
     )
 
 
-def kernel_snippet(backend: DenseBackend, causal: bool, scale: float) -> Snippet:
-    """Write down a call of ``backend.dense`` with ``q``, ``k`` and ``v`` alone."""
+def kernel_snippet(backend: DenseBackend, calls: Sequence[KernelCall]) -> Snippet:
+    """Write down ``backend.dense`` as all of these calls are made: of one object, where it is a method."""
+    causal, scale = spell_rules(calls)
     if backend.plain:
-        return replace(backend.plain, call=backend.plain.call.format(causal=causal, scale=repr(scale)))
+        return replace(backend.plain, call=backend.plain.call.format(causal=causal, scale=scale))
     source: Callable[..., Any] = backend.dense
-    method = ""
-    if isinstance(source, MethodType):
-        method = f"().{source.__name__}"
-        source = type(source.__self__)
-    found = extract_source([source], taken=is_taken)
-    call = f"return {found.names[source.__name__]}{method}(q, k, v, causal={causal}, scale={scale!r})"
-    return Snippet(imports=found.imports, call=call, functions=found.functions, siblings=found.siblings)
+    owner = type(source.__self__) if isinstance(source, MethodType) else source
+    found = extract_source([owner], taken=is_taken)
+    name = found.names[owner.__name__]
+    called, make = (name, "") if owner is source else (f"layer.{source.__name__}", f"{name}()")
+    call = f"return {called}(q, k, v, causal={causal}, scale={scale})"
+    return Snippet(imports=found.imports, call=call, make=make, functions=found.functions, siblings=found.siblings)

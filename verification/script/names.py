@@ -22,8 +22,8 @@ _IMPORTS = {
 }
 _DEFINED = {
     *("ALLOWED", "LIBRARY", "OPTIONAL", "OTHER_ROWS", "OWED", "PLANTED_FAULT", "ROWS", "Tensors"),
-    *("agrees", "attend", "call", "changed", "exact", "layer", "main", "module", "name", "package", "restrided"),
-    *("same", "source", "stored", "wrong"),
+    *("agrees", "attend", "call", "causal", "changed", "exact", "layer", "main", "module", "name", "package"),
+    *("restrided", "same", "scale", "source", "stored", "wrong"),
 }
 # Tensors, alone and side by side, of one call or of several, before a call and after it.
 _TENSOR = re.compile(rf"({'|'.join(TENSORS)}|qkv|kv|kv_cache|max_seqlen_[qk])(_\d+|_after|_before)*")

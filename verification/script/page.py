@@ -22,7 +22,7 @@ from verification.problem.misuse import MISUSES
 from verification.problem.table import CACHES, TENSORS, TOKENS, given_to
 from verification.problem.visibility import has_blind_rows
 from verification.script.called import find_snippet
-from verification.script.case import About, Case, KernelCall
+from verification.script.case import KERNEL_RULES, About, Case, KernelCall, spell_rules
 from verification.script.embed import embed_package
 from verification.script.limits import write_bound, write_events
 from verification.script.literals import Literals
@@ -97,22 +97,30 @@ def _read_by_exact(problem: Problem) -> tuple[str, ...]:
 
 
 def kernel_script(
-    call: KernelCall, expectation: Expectation, snippet: Snippet, device: str, about: About, kind: str = "answer"
+    calls: Sequence[KernelCall], expectation: Expectation, snippet: Snippet, device: str, about: About, kind: str
 ) -> str:
-    """Return the script of a dense function's plain call, without the paging around it."""
-    literals, lines = Literals(device), ["# The one call: as the kernel was given it."]
-    for name, axes in (("q", ("H", "Lq", "D")), ("k", ("H", "Lk", "D")), ("v", ("H", "Lk", "D"))):
-        lines += literals.assignment(name, getattr(call, name), axes)
+    """Return the script of a dense function's plain calls, without the paging around them; the last one is wrong."""
+    call, literals, lines = calls[-1], Literals(device), list[str]()
+    parameters = (["layer"] if snippet.make else []) + list(TOKENS)
+    rules = list(KERNEL_RULES) if spell_rules(calls) == KERNEL_RULES else []
+    steps = [f"layer = {snippet.make}"] if snippet.make else []
+    for i, made in enumerate(calls, start=1):
+        suffix = f"_{i}" if len(calls) > 1 else ""
+        lines += ["", f"# {f'Call {i}' if suffix else 'The one call'}: as the kernel was given it."]
+        for name, axes in (("q", ("H", "Lq", "D")), ("k", ("H", "Lk", "D")), ("v", ("H", "Lk", "D"))):
+            lines += literals.assignment(f"{name}{suffix}", getattr(made, name), axes)
+        given = [f"{name}{suffix}" if name in TOKENS else name for name in parameters]
+        steps.append(f"call({', '.join([*given, *(repr(getattr(made, name)) for name in rules)])})")
     return _page(
         about,
         snippet,
         literals,
         kind=kind,
-        tensors=lines,
-        parameters=list(TOKENS),
-        steps=[f"call({', '.join(TOKENS)})"],
-        names={name: name for name in TOKENS},
-        asked=list(TOKENS),
+        tensors=lines[1:],
+        parameters=parameters + rules,
+        steps=steps,
+        names={name: f"{name}{suffix}" for name in TOKENS},
+        asked=[f"{name}{suffix}" for name in TOKENS],
         has_cache=False,
         watched=[],
         raised="Exception" if call.output is None else "",

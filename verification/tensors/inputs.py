@@ -16,6 +16,7 @@ from verification.problem.table import CACHES, TENSORS, TOKENS, ByName
 from verification.problem.visibility import context_slots, count_behind_window, slots_in_window, visible_counts
 from verification.tensors.fill import fill_scores, fill_values
 from verification.tensors.fill_masks import make_masks
+from verification.tensors.shared import find_shared
 
 Array = NDArray[Any]
 # Bytes that, repeated, are zero, a NaN, a large finite number or a large negative one in every format that is stored,
@@ -62,6 +63,11 @@ class Inputs(ByName[Array, Array]):
 
 def make_inputs(problem: Problem) -> Inputs:
     """Return the numbers of every tensor of ``problem``; all that nobody may see holds its poison."""
+    shared = find_shared(problem)
+    return shared.recall("inputs", lambda: _make_inputs(problem)) if shared else _make_inputs(problem)
+
+
+def _make_inputs(problem: Problem) -> Inputs:
     index = np.dtype(problem.index_dtype)
     fmt, cache_fmt = FORMATS[problem.dtype], FORMATS[problem.cache_format]
     tokens = {name: np.empty(TENSORS[name].shape(problem), fmt.numpy) for name in TOKENS}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from benchmarks.power.honest import list_honest
@@ -88,7 +87,7 @@ def test_one_that_raises_is_an_alarm() -> None:
 
 
 def test_nothing_run_has_not_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("verification.catalogue.list_cuda_devices", tuple)
     assert run(tmp_path, "--device", "cuda") == (NOTHING_RUN, {})
     assert run(tmp_path, "--device", "cuda", "--require-cuda") == (FALSE_ALARM, {})
     assert run(tmp_path, "--implementation", "nobody") == (NOTHING_RUN, {})

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from properties import cli
 from tests import warm
 from tests.house import ROOT, tree_of
+from verification.backends.flags import settle
 
 # Packages of more than a quarter of a second, or of threads and devices that a fork cannot go on with.
 LATE = {"attn_core", "matplotlib", "jax", "onnxruntime", "openvino", "transformers", "vllm", "mlx"}
@@ -59,6 +62,34 @@ def test_a_command_loads_late_what_takes_long(command: str) -> None:
     assert {"attn_core", "matplotlib"} <= {
         name.partition(".")[0] for name in loaded_with("verification.faults") | loaded_with("benchmarks.speed.plots")
     }
+
+
+def test_no_plugin_changes_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis, which loads after this, is told to look for none."""
+    seen = []
+    monkeypatch.setenv("HYPOTHESIS_NO_PLUGINS", "")
+    with pytest.raises(typer.Exit):
+        cli.exit_with_code(lambda: seen.append(os.environ["HYPOTHESIS_NO_PLUGINS"]) or 0)()
+    assert seen == ["1"]
+    assert "hypothesis" not in loaded_with("properties.cli")
+
+
+def test_garbage_is_looked_for_when_all_is_loaded() -> None:
+    """Not before, and again where a command ends before it has settled."""
+    seen = []
+
+    def command(settles: bool) -> int:
+        seen.append(gc.isenabled())
+        if settles:
+            settle()
+            seen.append(gc.isenabled())
+        return 0
+
+    for settles in (True, False):
+        with pytest.raises(typer.Exit):
+            cli.exit_with_code(command)(settles=settles)
+        assert gc.isenabled()
+    assert seen == [False, True, False]
 
 
 def test_a_nursery_is_started_before_torch_is_loaded() -> None:

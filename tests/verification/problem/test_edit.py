@@ -8,7 +8,7 @@ import pytest
 
 from tests.verification.samples import CHUNKED, DECODE, PREFILL, one_head
 from verification.problem import Numbers, Problem, Special
-from verification.problem.edit import turn_round, with_a_new_token
+from verification.problem.edit import turn_round, with_a_new_token, with_lengths
 from verification.problem.labels import labels
 from verification.problem.validate import check_problem
 
@@ -32,6 +32,18 @@ def test_numbers_of_a_problem_that_is_turned_are_filled() -> None:
     """Those that were written down, or planted, lay in places that other sequences have now."""
     given = {"numbers": (Numbers("q", (1.0,)),), "specials": (Special("v", 0, 0, 0, "nan"),)}
     assert turn_round(one_head(**given)) == one_head()
+
+
+def test_special_numbers_go_with_their_token() -> None:
+    """Those of a token that is removed are removed; those of a cache stay."""
+    batch = replace(PREFILL, query_lens=(1, 2), key_lens=(3, 2), num_blocks=0, slot_mapping=())
+    q, k, v = Special("q", 2, 0, 0, "nan"), Special("k", 2, 0, 0, "inf"), Special("v", 4, 0, 0, "nan")
+    batch = replace(batch, specials=(q, k, v))
+    assert with_lengths(batch, 0, None).specials == (replace(q, row=1), replace(v, row=1))
+    assert with_lengths(batch, 0, (1, 1)).specials == (q, replace(v, row=2))
+    assert with_lengths(batch, 1, None).specials == (k,)
+    cached = replace(DECODE, specials=(Special("v_cache", 5, 0, 0, "nan"), Special("v", 1, 0, 0, "inf")))
+    assert with_lengths(cached, 0, None).specials == (cached.specials[0], replace(cached.specials[1], row=0))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.verification.samples import CHUNKED
 from verification.backends.attn_core import AttnCore
 from verification.problem import Problem, Special
 from verification.problem.formats import FORMATS
-from verification.problem.labels import FEATURES, LABELS, POSSIBLE, RULES, impossible, labels
+from verification.problem.labels import FEATURES, FEW, LABELS, PAIRED, POSSIBLE, RULES, impossible, labels
 from verification.problem.reading import ProblemError
 from verification.records.coverage import Coverage, Matrix
 
@@ -105,6 +105,7 @@ def test_a_prefill_without_a_cache_by_hand() -> None:
     assert found["call"] == {"prefill bottom-right"}
     assert found["keys"] == {"0"}
     assert (found["H/G"], found["G"], found["cache"]) == ({"3"}, {"several"}, {"none"})
+    assert found["large"] == {"prefill, kernel", "prefill, unequal lengths"}
     assert not found.keys() & {"sequences", "slots", "blocks", "block size", "cache layout"}
 
 
@@ -227,7 +228,7 @@ def test_no_problem_has_an_impossible_pair() -> None:
     counts = tried().counts
     for a, b in combinations(range(len(LABELS)), 2):
         assert impossible(a, b) == impossible(b, a)
-        assert not impossible(a, b) or not counts[a, b], (LABELS[a], LABELS[b], impossible(a, b))
+        assert impossible(a, b) in ("", FEW) or not counts[a, b], (LABELS[a], LABELS[b], impossible(a, b))
     assert all(reason and one[0] in FEATURES and other[0] in FEATURES for reason, one, other in RULES)
     assert "decode" in impossible(index("call", "decode"), index("cache", "none"))
     assert impossible(index("call", "decode"), index("cache", "own dtype")) == ""
@@ -236,7 +237,7 @@ def test_no_problem_has_an_impossible_pair() -> None:
 def test_most_possible_pairs_are_tried() -> None:
     """99 in 100 by 7,000 problems; of 60,000, as a run of minutes tries, each by more than 30."""
     assert 7000 <= len(drawn()) < 8000
-    assert {int(i) for i in POSSIBLE.reshape(-1)} == set(range(len(LABELS)))
+    assert {int(i) for i in POSSIBLE.reshape(-1)} == {i for i, (feature, _) in enumerate(LABELS) if feature != "large"}
     assert all(LABELS[a][0] != LABELS[b][0] and not impossible(a, b) for a, b in POSSIBLE.tolist())
     assert len(tried().untried()) < RARE * len(POSSIBLE)
 
@@ -331,7 +332,7 @@ def test_a_page_shows_every_pair_of_features() -> None:
     both = [index("call", "decode"), index("cache", "own dtype")]
     never = [index("call", "decode"), index("cache", "none")]
     shown = {(m.rows, m.columns): m for m in Coverage.of([both, both, never]).matrices()}
-    assert len(shown) == len(FEATURES) * (len(FEATURES) - 1) // 2
+    assert len(shown) == len(PAIRED) * (len(PAIRED) - 1) // 2
     assert shown["call", "cache"] == Matrix("call", "cache", [[0, 0, 0, 0], [0, 0, 0, 0], [1, 2, 0, 0]])
     empty = {(m.rows, m.columns): m.counts for m in Coverage.of([]).matrices()}
     assert empty["call", "cache"][2] == [None, 0, 0, 0]
