@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.power.soundness [--examples N] [--device cpu|cuda] [--dtype D ...] [--implementation NAME ...]
 [--seed N] [--lambda X] [--workers N] [--reports DIR] [--require-cuda]`` writes ``soundness-DEVICE.json`` and ``.svg``.
-N counts problems per implementation and dtype. Exits with 1 on a false alarm and with 3 if nothing was run.
+N counts problems per implementation and dtype. Ctrl-C reports what was measured until then. Exits with 1 on a false
+alarm and with 3 if nothing was run.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def split_into_chunks(cell: Cell, base_seed: int, examples: int, probabilistic: 
 def measure_cells(
     wanted: Sequence[Cell], options: argparse.Namespace, backends: Backends, console: Console
 ) -> list[Cell]:
-    """Measure all cells, spread over processes."""
+    """Measure all cells, spread over processes; Ctrl-C ends it early."""
     samples: dict[tuple[str, str, str], list[Sample]] = {}
     todo = [
         c
@@ -78,11 +79,13 @@ def measure_cells(
                 progress.advance(task, chunk.examples)
                 if sum(len(s.ratios) for s in samples[chunk.cell]) == options.examples:
                     progress.console.print("done:", *chunk.cell, highlight=False)
-                for alarm in sample.alarms[:1]:  # the problems themselves are in the report
-                    progress.console.print(" ".join(chunk.cell), f"FALSE ALARM {alarm.ratio:.4g} {alarm.message}")
-        except BaseException:
+                for alarm in sample.alarms[:1]:  # the others are in the report
+                    said = f"FALSE ALARM {alarm.ratio:.4g} {alarm.message} {alarm.problem}"
+                    progress.console.print(" ".join(chunk.cell), said, markup=False, soft_wrap=True)
+        except KeyboardInterrupt:
+            console.print("stopped early")
+        finally:
             workers.shutdown(cancel_futures=True)
-            raise
     identity = [(cell.implementation, cell.device, cell.dtype) for cell in wanted]
     return [
         summarise(id_, samples[id_]) if id_ in samples else cell for id_, cell in zip(identity, wanted, strict=True)
