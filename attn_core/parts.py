@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention import flex_attention as flex
+from torch.nn.functional import pad
 
 from attn_core import eager
 from attn_core.tiles import TILE, Parts, count_missing, cut_into_parts, find_tail, tile_size
@@ -149,14 +150,18 @@ def _attend_by_products(
 
 
 def _merge(parts: Part, end: Part) -> Float[Tensor, "B H D"]:
-    """Merge the parts of each sequence with its tail by their log-sum-exps; zeros where a sequence reads nothing."""
+    """Merge the parts of each sequence with its tail by their log-sum-exps; zeros where a sequence reads nothing.
+
+    The shares are summed as a column of ones beside the outputs. A compiler would compute them once more for a sum of
+    its own, and may round a product there that it does not round here: with scores of -90,000 that is 0.4 %.
+    """
     batch = len(end.lse)
     lse = parts.lse.view(batch, -1, *parts.lse.shape[1:])
-    out = parts.out.view(*lse.shape, -1).to(lse.dtype)
+    ours, last = (pad(part.out.to(lse.dtype), (0, 1), value=1.0) for part in (parts, end))
     largest = torch.maximum(lse.amax(dim=1), end.lse)
     largest = largest.masked_fill(largest == -torch.inf, 0.0)
     shares, share = (lse - largest[:, None]).exp(), (end.lse - largest).exp()
-    total = shares.sum(dim=1) + share
-    summed = (shares[..., None] * out).sum(dim=1) + share[..., None] * end.out.to(lse.dtype)
-    merged: Tensor = summed / total.masked_fill(total == 0, 1.0)[..., None]
+    summed = (shares[..., None] * ours.view(*lse.shape, -1)).sum(dim=1) + share[..., None] * last
+    total = summed[..., -1:]
+    merged: Tensor = summed[..., :-1] / total.masked_fill(total == 0, 1.0)
     return merged
