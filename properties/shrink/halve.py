@@ -47,6 +47,24 @@ def halve_problem(problem: Problem, breaks: Callable[[Problem], bool], looks: in
     return problem
 
 
+def narrow_tables(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
+    """Return the problem with block tables as narrow as contexts and bug allow.
+
+    Tables have up to some thousand columns, of which a step of `reduce_problem` takes off one.
+    """
+
+    def cut(width: int) -> Problem:
+        return replace(problem, block_tables=tuple(row[:width] for row in problem.block_tables))
+
+    used = max((-(-keys // problem.block_size) for keys in problem.key_lens), default=0)
+    if not 0 < used < problem.table_width:
+        return problem
+    spare = problem.table_width - used
+    if is_valid(cut(used)) and breaks(cut(used)):
+        return cut(used)
+    return _smallest(spare, lambda n: cut(used + n), lambda other: is_valid(other) and breaks(other)) or problem
+
+
 Look = Callable[[Problem], bool]
 
 

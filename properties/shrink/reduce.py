@@ -126,14 +126,15 @@ def _propose_plainer(problem: Problem) -> Iterator[Problem]:
 
 def _propose_tidier_paging(problem: Problem) -> Iterator[Problem]:
     """Yield problems without a cache, with a context a block shorter, with narrower tables, with -1 for hostile ids or
-    for a slot, with a lower id for the largest (a power of two, for bugs behind one), or with fewer blocks.
+    for a slot, without the blocks that nothing names, with a lower id for the largest (a power of two, for bugs behind
+    one), or with fewer blocks.
     """
     if problem.phase == "prefill" and problem.num_blocks:
         yield replace(problem, num_blocks=0, slot_mapping=())
     for i, table in enumerate(problem.block_tables):
         if problem.key_lens[i] > problem.block_size:
             shorter = with_lengths(problem, i, (problem.query_lens[i], problem.key_lens[i] - problem.block_size))
-            for column in range(len(table)):
+            for column in range(min(len(table), -(-problem.key_lens[i] // problem.block_size))):
                 row = (*table[:column], *table[column + 1 :], -1)
                 yield replace(shorter, block_tables=(*problem.block_tables[:i], row, *problem.block_tables[i + 1 :]))
     for column in reversed(range(problem.table_width)):
@@ -146,6 +147,8 @@ def _propose_tidier_paging(problem: Problem) -> Iterator[Problem]:
     for i, slot in enumerate(problem.slot_mapping):
         if slot != -1:
             yield replace(problem, slot_mapping=(*problem.slot_mapping[:i], -1, *problem.slot_mapping[i + 1 :]))
+    if (tidy := _with_blocks_in_use(problem)) != problem:
+        yield tidy
     largest = max((block for row in problem.block_tables for block in row if block < problem.num_blocks), default=0)
     for lower in (*_list_below(largest)[:3], *sorted(2**bits + more for bits in range(3, 17) for more in (0, 1))):
         if lower < largest and not any(lower in row for row in problem.block_tables):
@@ -153,6 +156,21 @@ def _propose_tidier_paging(problem: Problem) -> Iterator[Problem]:
             yield replace(problem, block_tables=tables, num_blocks=lower + 1)
     for num_blocks in sorted({max(1, largest + 1), problem.num_blocks - 1} & set(range(1, problem.num_blocks))):
         yield replace(problem, num_blocks=num_blocks)
+
+
+def _with_blocks_in_use(problem: Problem) -> Problem:
+    """Return the problem with the blocks of its tables and slots alone, which keep their order."""
+    size, blocks = problem.block_size, range(problem.num_blocks)
+    named = {
+        *(block for row in problem.block_tables for block in row),
+        *(slot // size for slot in problem.slot_mapping),
+    }
+    place = {block: i for i, block in enumerate(sorted(named & set(blocks)))}
+    slots = tuple(
+        place[slot // size] * size + slot % size if slot // size in place else slot for slot in problem.slot_mapping
+    )
+    tables = tuple(tuple(place.get(block, block) for block in row) for row in problem.block_tables)
+    return replace(problem, block_tables=tables, slot_mapping=slots, num_blocks=len(place) or min(1, problem.num_blocks))
 
 
 def _list_below(length: int) -> list[int]:

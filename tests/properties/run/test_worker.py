@@ -13,10 +13,15 @@ from properties.run.worker import CORPUS, Task, replay, run_task
 from properties.show.recorded import write_script
 from tests.properties.run.test_afresh import ONE_PAGE, TWO_PAGES
 from tests.verification.isolated import run_isolated
+from tests.verification.many_bugs import Stale
 from tests.verification.samples import PREFILL
 from verification.catalogue import make_anew
 from verification.records.findings import Finding, load, save
 from verification.reporting.tally import ended_early
+
+
+class StaleHere(Stale):
+    """One that no other test of this process has called: a worker remembers what it asked of each backend."""
 
 
 def test_a_replay_ends_where_its_time_is_over(tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_a_file_is_named_only_where_it_holds_all_that_broke(tmp_path: Path) -> N
     """A plan that is stale after the call of another file breaks on neither file alone: a finding of its own is kept,
     which breaks where it is replayed and becomes a script of two calls. So it is with a file in another dtype.
     """
-    corpus, source = tmp_path / "corpus", "tests.verification.many_bugs:Stale"
+    corpus, source = tmp_path / "corpus", f"{__name__}:{StaleHere.__name__}"
     for law, problem in (("a", ONE_PAGE), ("b", TWO_PAGES)):  # files are asked in the order of their names
         save(Finding(problem, law), corpus)
     failure = run_task(Task(CORPUS, "float16", source, "cpu", corpus=corpus)).failures[0]

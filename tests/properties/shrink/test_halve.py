@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from properties.shrink.halve import MOST_LOOKS, halve_problem, is_large
+from properties.shrink.halve import MOST_LOOKS, halve_problem, is_large, narrow_tables
 from verification.problem import Problem
 from verification.problem.validate import is_valid
 
@@ -63,3 +63,22 @@ def test_no_more_looks_than_are_allowed() -> None:
     looks = []
     halve_problem(ENGINE, lambda problem: looks.append(problem) or longest(problem) > 3999, looks=7)
     assert len(looks) == 7
+
+
+@pytest.mark.parametrize(("least", "width"), [(0, 2), (3, 3), (1025, 1025)])
+def test_wide_tables_become_narrow_in_few_looks(least: int, width: int) -> None:
+    """As narrow as the contexts need, or as the bug does."""
+    wide = Problem(
+        *("decode", "float16", 1, 1, 1, (1, 1), (2, 0), 1, 2),
+        slot_mapping=(1, -1),
+        block_tables=((0, 1) * 808, (-1,) * 1616),
+    )
+    looks = []
+
+    def look(problem: Problem) -> bool:
+        looks.append(problem)
+        return problem.table_width >= least
+
+    assert narrow_tables(wide, look).table_width == width
+    assert len(looks) <= 13
+    assert narrow_tables(looks[0], look).table_width == 2
