@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NUMBERS = (
     *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
-    *("nineteen", "twenty", "twenty-one", "twenty-two"),
+    *("nineteen", "twenty", "twenty-one", "twenty-two", "twenty-three", "twenty-four"),
 )
 
 
