@@ -183,26 +183,6 @@ def _selectors(plan: Plan) -> list[str]:
 @contextmanager
 def _interrupts_heard(state: _Run) -> Iterator[None]:
     """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
-    garbage collector or of the import system.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        state.is_interrupted = True
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _interrupts_heard(state: _Run) -> Iterator[None]:
-    """Keep in mind that a person has pressed Ctrl-C: Python drops the exception where it is raised in a callback of the
     garbage collector or of the import system. A process that ignores Ctrl-C, as one in the background of a script does,
     still ignores it.
     """

@@ -170,7 +170,8 @@ def _with_blocks_in_use(problem: Problem) -> Problem:
         place[slot // size] * size + slot % size if slot // size in place else slot for slot in problem.slot_mapping
     )
     tables = tuple(tuple(place.get(block, block) for block in row) for row in problem.block_tables)
-    return replace(problem, block_tables=tables, slot_mapping=slots, num_blocks=len(place) or min(1, problem.num_blocks))
+    kept = len(place) or min(1, problem.num_blocks)
+    return replace(problem, block_tables=tables, slot_mapping=slots, num_blocks=kept)
 
 
 def _list_below(length: int) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 device = "cuda" if torch.cuda.is_available() else "cpu"
 if device == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
-from conch.ops.vllm.reshape_and_cache import reshape_and_cache
+from conch.ops.vllm.reshape_and_cache import reshape_and_cache  # noqa: E402
 
 tokens, heads, size = 2, 2, 16
 key = torch.arange(1.0, 1 + heads * tokens).repeat_interleave(size).view(heads, tokens, size).to(device, torch.float16)

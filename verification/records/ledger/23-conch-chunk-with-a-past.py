@@ -1,4 +1,4 @@
-"""conch: a chunk of several queries in `varlen_attention` sees the beginning of its context instead of all but its end."""
+"""conch: a chunk of several queries in `varlen_attention` sees the start of its context instead of all but its end."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import torch
 device = "cuda" if torch.cuda.is_available() else "cpu"
 if device == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
-from conch.ops.attention.varlen_attention import varlen_attention
+from conch.ops.attention.varlen_attention import varlen_attention  # noqa: E402
 
 size, keys = 16, 4
 q = torch.zeros(2, 1, size, dtype=torch.float16, device=device)  # the last two tokens of four
