@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests import warm
 from verification.backends.flags import settled
 
 # Each of these is a way of setting the same thing, which torch does not allow to be mixed: so each has its own process.
@@ -48,13 +49,15 @@ torch.set_num_threads(2)
 
 
 @pytest.mark.parametrize("theirs", THEIRS)
-def test_every_switch_is_put_back(theirs: str) -> None:
+def test_every_switch_is_put_back(theirs: str, tmp_path: Path) -> None:
     """They are as they were, however somebody set them."""
     if "fp32_precision" in THEIRS[theirs] and not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has no precision of its own for each product")
     rest = "before = state()\nwith settled():\n    assert torch.get_num_threads() == 1\n    assert state() != before\n"
     program = f"{PROGRAM}{THEIRS[theirs]}\n{rest}assert state() == before, (before, state())"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    (tmp_path / "program.py").write_text(program)
+    came = warm.run("program", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(warm.ROOT)})
+    assert came.returncode == 0, came.stderr
 
 
 def test_numpy_is_at_its_defaults() -> None:

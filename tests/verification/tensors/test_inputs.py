@@ -59,7 +59,7 @@ def test_shapes_and_dtypes(problem: Problem) -> None:
     assert {x.dtype for x in indices} == {np.dtype(problem.index_dtype)}
 
 
-@over(200, problems("float16", plain=True))
+@over(80, problems("float16", plain=True))
 def test_what_is_seen_is_finite_and_what_is_not_is_poison(problem: Problem) -> None:
     """Row by row of k and v, or of the caches before a call that stores nothing. Rows are known by their address."""
     problem = replace(problem, poison=("nan", "large"), slot_mapping=(-1,) * len(problem.slot_mapping))
