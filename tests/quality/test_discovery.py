@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from statistics import mean, variance
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.properties.edges import EDGES
 from tests.properties.generated import generated
+from verification.problem.large import LARGE, large_labels, size_of
 
 RUNS, PROBLEMS, PROBABILITY = 40, 200, 0.99
 # Of all dtypes float32 makes most kinds of problems, those with a narrow cache too. They hold fewest NaN.
@@ -41,3 +43,19 @@ def test_problems_of_a_run_are_independent() -> None:
         dispersions.append(variance(counts) / (PROBLEMS * rate * (1 - rate)))
     assert 0.8 < mean(dispersions) < 1.2
     assert sum(hits(*case).count(0) for case in CASES) < (1 - PROBABILITY) * RUNS * len(CASES) / 10
+
+
+@cache
+def large(phase: str) -> tuple[int, Counter[str]]:
+    """How many of many problems are large, and how many of those lie on each of their edges."""
+    drawn = (p for run in range(20) for p in generated(DTYPE, 500, (phase,), base_seed=run) if size_of(p) != "tiny")
+    found = [large_labels(problem) for problem in drawn]
+    return len(found), Counter(label for labels in found for label in labels)
+
+
+@pytest.mark.slow  # 30,000 problems
+@pytest.mark.parametrize("edge", LARGE)
+def test_a_thousand_large_problems_reach_the_edge(edge: str) -> None:
+    """As those of a kernel, and of an engine: one in 43 of all problems is large."""
+    count, hit = large(edge.partition(",")[0])
+    assert 1 - (1 - hit[edge] / count) ** 1000 > PROBABILITY, f"{hit[edge]} of {count}"
