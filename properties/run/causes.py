@@ -66,8 +66,9 @@ def same_cause(one: Failure, other: Failure) -> bool:
 
     They are where the same line raised the same exception; where one breaks on nearly every problem, so that nothing
     else can be told before it is mended; where neither stands alone in a fresh process; where both need the same
-    feature, or the smallest problem of each has what the other needs; or where one mistake would explain both numbers,
-    and they break one law, or one of them has what the other needs.
+    feature, or the smallest problem of each has what the other needs; where one needs a rule of scoring that the
+    smallest problem of the other has, and so needs too, since shrinking leaves out what it can; or where one mistake
+    would explain both numbers, and they break one law, or one of them has what the other needs.
     """
     if one.raised == other.raised != "" or (one.raised and one.everywhere):
         return True
@@ -85,7 +86,10 @@ def same_cause(one: Failure, other: Failure) -> bool:
     if one.as_if and set(one.as_if) == set(other.as_if) and one.finding.law == other.finding.law:
         return True
     shared = one.need in features(problems[1]), bool(other.need) and other.need in features(problems[0])
-    return all(shared) or (any(shared) and not set(one.as_if).isdisjoint(other.as_if))
+    is_of_scoring = any(
+        has and each.need.startswith("scoring: ") for has, each in zip(shared, (one, other), strict=True)
+    )
+    return all(shared) or is_of_scoring or (any(shared) and not set(one.as_if).isdisjoint(other.as_if))
 
 
 def known_cause(

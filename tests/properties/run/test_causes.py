@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from properties.run.causes import same_cause
 from properties.run.cells import cells
 from properties.run.known import Known
 from properties.run.plan import Plan, started, tasks
 from properties.run.worker import run_task
+from tests.verification.samples import PREFILL
+from verification.problem import Scoring
+from verification.records.failure import Failure
+from verification.records.findings import Finding
 from verification.records.results import State
 from verification.reporting.events import RoundEnded, RunEnded, RunStarted
 from verification.reporting.summary import Summary
@@ -98,3 +104,17 @@ def test_a_law_that_makes_what_a_cause_needs_finds_no_new_one() -> None:
     summary, _ = fuzzed("ThreeBugs", (*AGREES, "other_shapes_do_not_matter"))
     assert len(summary.failures) == 3
     assert {failure.finding.law for failure in summary.failures} == set(AGREES)
+
+
+def test_a_rule_of_scoring_that_both_need_is_one_cause() -> None:
+    """A sink that is left out of a maximum shows where scores are low, and where they are steep: the smallest problem
+    that needs steep ones has the sink besides. Of another feature that would not do: sequences are rarely alone.
+    """
+    with_sinks = replace(PREFILL, scoring=Scoring(sinks=True))
+    low = Failure(Finding(with_sinks), "", need="scoring: sinks")
+    steep = Failure(Finding(replace(with_sinks, score_fill="steep")), "", need="score fill: steep")
+    assert same_cause(low, steep)
+    assert same_cause(steep, low)
+    without = Failure(Finding(replace(PREFILL, score_fill="steep")), "", need="score fill: steep")
+    assert not same_cause(low, without)
+    assert not same_cause(replace(low, need="several sequences"), steep)
