@@ -87,7 +87,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def faults(session: nox.Session) -> None:
-    """Plant every fault and hunt it with the laws; fails where one survives: -- --seed N, --fault ID, --workers N."""
+    """Plant every fault and hunt it with the laws; fails where one survives: -- --seed N, --fault ID, --without ID."""
     shared(session, "benchmarks.power.faults", *session.posargs, env=FAST)
 
 

@@ -1,7 +1,7 @@
 """Plant every fault of the catalogue, hunt it with the ordinary laws, and report how long it lived.
 
-``python -m benchmarks.power.faults [--seed N] [--workers N] [--fault ID ...] [--reports DIR]``. Exits with 1 if a fault
-survives or a law breaks on an honest implementation.
+``python -m benchmarks.power.faults [--seed N] [--workers N] [--fault ID ...] [--without ID ...]
+[--reports DIR]``. Exits with 1 if a fault survives or a law breaks on an honest implementation.
 """
 
 from __future__ import annotations
@@ -171,9 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--workers", type=int)
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
+    parser.add_argument("--without", action="append", default=[], choices=list(FAULTS), help="not this one; likewise")
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     options = parser.parse_args(arguments)
-    names = [*(options.fault or FAULTS), *list_honest_on_cpu()]
+    hunted = [name for name in options.fault or FAULTS if name not in options.without]
+    names = [*hunted, *list_honest_on_cpu()]
     console, start, rows = Console(width=None if sys.stdout.isatty() else 120), time.monotonic(), {}
     with (
         open_pool(options.workers) as workers,
