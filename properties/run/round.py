@@ -24,7 +24,7 @@ from properties.run.stream import Key, Stream, open_stream
 from properties.run.tally import Stopped, Tally
 from properties.shrink.explain import read_lines_run
 from properties.shrink.features import features
-from properties.shrink.halve import halve_problem, is_large, narrow_tables
+from properties.shrink.halve import halve_problem, is_large
 from properties.shrink.minimise import simplify_numbers
 from properties.shrink.reduce import reduce_problem
 from verification.backends.late import watching
@@ -176,7 +176,7 @@ def _made_small(tally: Tally) -> None:
     """
     assert tally.broken is not None
     with suppress(Stopped):
-        problem = narrow_tables(halve_problem(tally.broken.problem, tally.breaks), tally.breaks)
+        problem = halve_problem(tally.broken.problem, tally.breaks)
         if not is_large(problem):
             simplify_numbers(reduce_problem(problem, tally.breaks), tally.breaks)
 

@@ -29,7 +29,9 @@ def is_large(problem: Problem) -> bool:
 
 
 def halve_problem(problem: Problem, breaks: Callable[[Problem], bool], looks: int = MOST_LOOKS) -> Problem:
-    """Return a problem that breaks the law: one that is not large, or the smallest that so many ``looks`` lead to."""
+    """Return a problem that breaks the law: one that is not large, or the smallest that so many ``looks`` lead to; with
+    block tables as narrow as contexts and bug allow.
+    """
     left = looks
 
     def look(other: Problem) -> bool:
@@ -44,25 +46,7 @@ def halve_problem(problem: Problem, breaks: Callable[[Problem], bool], looks: in
         before = problem
         for step in (_fewer_sequences, _shorter, _fewer_queries, _smaller, _plainer):
             problem = step(problem, look)
-    return problem
-
-
-def narrow_tables(problem: Problem, breaks: Callable[[Problem], bool]) -> Problem:
-    """Return the problem with block tables as narrow as contexts and bug allow.
-
-    Tables have up to some thousand columns, of which a step of `reduce_problem` takes off one.
-    """
-
-    def cut(width: int) -> Problem:
-        return replace(problem, block_tables=tuple(row[:width] for row in problem.block_tables))
-
-    used = max((-(-keys // problem.block_size) for keys in problem.key_lens), default=0)
-    if not 0 < used < problem.table_width:
-        return problem
-    spare = problem.table_width - used
-    if is_valid(cut(used)) and breaks(cut(used)):
-        return cut(used)
-    return _smallest(spare, lambda n: cut(used + n), lambda other: is_valid(other) and breaks(other)) or problem
+    return _narrower(problem, look)
 
 
 Look = Callable[[Problem], bool]
@@ -143,6 +127,22 @@ def _smaller(problem: Problem, look: Look) -> Problem:
                 problem = other
                 break
     return problem
+
+
+def _narrower(problem: Problem, look: Look) -> Problem:
+    """Cut the columns of block tables that no context needs: they have up to some thousand, of which a step of
+    `reduce_problem` takes off one.
+    """
+
+    def cut(width: int) -> Problem:
+        return replace(problem, block_tables=tuple(row[:width] for row in problem.block_tables))
+
+    used = max((-(-keys // problem.block_size) for keys in problem.key_lens), default=0)
+    if not 0 < used < problem.table_width:
+        return problem
+    if look(cut(used)):
+        return cut(used)
+    return _smallest(problem.table_width - used, lambda n: cut(used + n), look) or problem
 
 
 def _plainer(problem: Problem, look: Look) -> Problem:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from properties.shrink.halve import MOST_LOOKS, halve_problem, is_large, narrow_tables
+from properties.shrink.halve import MOST_LOOKS, halve_problem, is_large
 from verification.problem import Problem
 from verification.problem.validate import is_valid
 
@@ -79,6 +79,6 @@ def test_wide_tables_become_narrow_in_few_looks(least: int, width: int) -> None:
         looks.append(problem)
         return problem.table_width >= least
 
-    assert narrow_tables(wide, look).table_width == width
+    assert halve_problem(wide, look).table_width == width
     assert len(looks) <= 13
-    assert narrow_tables(looks[0], look).table_width == 2
+    assert halve_problem(looks[0], look).table_width == 2
